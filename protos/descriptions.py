@@ -1,0 +1,168 @@
+"""Descriptions of datasets: which classes there are, which are things, how labels are coded.
+
+A description is a text file (`protos/dataset.proto`, message DatasetDescription), so that a new dataset needs no code.
+"""
+
+import dataclasses
+import difflib
+import functools
+import pathlib
+
+from google.protobuf import text_format
+
+from protos import dataset_pb2
+
+DESCRIPTIONS_DIR = pathlib.Path(__file__).resolve().parents[1] / "data" / "descriptions"
+
+
+class ConfigError(ValueError):
+    """A config or dataset description that cannot be used; the message names file and field."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassInfo:
+    """One class. `category_id` is its id in the dataset's own JSON, `color` is RGB, 0..255."""
+
+    id: int
+    name: str
+    is_thing: bool
+    category_id: int
+    color: tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """The classes of a dataset and the coding of its labels.
+
+    A panoptic label is `class id * label_divisor + instance id`; pixels without a label have class id `ignore_label`. Two
+    orders of classes exist: semantic maps hold class ids, while class logits are ordered things, stuff, void.
+    """
+
+    name: str
+    label_divisor: int
+    ignore_label: int
+    classes: tuple[ClassInfo, ...]
+
+    @property
+    def num_ids(self) -> int:
+        """Channels of a semantic map: ids 0 .. num_ids - 1 (COCO 134, Cityscapes 19, ADE20K 151)."""
+        return 1 + max(c.id for c in self.classes)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes without void: the class logits have one channel more."""
+        return len(self.classes)
+
+    @property
+    def thing_ids(self) -> tuple[int, ...]:
+        return tuple(c.id for c in self.classes if c.is_thing)
+
+    @property
+    def stuff_ids(self) -> tuple[int, ...]:
+        return tuple(c.id for c in self.classes if not c.is_thing)
+
+    @property
+    def class_order(self) -> tuple[int, ...]:
+        """Class id of each channel of the class logits, void left out."""
+        return self.thing_ids + self.stuff_ids
+
+    @property
+    def void_label(self) -> int:
+        """Panoptic label of pixels without a class."""
+        return self.ignore_label * self.label_divisor
+
+    def by_category(self) -> dict[int, ClassInfo]:
+        """Classes by their id in the dataset's own JSON."""
+        return {c.category_id: c for c in self.classes}
+
+    def by_id(self) -> dict[int, ClassInfo]:
+        return {c.id: c for c in self.classes}
+
+
+def default_color(class_id: int) -> tuple[int, int, int]:
+    """A colour for a class without one: the bits of the id spread over the channels, as in the PASCAL VOC palette."""
+    red = green = blue = 0
+    for bit in range(8):
+        red |= (class_id >> (3 * bit) & 1) << (7 - bit)
+        green |= (class_id >> (3 * bit + 1) & 1) << (7 - bit)
+        blue |= (class_id >> (3 * bit + 2) & 1) << (7 - bit)
+    return red, green, blue
+
+
+def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInfo:
+    """Validates a description. `source` (its file) opens every message of a ConfigError."""
+
+    def fail(problem: str) -> None:
+        raise ConfigError(f"{source}: {problem}")
+
+    for field in ("name", "panoptic_label_divisor", "ignore_label"):
+        if not proto.HasField(field):
+            fail(f"{field} is not set")
+    if not proto.classes:
+        fail("classes: there is none")
+    for position, entry in enumerate(proto.classes):
+        for field in ("id", "name", "is_thing"):
+            if not entry.HasField(field):
+                fail(f"classes[{position}].{field} is not set")
+        if entry.color and (len(entry.color) != 3 or not all(0 <= c <= 255 for c in entry.color)):
+            fail(f"classes[{position}].color must be three numbers from 0 to 255, not {list(entry.color)}")
+    ids = [entry.id for entry in proto.classes]
+    first = 1 if proto.ignore_label == 0 else 0
+    expected = list(range(first, first + len(ids)))
+    if ids != expected:
+        position = next(i for i, (a, b) in enumerate(zip(ids, expected)) if a != b)
+        fail(
+            f"classes[{position}].id is {ids[position]}, expected {expected[position]}: ids are consecutive and start at "
+            f"{first} because ignore_label is {proto.ignore_label}"
+        )
+    if proto.ignore_label != 0 and proto.ignore_label < len(ids):
+        fail(f"ignore_label {proto.ignore_label} is also the id of a class; use 0 (classes from 1) or 255")
+    if proto.panoptic_label_divisor < 2:
+        fail(f"panoptic_label_divisor must be at least 2, not {proto.panoptic_label_divisor}")
+    categories = [c.category_id if c.HasField("category_id") else c.id for c in proto.classes]
+    if len(set(categories)) != len(categories):
+        twice = sorted({c for c in categories if categories.count(c) > 1})
+        fail(f"category_id {twice} belongs to more than one class")
+    classes = tuple(
+        ClassInfo(c.id, c.name, c.is_thing, category, tuple(c.color) or default_color(c.id))
+        for c, category in zip(proto.classes, categories)
+    )
+    return DatasetInfo(proto.name, proto.panoptic_label_divisor, proto.ignore_label, classes)
+
+
+def find(dataset: str, relative_to: pathlib.Path | None = None) -> pathlib.Path:
+    """The file of a description named in a config: a name in data/descriptions, or a path.
+
+    Raises:
+      ConfigError: there is no such description; the message lists what there is.
+    """
+    shipped = DESCRIPTIONS_DIR / f"{dataset}.textproto"
+    if shipped.is_file():
+        return shipped
+    path = pathlib.Path(dataset).expanduser()
+    candidates = [path] if path.is_absolute() or relative_to is None else [relative_to / path, path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    known = sorted(p.stem for p in DESCRIPTIONS_DIR.glob("*.textproto"))
+    near = difflib.get_close_matches(dataset, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"dataset {dataset!r} is neither a description in {DESCRIPTIONS_DIR} ({', '.join(known)}) nor a file{hint}")
+
+
+def load(dataset: str | pathlib.Path) -> DatasetInfo:
+    """The description with this name or path.
+
+    Raises:
+      ConfigError: the file does not exist, does not parse or is inconsistent.
+    """
+    return _load_file(find(str(dataset)))
+
+
+@functools.lru_cache(maxsize=None)
+def _load_file(path: pathlib.Path) -> DatasetInfo:
+    try:
+        proto = text_format.Parse(path.read_text(), dataset_pb2.DatasetDescription())
+    except text_format.ParseError as error:
+        raise ConfigError(f"{path}:{error}") from None
+    return from_proto(proto, str(path))
