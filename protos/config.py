@@ -1,0 +1,122 @@
+"""The door to configs: a textproto and overrides become a complete, checked ExperimentOptions."""
+
+import pathlib
+import re
+from collections.abc import Sequence
+
+from absl import logging
+from google.protobuf import text_format
+
+from protos import dataset_pb2, descriptions, experiment_pb2
+from protos.defaults import fill_defaults
+from protos.descriptions import ConfigError, DatasetInfo
+from protos.overrides import apply_overrides, override_paths
+from protos.parsing import nearest, parse_text
+from protos.validation import check_required, dataset_sections, per_side, validate
+
+_PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
+
+
+def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> experiment_pb2.ExperimentOptions:
+    """Reads an experiment config: parse, apply overrides, fill in defaults, validate.
+
+    Args:
+      path: a file in strict text format of ExperimentOptions.
+      overrides: `path.of.field=value`, see protos/overrides.py. An override of a crop_size alone also lowers the resize values
+        of the same section to it.
+
+    Raises:
+      ConfigError: the file, an override or a value cannot be used.
+    """
+    path = pathlib.Path(path).expanduser()
+    config = experiment_pb2.ExperimentOptions()
+    parse_text(_read(path), config, str(path))
+    apply_overrides(config, overrides)
+    _follow_crop_size(config, override_paths(overrides))
+    source = f"{path} with {', '.join(overrides)}" if overrides else str(path)
+    resolve_config(config, source, path)
+    return config
+
+
+def resolve_config(config: experiment_pb2.ExperimentOptions, source: str, path: pathlib.Path) -> None:
+    """Completes and checks a parsed config in place; a config that went through it is not changed again.
+
+    Args:
+      source: opens the messages of errors.
+      path: the config's file: relative paths of descriptions start at its folder, and experiment_name defaults to its stem.
+
+    Raises:
+      ConfigError: a field is missing or has a value that cannot be used.
+    """
+    _clear_placeholders(config, source)
+    if not config.experiment_name:
+        config.experiment_name = path.stem
+    check_required(config, source)
+    infos = [_find_dataset(section, options, source, path.parent) for section, options in dataset_sections(config)]
+    fill_defaults(config, infos[0])
+    validate(config, infos, source)
+
+
+def dataset_info(config: experiment_pb2.ExperimentOptions) -> DatasetInfo:
+    """The dataset that decides the model's classes: that of training, or of evaluation where there is no training.
+
+    Raises:
+      ConfigError: the config names no dataset, or one that does not exist.
+    """
+    sections = dataset_sections(config)
+    if not sections:
+        raise ConfigError("train_dataset_options: not set, nor is eval_dataset_options; at least one has to name a dataset")
+    return descriptions.load(sections[0][1].dataset)
+
+
+def config_to_text(config: experiment_pb2.ExperimentOptions) -> str:
+    """The config in text format: what `load_config` reads."""
+    return text_format.MessageToString(config)
+
+
+def _read(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        there = [str(p) for p in path.parent.glob("*.textproto")] if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: there is no such config file{nearest(str(path), there)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
+
+
+def _clear_placeholders(config: experiment_pb2.ExperimentOptions, source: str) -> None:
+    """Unsets names of files and of the run that are still `${...}`, as in the textprotos of DeepLab2."""
+    fields = (
+        ("experiment_name", config, "experiment_name"),
+        ("model_options.initial_checkpoint", config.model_options, "initial_checkpoint"),
+        ("model_options.backbone.pretrained_weights", config.model_options.backbone, "pretrained_weights"),
+    )
+    for path, owner, field in fields:
+        value = getattr(owner, field)
+        if _PLACEHOLDER.search(value):
+            owner.ClearField(field)
+            logging.info("%s: %s is the placeholder %s and counts as empty", source, path, value)
+
+
+def _find_dataset(section: str, options: dataset_pb2.DatasetOptions, source: str, folder: pathlib.Path) -> DatasetInfo:
+    try:
+        found = descriptions.find(options.dataset, relative_to=folder)
+        if found != descriptions.DESCRIPTIONS_DIR / f"{options.dataset}.textproto":
+            options.dataset = str(found.resolve())
+        return descriptions.load(options.dataset)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {section}.dataset: {error}") from None
+
+
+def _follow_crop_size(config: experiment_pb2.ExperimentOptions, overridden: set[str]) -> None:
+    """Lowers resize values that a smaller crop_size from an override leaves too large for the crop."""
+    for section, options in dataset_sections(config):
+        if f"{section}.crop_size" not in overridden or len(options.crop_size) != 2:
+            continue
+        for name in ("min_resize_value", "max_resize_value"):
+            values = per_side(getattr(options, name))
+            lowered = [min(value, side) for value, side in zip(values, options.crop_size, strict=True)]
+            if f"{section}.{name}" not in overridden and lowered != list(values):
+                options.ClearField(name)
+                getattr(options, name).extend(lowered)
+                logging.info("%s.%s follows the overridden crop_size: %s", section, name, lowered)

@@ -1,0 +1,111 @@
+"""Overrides `a.b.c=value` of single fields of a config, as given on the command line.
+
+The value is what text format has behind the colon. Strings need no quotes. `[a, b]` replaces all values of a repeated field,
+as a single value does; `{field: value}` is merged into a message.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from google.protobuf import descriptor, message, text_format
+
+from protos.descriptions import ConfigError
+from protos.parsing import explain, unknown_field
+
+_ITEM = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^,]+)\s*(?:,|$)""")
+
+
+def apply_overrides(config: message.Message, overrides: Sequence[str]) -> None:
+    """Applies overrides in their order to `config`.
+
+    Raises:
+      ConfigError: an override has no `=`, an unknown path or a value that does not fit the field; the message starts with
+        the override.
+    """
+    for override in overrides:
+        try:
+            _apply(config, override)
+        except ConfigError as error:
+            raise ConfigError(f"override {override!r}: {error}") from None
+
+
+def override_paths(overrides: Sequence[str]) -> set[str]:
+    """The dotted paths that the overrides name."""
+    return {override.partition("=")[0].strip() for override in overrides}
+
+
+def _apply(config: message.Message, override: str) -> None:
+    path, equals, value = (part.strip() for part in override.partition("="))
+    if not equals or not path:
+        raise ConfigError("an override has the form path.of.field=value")
+    *parents, leaf = path.split(".")
+    owner = config
+    for name in parents:
+        field = _field(config, owner, name, path)
+        if field.message_type is None:
+            raise ConfigError(f"{field.name} is a value, it has no fields")
+        if _is_repeated(owner, field):
+            raise ConfigError(f"{field.name} is a list of messages: override it as a whole, {field.name}=[{{...}}, {{...}}]")
+        owner = getattr(owner, name)
+    field = _field(config, owner, leaf, path)
+    _set(owner, field, _parse_value(owner, field, value))
+
+
+def _set(owner: message.Message, field: descriptor.FieldDescriptor, parsed: message.Message) -> None:
+    if field.message_type is None or _is_repeated(owner, field):
+        owner.ClearField(field.name)
+    owner.MergeFrom(parsed)
+    if field.message_type is not None and not _is_repeated(owner, field):
+        getattr(owner, field.name).SetInParent()
+
+
+def _parse_value(owner: message.Message, field: descriptor.FieldDescriptor, value: str) -> message.Message:
+    """A new message of the owner's type that holds nothing but this field."""
+    parsed = type(owner)()
+    text = f"{field.name}: {_quoted(value) if field.cpp_type == field.CPPTYPE_STRING else value}"
+    try:
+        text_format.Parse(text, parsed)
+    except text_format.ParseError as error:
+        raise ConfigError(explain(error, text)) from None
+    others = [name.name for name, _ in parsed.ListFields() if name.name != field.name]
+    if others:
+        raise ConfigError(f"sets {', '.join(others)} as well; give every field an override of its own")
+    return parsed
+
+
+def _quoted(value: str) -> str:
+    """The value of a string field, or of a list of them, with quotes where they were left out."""
+    if value.startswith("[") and value.endswith("]"):
+        return f"[{', '.join(_quoted_string(item.strip()) for item in _ITEM.findall(value[1:-1]))}]"
+    return _quoted_string(value)
+
+
+def _quoted_string(value: str) -> str:
+    has_quotes = len(value) >= 2 and value[0] in "\"'" and value[-1] == value[0]
+    return value if has_quotes else json.dumps(value, ensure_ascii=False)
+
+
+def _field(config: message.Message, owner: message.Message, name: str, path: str) -> descriptor.FieldDescriptor:
+    field = owner.DESCRIPTOR.fields_by_name.get(name)
+    if field is not None:
+        return field
+    leaf = path.rpartition(".")[2]
+    elsewhere = [known for known in _paths(config.DESCRIPTOR) if known.rpartition(".")[2] == leaf]
+    closest = difflib.get_close_matches(path, elsewhere, n=1, cutoff=0)
+    if closest:
+        raise ConfigError(f'{owner.DESCRIPTOR.name} has no field "{name}"; did you mean "{closest[0]}"?')
+    raise ConfigError(unknown_field(owner.DESCRIPTOR, name))
+
+
+def _is_repeated(owner: message.Message, field: descriptor.FieldDescriptor) -> bool:
+    # Descriptors say it under different names in the protobuf versions that we support; the value tells it in all of them.
+    return hasattr(getattr(owner, field.name), "extend")
+
+
+def _paths(owner: descriptor.Descriptor, prefix: str = "") -> Iterator[str]:
+    for field in owner.fields:
+        yield prefix + field.name
+        if field.message_type is not None:
+            yield from _paths(field.message_type, f"{prefix}{field.name}.")

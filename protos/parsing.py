@@ -1,0 +1,76 @@
+"""Text format to messages, with errors that name file, line and field and suggest what was meant."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from google.protobuf import descriptor, message, text_format
+
+from protos import experiment_pb2
+from protos.descriptions import ConfigError
+
+_UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
+_UNKNOWN_ENUM_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
+_REPEATED_SCALAR = re.compile(r'should not have multiple "(\w+)" fields')
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The words `; did you mean ...?` with the most similar known name, or an empty string if none is similar."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{found[0]}"?' if found else ""
+
+
+def parse_text(text: str, target: message.Message, source: str) -> None:
+    """Merges `text` into `target`.
+
+    Args:
+      source: the file of the text; messages start with it and the line.
+
+    Raises:
+      ConfigError: the text is not strict text format of the message's type.
+    """
+    try:
+        text_format.Parse(text, target)
+    except text_format.ParseError as error:
+        line = error.GetLine()
+        place = f"{source}:{line}" if line else source
+        raise ConfigError(f"{place}: {explain(error, text)}") from None
+
+
+def explain(error: text_format.ParseError, text: str) -> str:
+    """What is wrong with `text`, in one sentence without its position."""
+    reason = str(error)
+    if found := _UNKNOWN_FIELD.search(reason):
+        return unknown_field(_descriptor(found[1]), found[2])
+    if found := _REPEATED_SCALAR.search(reason):
+        return f"{found[1]} is set more than once; it takes one value"
+    if found := _UNKNOWN_ENUM_VALUE.search(reason):
+        names = _enum_names(found[1])
+        problem = f"{found[2]} is not one of {', '.join(names)}{nearest(found[2].upper(), names)}"
+    else:
+        problem = re.sub(r"^\d+:\d+ : ('.*': )?", "", reason)
+    field = _field_before(text, error.GetLine(), error.GetColumn())
+    return f"{field}: {problem}" if field else problem
+
+
+def unknown_field(owner: descriptor.Descriptor, name: str) -> str:
+    """The sentence for a field that `owner` does not have."""
+    hint = nearest(name, owner.fields_by_name) or f"; its fields are {', '.join(owner.fields_by_name)}"
+    return f'{owner.name} has no field "{name}"{hint}'
+
+
+def _field_before(text: str, line: int | None, column: int | None) -> str:
+    """Name of the field whose value starts at this position (both from 1), or an empty string."""
+    lines = text.splitlines()
+    if not line or not column or line > len(lines):
+        return ""
+    found = re.search(r"(\w+)\s*:\s*(\[[^\]]*)?$", lines[line - 1][: column - 1])
+    return found[1] if found else ""
+
+
+def _descriptor(full_name: str) -> descriptor.Descriptor:
+    return experiment_pb2.DESCRIPTOR.pool.FindMessageTypeByName(full_name)
+
+
+def _enum_names(full_name: str) -> list[str]:
+    return list(experiment_pb2.DESCRIPTOR.pool.FindEnumTypeByName(full_name).values_by_name)

@@ -1,0 +1,219 @@
+"""Checks of a whole config before anything is built from it.
+
+Single values are checked against the tables of protos/rules.py, then what has to fit together. A check yields its findings
+as "path of the field: what is wrong, what is allowed"; all of them are reported at once.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from absl import logging
+from google.protobuf import descriptor, message
+
+from protos import dataset_pb2, experiment_pb2
+from protos.descriptions import ConfigError, DatasetInfo
+from protos.rules import IGNORED, RULES
+
+SIZE_STEP = 32
+_LOW_LEVEL_ORDER = ("res3", "res2")
+
+_Field = tuple[str, message.Message, descriptor.FieldDescriptor, object]
+
+
+def check_required(config: experiment_pb2.ExperimentOptions, source: str) -> None:
+    """Checks that the fields are set without which no default can be found.
+
+    Raises:
+      ConfigError: names every field that is missing.
+    """
+    problems = []
+    model = config.model_options
+    if not model.backbone.name:
+        problems.append("model_options.backbone.name: not set; the published models use kmax_resnet50 and others")
+    if not model.HasField("max_deeplab"):
+        problems.append("model_options.max_deeplab: not set; kMaX-DeepLab is described by this message, which may be empty")
+    if not dataset_sections(config):
+        problems.append("train_dataset_options: not set, nor is eval_dataset_options; at least one has to name a dataset")
+    for path, options in dataset_sections(config):
+        if not options.dataset:
+            problems.append(f"{path}.dataset: not set; name a description in data/descriptions or its path")
+        if not options.crop_size:
+            problems.append(f"{path}.crop_size: not set; give height and width, each 32k+1, such as [641, 641]")
+    _raise(problems, source)
+
+
+def validate(config: experiment_pb2.ExperimentOptions, infos: Sequence[DatasetInfo], source: str) -> None:
+    """Checks a config whose defaults are filled in, and logs one warning for each field without effect.
+
+    Args:
+      infos: the datasets of `dataset_sections(config)`, in the same order.
+      source: opens the message: the file, and the overrides if there are any.
+
+    Raises:
+      ConfigError: names every field with a value that cannot be used, and what can be.
+    """
+    problems = list(_value_problems(config))
+    for (path, options), info in zip(dataset_sections(config), infos, strict=True):
+        problems += _size_problems(path, options)
+        problems += _label_problems(path, options, info)
+    problems += _model_problems(config, infos[0])
+    problems += _training_problems(config)
+    if len(infos) == 2:
+        problems += _class_table_problems(*infos)
+    _raise(problems, source)
+    for warning in _ignored_fields(config):
+        logging.warning("%s: %s", source, warning)
+
+
+def dataset_sections(config: experiment_pb2.ExperimentOptions) -> list[tuple[str, dataset_pb2.DatasetOptions]]:
+    """Path and message of the dataset options that are present, training first."""
+    paths = ("train_dataset_options", "eval_dataset_options")
+    return [(path, getattr(config, path)) for path in paths if config.HasField(path)]
+
+
+def per_side(values: Sequence[int]) -> tuple[int, int]:
+    """Height and width from the one or two values of a size field; 0, 0 if there is none."""
+    return (values[0], values[-1]) if values else (0, 0)
+
+
+def _raise(problems: Sequence[str], source: str) -> None:
+    if len(problems) == 1:
+        raise ConfigError(f"{source}: {problems[0]}")
+    if problems:
+        raise ConfigError("\n  ".join([f"{source}: {len(problems)} fields cannot be used:", *problems]))
+
+
+def _set_fields(options: message.Message, prefix: str = "") -> Iterator[_Field]:
+    """Path, message, field and value of every value that is set, repeated ones item by item."""
+    for field, value in options.ListFields():
+        items = list(value) if hasattr(value, "extend") else [value]
+        for position, item in enumerate(items):
+            path = f"{prefix}{field.name}" + (f"[{position}]" if hasattr(value, "extend") else "")
+            if field.message_type is not None:
+                yield from _set_fields(item, f"{path}.")
+            else:
+                yield path, options, field, item
+
+
+def _value_problems(config: message.Message) -> Iterator[str]:
+    for path, options, field, value in _set_fields(config):
+        rule = RULES.get(options.DESCRIPTOR.name, {}).get(field.name)
+        problem = rule.problem(value) if rule else None
+        if problem:
+            yield f"{path}: {problem}"
+
+
+def _ignored_fields(config: message.Message) -> Iterator[str]:
+    for path, options, field, value in _set_fields(config):
+        harmless = IGNORED.get(options.DESCRIPTOR.name, {}).get(field.name)
+        if harmless is not None and value not in (field.default_value, *harmless):
+            yield f"{path} is accepted for compatibility with DeepLab2 and has no effect"
+
+
+def _size_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[str]:
+    crop = list(options.crop_size)
+    if len(crop) != 2 or any(side <= SIZE_STEP or side % SIZE_STEP != 1 for side in crop):
+        yield f"{path}.crop_size: {crop} must be height and width, each 32k+1; {_nearest_sizes(crop)}"
+        return
+    for name in ("min_resize_value", "max_resize_value"):
+        if len(getattr(options, name)) > 2:
+            yield f"{path}.{name}: {list(getattr(options, name))} must be one value, or one for height and one for width"
+            return
+    smallest, largest = per_side(options.min_resize_value), per_side(options.max_resize_value)
+    if any(value > side for value, side in zip(largest, crop, strict=True)):
+        yield (
+            f"{path}.max_resize_value: {list(options.max_resize_value)} must be at most crop_size {crop}; "
+            "a resized image has to fit into the crop"
+        )
+    if any(low > (high or low) for low, high in zip(smallest, largest, strict=True)):
+        yield (
+            f"{path}.min_resize_value: {list(options.min_resize_value)} must be at most max_resize_value "
+            f"{list(options.max_resize_value)}"
+        )
+
+
+def _nearest_sizes(crop: Sequence[int]) -> str:
+    if len(crop) != 2:
+        return f"it has {len(crop)}, not 2 values"
+    choices = []
+    for side in crop:
+        lower = max((side - 1) // SIZE_STEP, 1) * SIZE_STEP + 1
+        choices.append(f"{lower}" if side <= lower else f"{lower} or {lower + SIZE_STEP}")
+    return f"the nearest are {choices[0]} for the height and {choices[1]} for the width"
+
+
+def _label_problems(path: str, options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterator[str]:
+    if options.max_thing_id >= info.label_divisor:
+        yield (
+            f"{path}.max_thing_id: {options.max_thing_id} must be below the panoptic_label_divisor of {info.name}, "
+            f"{info.label_divisor}"
+        )
+    scales = options.augmentations
+    if scales.min_scale_factor > scales.max_scale_factor:
+        yield (
+            f"{path}.augmentations.min_scale_factor: {scales.min_scale_factor:g} must be at most max_scale_factor "
+            f"{scales.max_scale_factor:g}"
+        )
+
+
+def _model_problems(config: experiment_pb2.ExperimentOptions, info: DatasetInfo) -> Iterator[str]:
+    model, transformer = config.model_options, config.model_options.max_deeplab
+    prefix = "model_options.max_deeplab"
+    if transformer.num_mask_slots >= info.label_divisor:
+        yield (
+            f"{prefix}.num_mask_slots: {transformer.num_mask_slots} must be below the panoptic_label_divisor of "
+            f"{info.name}, {info.label_divisor}, because slots become instance ids"
+        )
+    decoders = list(transformer.num_decoders)
+    if len(decoders) != 3 or sum(decoders) < 1:
+        yield f"{prefix}.num_decoders: {decoders} must be three values (stride 32, 16, 8), not all zero"
+    channels = transformer.auxiliary_semantic_head.output_channels
+    if channels != info.num_ids:
+        yield f"{prefix}.auxiliary_semantic_head.output_channels: {channels} must be {info.num_ids}, the ids of {info.name}"
+    keys = [level.feature_key for level in transformer.auxiliary_low_level]
+    if all(keys) and keys not in (list(_LOW_LEVEL_ORDER), *([key] for key in _LOW_LEVEL_ORDER)):
+        yield f"{prefix}.auxiliary_low_level: {keys} must be coarse first and without repetition, such as ['res3', 'res2']"
+    for position, level in enumerate(transformer.auxiliary_low_level):
+        for field in ("feature_key", "channels_project"):
+            if not level.HasField(field):
+                yield f"{prefix}.auxiliary_low_level[{position}].{field}: not set; the default pair is res3 to 64, res2 to 32"
+    rates = list(model.decoder.atrous_rates)
+    if len(rates) != 3:
+        yield f"model_options.decoder.atrous_rates: {rates} must be three values, such as [6, 12, 18]"
+    widths, blocks = list(model.pixel_decoder.channels), list(model.pixel_decoder.num_blocks)
+    if len(widths) not in (4, 5):
+        yield f"model_options.pixel_decoder.channels: {widths} must be four values (stride 32, 16, 8, 4), or five"
+    if len(blocks) != len(widths):
+        yield f"model_options.pixel_decoder.num_blocks: {blocks} must be as many values as channels has, {len(widths)}"
+
+
+def _training_problems(config: experiment_pb2.ExperimentOptions) -> Iterator[str]:
+    trainer, batch = config.trainer_options, config.train_dataset_options.batch_size
+    steps = trainer.accumulate_steps
+    if config.HasField("train_dataset_options") and steps > 0 and batch % steps:
+        yield f"train_dataset_options.batch_size: {batch} must be divisible by trainer_options.accumulate_steps, {steps}"
+    if trainer.HasField("solver_options"):
+        solver = trainer.solver_options
+        if solver.warmup_steps >= solver.training_number_of_steps > 0:
+            logging.warning(
+                "trainer_options.solver_options.warmup_steps: the warm-up of %d steps does not end within the %d steps of "
+                "training, base_learning_rate is never reached",
+                solver.warmup_steps,
+                solver.training_number_of_steps,
+            )
+
+
+def _class_table_problems(train: DatasetInfo, evaluation: DatasetInfo) -> Iterator[str]:
+    for what in ("label_divisor", "ignore_label"):
+        if getattr(train, what) != getattr(evaluation, what):
+            yield (
+                f"eval_dataset_options.dataset: {evaluation.name} has {what} {getattr(evaluation, what)}, "
+                f"train_dataset_options.dataset {train.name} has {getattr(train, what)}; both must be equal"
+            )
+    tables = [[(c.id, c.name, c.is_thing) for c in info.classes] for info in (train, evaluation)]
+    if tables[0] != tables[1]:
+        position = next((i for i, (a, b) in enumerate(zip(*tables, strict=False)) if a != b), min(map(len, tables)))
+        rows = [table[position] if position < len(table) else "no class" for table in tables]
+        yield (
+            f"eval_dataset_options.dataset: {evaluation.name} has other classes than train_dataset_options.dataset "
+            f"{train.name}, first at position {position}: {rows[1]} instead of {rows[0]}"
+        )
