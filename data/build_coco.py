@@ -1,0 +1,61 @@
+"""Converts COCO panoptic to TFRecords.
+
+    python data/build_coco.py --coco_root=D --output_dir=O --splits=train,val
+
+reads the official layout: train2017/, val2017/, test2017/, annotations/panoptic_{train,val}2017.json and the folders
+annotations/panoptic_{train,val}2017/ with the PNGs. Files that lie elsewhere:
+
+    python data/build_coco.py --images_dir=I --panoptic_json=J --panoptic_dir=P --split=val --output_dir=O
+"""
+
+import os
+import pathlib
+import sys
+
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # run from anywhere, without PYTHONPATH
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exceptions
+
+from absl import flags  # noqa: E402
+
+from data import coco_json, conversion_flags  # noqa: E402
+from data.records import DataError  # noqa: E402
+from protos import descriptions  # noqa: E402
+
+_COCO_ROOT = flags.DEFINE_string("coco_root", None, "Root of the official layout.")
+_SPLITS = flags.DEFINE_list("splits", ["train", "val"], "Splits of the official layout: train, val, test.")
+_IMAGES_DIR = flags.DEFINE_string("images_dir", None, "Instead of --coco_root: folder of the images.")
+_PANOPTIC_JSON = flags.DEFINE_string("panoptic_json", None, "With --images_dir: annotation file; none: images without labels.")
+_PANOPTIC_DIR = flags.DEFINE_string("panoptic_dir", None, "Folder of the PNGs. Default: --panoptic_json without .json.")
+_SPLIT = flags.DEFINE_string("split", None, "With --images_dir: name of the split, first part of the file names.")
+
+
+def main() -> None:
+    """Converts what the flags name."""
+    info = descriptions.load("coco_panoptic")
+    if (_COCO_ROOT.value is None) == (_IMAGES_DIR.value is None):
+        raise DataError("give either --coco_root (official layout) or --images_dir, --panoptic_json and --split")
+    if _IMAGES_DIR.value is not None:
+        if not _SPLIT.value:
+            raise DataError("--images_dir needs --split, the name of the split")
+        sources = _sources(pathlib.Path(_IMAGES_DIR.value), _PANOPTIC_JSON.value, _PANOPTIC_DIR.value)
+        conversion_flags.convert_split(sources, _SPLIT.value, info)
+        return
+    root = pathlib.Path(_COCO_ROOT.value)
+    for split in _SPLITS.value:
+        if split not in ("train", "val", "test"):
+            raise DataError(f"--splits: {split!r} is not one of train, val, test")
+        panoptic_json = None if split == "test" else str(root / "annotations" / f"panoptic_{split}2017.json")
+        conversion_flags.convert_split(_sources(root / f"{split}2017", panoptic_json, None), split, info)
+
+
+def _sources(
+    images_dir: pathlib.Path, panoptic_json: str | None, panoptic_dir: str | None
+) -> tuple[coco_json.SourceImage, ...]:
+    if panoptic_json is None:
+        return coco_json.list_images(images_dir)
+    path = pathlib.Path(panoptic_json)
+    return coco_json.read_panoptic_json(path, images_dir, pathlib.Path(panoptic_dir or path.with_suffix(""))).images
+
+
+if __name__ == "__main__":
+    conversion_flags.run(main)

@@ -1,0 +1,50 @@
+"""Converts any dataset in COCO panoptic format to TFRecords, and writes its dataset description.
+
+    python data/build_panoptic.py --images_dir=I --panoptic_json=J --panoptic_dir=P --split=train --output_dir=O
+
+makes O/train-*.tfrecord and O/<dataset_name>.textproto; the next split uses the description that is there. A config names it
+with `dataset: "O/<dataset_name>.textproto"`.
+"""
+
+import os
+import pathlib
+import sys
+
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # run from anywhere, without PYTHONPATH
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exceptions
+
+from absl import flags  # noqa: E402
+
+from data import coco_json, conversion_flags, describe  # noqa: E402
+from protos import descriptions  # noqa: E402
+
+_IMAGES_DIR = flags.DEFINE_string("images_dir", None, "Folder of the images.", required=True)
+_PANOPTIC_JSON = flags.DEFINE_string("panoptic_json", None, "Annotation file in COCO panoptic format.", required=True)
+_PANOPTIC_DIR = flags.DEFINE_string("panoptic_dir", None, "Folder of the PNGs. Default: --panoptic_json without .json.")
+_SPLIT = flags.DEFINE_string("split", None, "Name of the split, first part of the file names.", required=True)
+_DATASET_NAME = flags.DEFINE_string("dataset_name", None, "Name of the dataset. Default: name of --output_dir.")
+_LABEL_DIVISOR = flags.DEFINE_integer(
+    "label_divisor", None, "panoptic_label_divisor. Default: 256, or more if an image has more instances.", lower_bound=2
+)
+
+
+def main() -> None:
+    """Converts one split and writes the description if there is none."""
+    path = pathlib.Path(_PANOPTIC_JSON.value)
+    panoptic_dir = pathlib.Path(_PANOPTIC_DIR.value or path.with_suffix(""))
+    content = coco_json.read_panoptic_json(path, pathlib.Path(_IMAGES_DIR.value), panoptic_dir)
+    output_dir = pathlib.Path(conversion_flags.OUTPUT_DIR.value)
+    name = _DATASET_NAME.value or output_dir.resolve().name
+    description = output_dir / f"{name}.textproto"
+    if not description.exists():
+        text = describe.description_text(name, content, label_divisor=_LABEL_DIVISOR.value, where=str(path))
+        output_dir.mkdir(parents=True, exist_ok=True)
+        description.write_text(text)
+    info = descriptions.load(description)
+    describe.check_categories(info, content, where=str(path), description=str(description))
+    conversion_flags.convert_split(content.images, _SPLIT.value, info)
+    print(f'config: dataset: "{description}"')
+
+
+if __name__ == "__main__":
+    conversion_flags.run(main)

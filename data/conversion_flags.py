@@ -1,0 +1,46 @@
+"""Flags that all converters share, and what follows from them."""
+
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+from data import conversion, records
+from data.coco_json import SourceImage
+from data.records import DataError
+from protos.descriptions import ConfigError, DatasetInfo
+
+OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the TFRecords; is made if it does not exist.", required=True)
+_NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Files of each split. Default: one for 128 images.", lower_bound=1)
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", None, "Processes. Default: one for each processor.", lower_bound=1)
+_LABEL_FORMAT = flags.DEFINE_enum(
+    "label_format", "png", records.LABEL_FORMATS, "Coding of labels: png is compressed, raw is what DeepLab2 writes."
+)
+_CROWD = flags.DEFINE_bool(
+    "treat_crowd_as_ignore", True, "Crowds become pixels without a label; otherwise they keep their class, without instance id."
+)
+
+
+def convert_split(sources: Sequence[SourceImage], split: str, info: DatasetInfo) -> None:
+    """Converts one split as the flags say and prints a summary."""
+    output_dir = pathlib.Path(OUTPUT_DIR.value)
+    settings = conversion.Settings(info, _LABEL_FORMAT.value, _CROWD.value)
+    counts = conversion.convert(
+        sources, output_dir, split, settings, num_shards=_NUM_SHARDS.value, num_workers=_NUM_WORKERS.value
+    )
+    print(conversion.summary(split, counts, output_dir, info))
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a converter; bad input ends it with one line on stderr and exit code 1."""
+
+    def guarded(argv: Sequence[str]) -> None:
+        try:
+            if argv[1:]:
+                raise DataError(f"unexpected argument {argv[1]!r}: options are written --name=value")
+            main()
+        except (DataError, ConfigError) as error:
+            sys.exit(f"error: {error}")
+
+    app.run(guarded)
