@@ -1,0 +1,154 @@
+"""Loading weights into a model: our checkpoints and DeepLab2's."""
+
+import dataclasses
+import re
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from kmax_tf.variable_names import deeplab2_names, named_variables
+
+_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+# What a training run stores beside the model.
+_NOT_MODEL = re.compile(
+    r"\.OPTIMIZER_SLOT|^(optimizer|backbone_optimizer|encoder_optimizer|save_counter|global_step|step|seed)\b"
+    r"|^_CHECKPOINTABLE_OBJECT_GRAPH$"
+)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be loaded; the message names the file and the variables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What became of each variable.
+
+    Attributes:
+      loaded: our names of the variables that were assigned.
+      missing: our names of variables that the checkpoint does not hold.
+      unexpected: the checkpoint's names of model variables that our model does not have.
+      mismatched: our names of variables whose shape differs, with both shapes.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+
+def resolve_checkpoint(path: str) -> str:
+    """The checkpoint prefix that `path` means: itself, or the latest one of a directory.
+
+    Raises:
+      CheckpointError: there is none.
+    """
+    path = str(path)
+    if tf.io.gfile.isdir(path):
+        latest = tf.train.latest_checkpoint(path)
+        if latest is None:
+            raise CheckpointError(f"{path}: no checkpoint in this directory")
+        path = latest
+    path = path.removesuffix(".index")
+    if not tf.io.gfile.exists(path + ".index"):
+        raise CheckpointError(f"{path}: no such checkpoint ({path}.index does not exist)")
+    return path
+
+
+def load_checkpoint(model: tf_keras.Model, path: str, *, skip: tuple[str, ...] = ()) -> LoadReport:
+    """Assigns every variable of a built model from a checkpoint.
+
+    Args:
+      model: from `build_model`.
+      path: prefix, or directory whose latest checkpoint is taken; of this project's trainer or of DeepLab2. Optimizer state
+        and step are left out.
+      skip: beginnings of our variable names that keep their values.
+
+    Raises:
+      CheckpointError: no checkpoint there, it is damaged, or a variable of either side has no counterpart of the same
+        shape. Nothing has been assigned then.
+    """
+    prefix = resolve_checkpoint(path)
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        shapes = {k.removesuffix(_SUFFIX): v for k, v in reader.get_variable_to_shape_map().items() if not _NOT_MODEL.search(k)}
+        variables = named_variables(model)
+        keys = _keys(list(variables), shapes)
+        values, missing, mismatched = {}, [], []
+        for name, variable in variables.items():
+            if name.startswith(skip or ("\0",)):
+                continue
+            if keys[name] not in shapes:
+                missing.append(name)
+                continue
+            value = _fit(reader.get_tensor(keys[name] + _SUFFIX), variable, name)
+            if value is None:
+                mismatched.append(f"{name} {tuple(variable.shape)} (in the checkpoint {tuple(shapes[keys[name]])})")
+            else:
+                values[name] = value
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{prefix}: the checkpoint is damaged or not readable: {_first_line(error)}") from None
+    unexpected = sorted(set(shapes) - set(keys.values()))
+    report = LoadReport(tuple(values), tuple(missing), tuple(unexpected), tuple(mismatched))
+    if missing or unexpected or mismatched:
+        raise CheckpointError(_explain(prefix, report, shapes))
+    for name, value in values.items():
+        variables[name].assign(value)
+    return report
+
+
+def _keys(names: list[str], shapes: dict[str, list[int]]) -> dict[str, str]:
+    """Checkpoint key of each of our names."""
+    if any(key.startswith("model/") for key in shapes):
+        return {name: f"model/{name}" for name in names}
+    return deeplab2_names(names)
+
+
+def _fit(value: np.ndarray, variable: tf.Variable, name: str) -> np.ndarray | None:
+    """The value in the variable's layout, or None if it does not fit."""
+    shape = tuple(variable.shape)
+    if value.shape == shape:
+        return value
+    if name.endswith("depthwise_kernel") and value.ndim == 4 and value.shape[2] == 1:
+        # A grouped convolution stores [h,w,1,C], a depthwise one [h,w,C,1].
+        value = value.transpose(0, 1, 3, 2)
+    # Convolutions over sequences have a leading 1, ConvNeXt's layer scale three.
+    squeezed = tuple(d for d in value.shape if d != 1)
+    return value.reshape(shape) if squeezed == tuple(d for d in shape if d != 1) else None
+
+
+def _explain(prefix: str, report: LoadReport, shapes: dict[str, list[int]]) -> str:
+    lines = [f"{prefix}: the checkpoint does not fit the model."]
+    for title, names in (
+        ("not in the checkpoint", report.missing),
+        ("not in the model", report.unexpected),
+        ("another shape", report.mismatched),
+    ):
+        if names:
+            rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
+            lines.append(f"  {title} ({len(names)}): {', '.join(names[:4])}{rest}")
+    lines.append(f"  The checkpoint holds {_describe(shapes)}: use the config of that model.")
+    return "\n".join(lines)
+
+
+def _describe(shapes: dict[str, list[int]]) -> str:
+    """What kind of model a set of variables belongs to, in words."""
+    ours = {key.removeprefix("model/").replace("pixel_encoder/", "encoder/"): shape for key, shape in shapes.items()}
+    if any("/downsample" in key for key in ours):
+        encoder = "a ConvNeXt encoder"
+    elif any(key.startswith(("encoder/_stem/_conv1_bn_act", "encoder/stem/0")) for key in ours):
+        encoder = "an Axial-ResNet encoder"
+    elif any(key.startswith(("encoder/_stem", "encoder/stem")) for key in ours):
+        encoder = "a ResNet encoder"
+    else:
+        return f"{len(shapes)} variables, none of a kMaX-DeepLab encoder"
+    centers = next((shape for key, shape in ours.items() if key.endswith("cluster_centers")), None)
+    bias = ours.get("transformer_class_head/_conv/bias") or ours.get("predictor/class_head/bias")
+    slots = f", {centers[1]} mask slots" if centers else ", no kMaX decoder"
+    classes = f", {bias[0] - 1} classes without void" if bias else ""
+    return encoder + slots + classes
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:300]

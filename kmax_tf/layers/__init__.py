@@ -1,0 +1,1 @@
+"""The few blocks that several rooms share."""

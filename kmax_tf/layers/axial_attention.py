@@ -1,0 +1,99 @@
+"""Position-sensitive axial attention (Axial-DeepLab, arXiv:2003.07853): along the height, then along the width."""
+
+import tensorflow as tf
+import tf_keras
+
+from kmax_tf.layers.convolution import truncated_normal
+from kmax_tf.layers.normalization import NormSpec
+
+HEADS = 8
+# Relative positions -254 .. 254 have an encoding of their own; farther ones share the last.
+SPAN = 255
+
+
+class RelativePositions(tf_keras.layers.Layer):
+    """One vector for each relative position: [L,L,channels], entry [l,m] for the offset m - l."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
+
+    def build(self, _) -> None:
+        self.embeddings = self.add_weight("embeddings", [2 * SPAN - 1, self.channels], initializer=truncated_normal(1.0))
+
+    def call(self, length: tf.Tensor) -> tf.Tensor:
+        positions = tf.range(length)
+        offsets = tf.clip_by_value(positions[None, :] - positions[:, None], 1 - SPAN, SPAN - 1)
+        return tf.gather(self.embeddings, offsets + SPAN - 1)
+
+
+class AxisAttention(tf_keras.layers.Layer):
+    """Self-attention of the positions of one axis, [n,L,C] -> [n,L,value_depth]."""
+
+    def __init__(self, key_depth: int, value_depth: int, norm: NormSpec):
+        super().__init__()
+        self.key_depth = key_depth
+        self.value_depth = value_depth
+        self.qkv_norm = norm.layer()
+        # One gamma for each head and kind of similarity stands in for the scale 1/sqrt(d).
+        self.similarity_norm = norm.layer(axis=(0, 2))
+        self.output_norm = norm.layer(axis=(0, 2, 4))
+        self.query_positions = RelativePositions(key_depth // HEADS)
+        self.key_positions = RelativePositions(key_depth // HEADS)
+        self.value_positions = RelativePositions(value_depth // HEADS)
+
+    def build(self, shape: tf.TensorShape) -> None:
+        channels = shape[-1]
+        self.qkv_kernel = self.add_weight(
+            "qkv_kernel", [channels, 2 * self.key_depth + self.value_depth], initializer=truncated_normal(channels**-0.5)
+        )
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        length = x.shape[1] or tf.shape(x)[1]
+        qkv = self.qkv_norm(tf.matmul(x, tf.cast(self.qkv_kernel, x.dtype)), training=training)
+        query, key, value = (
+            tf.reshape(part, [-1, length, HEADS, part.shape[-1] // HEADS])
+            for part in tf.split(qkv, [self.key_depth, self.key_depth, self.value_depth], -1)
+        )
+        similarity = tf.stack(
+            [
+                tf.einsum("nlgd,nmgd->nglm", query, key),
+                tf.einsum("nlgd,lmd->nglm", query, self.query_positions(length)),
+                tf.einsum("nmgd,lmd->nglm", key, self.key_positions(length)),
+            ]
+        )  # [3,n,G,L,L]
+        similarity = tf.reduce_sum(self.similarity_norm(similarity, training=training), 0)
+        weights = tf.cast(tf.nn.softmax(tf.cast(similarity, tf.float32)), x.dtype)
+        retrieved = tf.stack(
+            [
+                tf.einsum("nglm,nmgd->ngld", weights, value),
+                tf.einsum("nglm,lmd->ngld", weights, self.value_positions(length)),
+            ]
+        )  # [2,n,G,L,d]
+        retrieved = tf.reduce_sum(self.output_norm(retrieved, training=training), 0)
+        return tf.reshape(tf.transpose(retrieved, [0, 2, 1, 3]), [-1, length, self.value_depth])
+
+
+class AxialAttention(tf_keras.layers.Layer):
+    """[B,H,W,C] -> [B,H/stride,W/stride,2 * key_depth]."""
+
+    def __init__(self, key_depth: int, norm: NormSpec, *, stride: int = 1):
+        super().__init__()
+        self.stride = stride
+        self.height_axis = AxisAttention(key_depth, 2 * key_depth, norm)
+        self.width_axis = AxisAttention(key_depth, 2 * key_depth, norm)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        columns = tf.transpose(x, [0, 2, 1, 3])  # [B,W,H,C]
+        columns = _attend(columns, self.height_axis, training)
+        rows = tf.transpose(columns, [0, 2, 1, 3])[:, :: self.stride]
+        return _attend(rows, self.width_axis, training)[:, :, :: self.stride]
+
+
+def _attend(x: tf.Tensor, axis: AxisAttention, training: bool) -> tf.Tensor:
+    """Attention along the third axis of x [B,S,L,C]."""
+    static = x.shape.as_list()
+    shape = tf.shape(x)
+    sizes = [static[i] if static[i] is not None else shape[i] for i in range(3)]
+    flat = tf.reshape(x, [sizes[0] * sizes[1], sizes[2], static[3]])
+    return tf.reshape(axis(flat, training=training), [*sizes, axis.value_depth])

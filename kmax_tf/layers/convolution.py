@@ -1,0 +1,89 @@
+"""Convolutions with batch norm and activation, padded so that sizes of 32k+1 stay aligned (stride s keeps pixels 0, s, 2s ...)."""
+
+import tensorflow as tf
+import tf_keras
+
+from kmax_tf.layers.activations import Activation, identity
+from kmax_tf.layers.normalization import NormSpec
+
+
+def truncated_normal(stddev: float) -> tf_keras.initializers.Initializer:
+    return tf_keras.initializers.TruncatedNormal(stddev=stddev)
+
+
+def pad_for_stride(x: tf.Tensor, kernel_size: int) -> tf.Tensor:
+    """Zeros around x so that a `valid` convolution is centred on the pixels it keeps."""
+    before = (kernel_size - 1) // 2
+    after = kernel_size - 1 - before
+    return tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]]) if before or after else x
+
+
+class ConvNorm(tf_keras.layers.Layer):
+    """[B,H,W,C] -> activation(BatchNorm(convolution)) [B,ceil(H/stride),ceil(W/stride),channels], no bias."""
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int,
+        norm: NormSpec,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        activation: Activation = identity,
+        gamma: float = 1.0,
+    ):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.activation = activation
+        self.conv = tf_keras.layers.Conv2D(
+            channels,
+            kernel_size,
+            stride,
+            "same" if stride == 1 else "valid",
+            dilation_rate=dilation,
+            use_bias=False,
+            kernel_initializer="he_normal",
+        )
+        self.norm = norm.layer(gamma=gamma)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if self.stride > 1:
+            x = pad_for_stride(x, self.kernel_size)
+        return self.activation(self.norm(self.conv(x), training=training))
+
+
+class SeparableConvNorm(tf_keras.layers.Layer):
+    """A depthwise and a 1x1 convolution, each followed by batch norm and activation."""
+
+    def __init__(self, channels: int, kernel_size: int, norm: NormSpec, *, activation: Activation):
+        super().__init__()
+        self.activation = activation
+        self.depthwise = tf_keras.layers.DepthwiseConv2D(kernel_size, padding="same", use_bias=False)
+        self.depthwise_norm = norm.layer()
+        self.pointwise = ConvNorm(channels, 1, norm, activation=activation)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        x = self.activation(self.depthwise_norm(self.depthwise(x), training=training))
+        return self.pointwise(x, training=training)
+
+
+class DenseNorm(tf_keras.layers.Layer):
+    """[B,L,C] -> activation(BatchNorm(x W)) [B,L,channels]: a convolution over sequences with kernel size 1, no bias."""
+
+    def __init__(
+        self,
+        channels: int,
+        norm: NormSpec,
+        *,
+        activation: Activation = identity,
+        gamma: float = 1.0,
+        kernel_initializer: str | tf_keras.initializers.Initializer = "he_normal",
+    ):
+        super().__init__()
+        self.activation = activation
+        self.dense = tf_keras.layers.Dense(channels, use_bias=False, kernel_initializer=kernel_initializer)
+        self.norm = norm.layer(gamma=gamma)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return self.activation(self.norm(self.dense(x), training=training))

@@ -1,0 +1,35 @@
+"""Layers that drop at random in training: stochastic depth and dropout."""
+
+import tensorflow as tf
+import tf_keras
+
+from kmax_tf import randomness
+
+
+class DropPath(tf_keras.layers.Layer):
+    """Drops the whole residual branch of an example in training, and scales the kept ones by 1 / keep_probability."""
+
+    def __init__(self, keep_probability: float):
+        super().__init__()
+        self.keep_probability = keep_probability
+
+    def call(self, branch: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training or self.keep_probability >= 1.0:
+            return branch
+        shape = tf.concat([tf.shape(branch)[:1], tf.ones([branch.shape.rank - 1], tf.int32)], 0)
+        kept = tf.floor(self.keep_probability + randomness.uniform(shape)) / self.keep_probability
+        return branch * tf.cast(kept, branch.dtype)
+
+
+class Dropout(tf_keras.layers.Layer):
+    """Sets a share `rate` of the values to 0 in training, and scales the others by 1 / (1 - rate)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training:
+            return x
+        kept = tf.floor(1.0 - self.rate + randomness.uniform(tf.shape(x))) / (1.0 - self.rate)
+        return x * tf.cast(kept, x.dtype)

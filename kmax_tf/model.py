@@ -1,0 +1,78 @@
+"""kMaX-DeepLab (arXiv:2207.04044): encoder -> pixel decoder -> kMaX decoder -> heads."""
+
+import tensorflow as tf
+import tf_keras
+
+from kmax_tf.heads import MaskPredictor
+from kmax_tf.kmax_decoder import KMaXDecoder
+from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.resize import resize_like
+from kmax_tf.pixel_decoder import PixelDecoder
+from kmax_tf.pixel_encoders import build_encoder
+from kmax_tf.semantic_branch import SemanticBranch
+from protos import descriptions, experiment_pb2, model_pb2, trainer_pb2
+
+Outputs = dict[str, tf.Tensor | tuple[dict[str, tf.Tensor], ...]]
+
+
+class KMaXDeepLab(tf_keras.Model):
+    """Panoptic segmentation by clustering pixels into N masks, each with a class."""
+
+    def __init__(self, options: model_pb2.ModelOptions, num_classes: int, norm: NormSpec):
+        super().__init__(name="kmax_deeplab")
+        head = options.max_deeplab
+        self.pixel_encoder = build_encoder(options.backbone, norm)
+        self.pixel_decoder = PixelDecoder(options.pixel_decoder, norm)
+        self.kmax_decoder = KMaXDecoder(head, num_classes, norm)
+        self.predictor = MaskPredictor(head.pixel_space_head, num_classes, norm)
+        self.semantic_branch = SemanticBranch(options, self.pixel_encoder.activation, norm)
+
+    def call(self, images: tf.Tensor, training: bool = False, semantic: bool | None = None) -> Outputs:
+        """The masks, classes and features of a batch of images.
+
+        Args:
+          images: [B,H,W,3], RGB, 0..255, uint8 or float; H and W of the form 32k+1 keep all features aligned.
+          training: batch statistics and drop path; auxiliary outputs are resized to the size of the main one.
+          semantic: compute semantic_logits; by default in training only.
+
+        Returns:
+          `transformer_class_logits` [B,N,C+1] ordered things, stuff, void; `pixel_space_mask_logits` [B,h,w,N] at stride 4
+          (or that of the encoder's stage1 with a five-stage pixel decoder); `pixel_space_normalized_feature` [B,h,w,D];
+          `auxiliary_outputs`: a tuple of dicts with these three keys, one for each kMaX decoder layer; `semantic_logits`
+          [B,hs,ws,ids]. All float32.
+        """
+        pixels = tf.cast(images, tf.float32) / 127.5 - 1.0
+        features = self.pixel_encoder(tf.cast(pixels, self.compute_dtype), training=training)
+        pixel_features = self.pixel_decoder(features, training=training)
+        classes, masks, auxiliary = self.kmax_decoder(pixel_features, training=training)
+        outputs = self.predictor(pixel_features[-1], classes, masks, training=training)
+        if training:
+            auxiliary = [resize_auxiliary(prediction, outputs) for prediction in auxiliary]
+        outputs["auxiliary_outputs"] = tuple(auxiliary)
+        if training if semantic is None else semantic:
+            outputs["semantic_logits"] = self.semantic_branch(features, training=training)
+        return outputs
+
+
+def resize_auxiliary(prediction: dict[str, tf.Tensor], main: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """An auxiliary prediction with mask logits and features at the resolution of the main one, as the losses compare them."""
+    spatial = ("pixel_space_mask_logits", "pixel_space_normalized_feature")
+    resized = {key: resize_like(prediction[key], main["pixel_space_mask_logits"]) for key in spatial}
+    return prediction | resized
+
+
+def build_model(config: experiment_pb2.ExperimentOptions) -> KMaXDeepLab:
+    """The model of a config from `load_config`, with its variables created and at their initial values."""
+    solver = config.trainer_options.solver_options
+    norm = NormSpec(solver.batchnorm_momentum, solver.batchnorm_epsilon, solver.use_sync_batchnorm)
+    info = descriptions.load(config.train_dataset_options.dataset)
+    bfloat16 = config.trainer_options.mixed_precision == trainer_pb2.TrainerOptions.BFLOAT16
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")
+    try:
+        model = KMaXDeepLab(config.model_options, info.num_classes, norm)
+        # Shapes of variables do not depend on the size of this image.
+        model(tf.zeros([1, 33, 33, 3]), training=False, semantic=True)
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)
+    return model

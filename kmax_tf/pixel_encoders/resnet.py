@@ -1,0 +1,34 @@
+"""ResNet-50 as a pixel encoder: no max-pooling, stage 2 has stride 2 instead, features are not activated between blocks."""
+
+import tensorflow as tf
+import tf_keras
+
+from kmax_tf.layers.activations import Activation, relu
+from kmax_tf.layers.convolution import ConvNorm
+from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.residual import ResidualBlock
+
+BLOCKS = (3, 4, 6, 3)
+CHANNELS = (64, 128, 256, 512)
+
+
+class ResNet(tf_keras.layers.Layer):
+    """[B,H,W,3] -> {"stage1": [B,H/2,W/2,64], "stage2": stride 4, 256, ... "stage5": stride 32, 2048}, not activated."""
+
+    def __init__(self, norm: NormSpec):
+        super().__init__()
+        self.activation: Activation = relu
+        self.stem = ConvNorm(64, 7, norm, stride=2)
+        self.stages = [
+            [ResidualBlock(channels, norm, relu, stride=2 if block == 0 else 1) for block in range(blocks)]
+            for blocks, channels in zip(BLOCKS, CHANNELS)
+        ]
+
+    def call(self, x: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        features = {"stage1": self.stem(x, training=training)}
+        x = features["stage1"]
+        for number, blocks in enumerate(self.stages, 2):
+            for block in blocks:
+                x = block(x, training=training)
+            features[f"stage{number}"] = x
+        return features

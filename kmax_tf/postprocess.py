@@ -1,0 +1,169 @@
+"""From mask and class logits to a panoptic map: which mask slot owns which pixel.
+
+Mask-wise merging is that of k-means Mask Transformer (section 4.1, "Testing"), pixel-wise merging that of MaX-DeepLab.
+The merging itself is in mask_merging.py; here its result becomes labels, small segments become void, and maps return to
+the size of the raw image.
+"""
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from kmax_tf import mask_merging
+from protos import descriptions, evaluator_pb2, experiment_pb2
+from protos.descriptions import ConfigError, DatasetInfo
+
+_SIGNATURE = {
+    "panoptic_pred": tf.int32,
+    "semantic_pred": tf.int32,
+    "instance_pred": tf.int32,
+    "instance_scores": tf.float32,
+    "semantic_scores": tf.float32,
+}
+
+
+def build_postprocessor(
+    config: experiment_pb2.ExperimentOptions,
+) -> Callable[[Mapping[str, tf.Tensor], tuple[int, int] | tf.Tensor], dict[str, tf.Tensor]]:
+    """The function `maps = postprocessor(outputs, image_size)` of an experiment.
+
+    `outputs` holds `pixel_space_mask_logits` [B, h, w, N] and `transformer_class_logits` [B, N, C + 1] (things, stuff, void) of
+    any float type; `image_size` is the (height, width) of the network input. The maps are [B, height, width]:
+
+    * `panoptic_pred`: class id * label divisor + instance id (0 for stuff); void has the description's `void_label`.
+    * `semantic_pred`: class of the strongest slot of each pixel, whatever its confidence; never void.
+    * `instance_pred`: 1 + rank of the owning mask (mask-wise; 1 where there is none) or 1 + its slot (pixel-wise).
+    * `instance_scores`: largest mask probability; `semantic_scores`: class confidence of the owner. Both in [0, 1], and 0
+      everywhere if no slot passes the class thresholds.
+
+    Works eagerly, in a tf.function of unknown sizes, and, with static sizes, under XLA.
+
+    Raises:
+      ConfigError: the dataset or a field of evaluator_options cannot be used.
+    """
+    dataset = config.train_dataset_options.dataset or config.eval_dataset_options.dataset
+    if not dataset:
+        raise ConfigError("train_dataset_options.dataset is not set: post-processing needs the classes of the dataset")
+    info = descriptions.load(dataset)
+    options = config.evaluator_options
+    _check(options)
+
+    def postprocess(outputs: Mapping[str, tf.Tensor], image_size: tuple[int, int] | tf.Tensor) -> dict[str, tf.Tensor]:
+        mask_logits, class_logits = outputs["pixel_space_mask_logits"], outputs["transformer_class_logits"]
+        _check_shapes(mask_logits, class_logits, info)
+        height, width = (x if tf.is_tensor(x) else int(x) for x in (image_size[0], image_size[1]))
+        maps = tf.map_fn(
+            lambda logits: _one_image(
+                tf.cast(logits[0], tf.float32), tf.cast(logits[1], tf.float32), height, width, info, options
+            ),
+            (mask_logits, class_logits),
+            fn_output_signature=_SIGNATURE,
+            parallel_iterations=1,
+        )
+        if isinstance(height, int) and isinstance(width, int):
+            maps = {name: tf.ensure_shape(value, [mask_logits.shape[0], height, width]) for name, value in maps.items()}
+        return maps
+
+    return postprocess
+
+
+def restore_size(
+    maps: Mapping[str, tf.Tensor],
+    resized_size: tuple[int, int] | tf.Tensor,
+    raw_size: tuple[int, int] | tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """Brings maps of the padded network input back to the raw image: crop to `resized_size`, then nearest neighbour.
+
+    Maps are [..., H, W] of any type; sizes are (height, width), ints or an int32 tensor [2]. Corners of both grids coincide,
+    as in `resize_nearest_neighbor(align_corners=True)`. Returns maps [..., raw height, raw width].
+    """
+    rows = _nearest(resized_size[0], raw_size[0])
+    columns = _nearest(resized_size[1], raw_size[1])
+    return {name: tf.gather(tf.gather(value, rows, axis=-2), columns, axis=-1) for name, value in maps.items()}
+
+
+def _nearest(source: int | tf.Tensor, target: int | tf.Tensor) -> tf.Tensor:
+    step = tf.cast(source - 1, tf.float32) / tf.cast(tf.maximum(target - 1, 1), tf.float32)
+    index = tf.cast(tf.floor(tf.cast(tf.range(target), tf.float32) * step + 0.5), tf.int32)
+    return tf.minimum(index, source - 1)
+
+
+def _check(options: evaluator_pb2.EvaluatorOptions) -> None:
+    if options.transformer_post_processing not in ("maskwise", "pixelwise"):
+        raise ConfigError(
+            "evaluator_options.transformer_post_processing must be 'maskwise' or 'pixelwise', not "
+            f"{options.transformer_post_processing!r}"
+        )
+    if not 0 <= options.pixel_confidence_threshold < 1:
+        raise ConfigError(
+            f"evaluator_options.pixel_confidence_threshold must be in [0, 1), not {options.pixel_confidence_threshold:g}"
+        )
+    maskwise = "maskwise_postprocessing."
+    for name in (
+        "transformer_class_confidence_threshold",
+        maskwise + "transformer_class_confidence_threshold_thing",
+        maskwise + "transformer_class_confidence_threshold_stuff",
+        maskwise + "overlapping_threshold",
+    ):
+        owner = options.maskwise_postprocessing if name.startswith(maskwise) else options
+        value = getattr(owner, name.removeprefix(maskwise))
+        if not 0 <= value <= 1:
+            raise ConfigError(f"evaluator_options.{name} must be in [0, 1], not {value:g}")
+
+
+def _check_shapes(mask_logits: tf.Tensor, class_logits: tf.Tensor, info: DatasetInfo) -> None:
+    channels, num_slots = class_logits.shape[-1], mask_logits.shape[-1]
+    if channels != info.num_classes + 1:
+        raise ConfigError(
+            f"transformer_class_logits has {channels} channels, but dataset {info.name!r} has {info.num_classes} classes and void: "
+            "model and dataset description do not belong together"
+        )
+    if num_slots >= info.label_divisor:
+        raise ConfigError(
+            f"{info.name}: panoptic_label_divisor is {info.label_divisor}, too small for the instance ids of {num_slots} mask slots"
+        )
+
+
+def _one_image(
+    mask_logits: tf.Tensor,
+    class_logits: tf.Tensor,
+    height: int | tf.Tensor,
+    width: int | tf.Tensor,
+    info: DatasetInfo,
+    options: evaluator_pb2.EvaluatorOptions,
+) -> dict[str, tf.Tensor]:
+    slots = _read_classes(class_logits, info)
+    merge = mask_merging.maskwise if options.transformer_post_processing == "maskwise" else mask_merging.pixelwise
+    merged = merge(mask_logits, slots, height, width, options)
+    labels = _slot_labels(merged, slots, info, options)
+    with_void = tf.concat([[info.void_label], labels], axis=0)
+    return {
+        "panoptic_pred": tf.gather(with_void, merged.owner + 1),
+        "semantic_pred": tf.gather(slots.class_id, merged.strongest),
+        "instance_pred": merged.instance_pred,
+        "instance_scores": merged.instance_scores,
+        "semantic_scores": merged.semantic_scores,
+    }
+
+
+def _read_classes(class_logits: tf.Tensor, info: DatasetInfo) -> mask_merging.Slots:
+    probabilities = tf.nn.softmax(class_logits)[:, :-1]
+    channel = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+    return mask_merging.Slots(
+        channel=channel,
+        confidence=tf.reduce_max(probabilities, axis=-1),
+        is_thing=channel < len(info.thing_ids),
+        class_id=tf.gather(tf.constant(info.class_order, tf.int32), channel),
+    )
+
+
+def _slot_labels(
+    merged: mask_merging.Ownership, slots: mask_merging.Slots, info: DatasetInfo, options: evaluator_pb2.EvaluatorOptions
+) -> tf.Tensor:
+    """Panoptic label of each slot, [N]: void if its segment is below the area limit (all pixels of a class for stuff)."""
+    owner = tf.reshape(merged.owner, [-1])
+    area = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, tf.size(slots.channel))
+    class_area = tf.gather(tf.math.unsorted_segment_sum(area, slots.channel, info.num_classes), slots.channel)
+    large = tf.where(slots.is_thing, area >= options.thing_area_limit, class_area >= options.stuff_area_limit)
+    label = slots.class_id * info.label_divisor + tf.where(slots.is_thing, merged.instance_id, 0)
+    return tf.where(large, label, info.void_label)
