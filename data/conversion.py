@@ -22,6 +22,8 @@ from data.records import DataError
 from protos.descriptions import DatasetInfo
 
 _IMAGES_PER_SHARD = 128
+# A worker spends seconds on its imports, which pays from about so many images.
+_IMAGES_PER_WORKER = 1000
 _SECONDS_BETWEEN_REPORTS = 5.0
 
 
@@ -51,7 +53,7 @@ def convert(
       split: first part of the file names.
       settings: how labels are made.
       num_shards: number of files; default: one for 128 images.
-      num_workers: processes; default: one for each processor.
+      num_workers: processes; default: one for each processor, fewer for few images.
 
     Returns:
       What all shards hold, those of an earlier run included.
@@ -79,7 +81,8 @@ def convert(
         total.add(counts)
     report = _Progress(split, len(sources), total.images)
     todo = {path: part for path, part in parts.items() if path not in finished}
-    for path, counts in _write_all(todo, settings, min(num_workers or os.cpu_count() or 1, len(todo))):
+    num_workers = num_workers or min(os.cpu_count() or 1, -(-len(sources) // _IMAGES_PER_WORKER))
+    for path, counts in _write_all(todo, settings, min(num_workers, len(todo))):
         log.add(path.name, counts)
         total.add(counts)
         report.update(total.images)

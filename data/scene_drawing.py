@@ -1,0 +1,228 @@
+"""Draws the scenes of the demo dataset: discs, boxes and triangles before sky, grass and water.
+
+Colours vary so much that they tell little: a thing is known by its outline, stuff by its texture (sky is smooth, grass has
+upright blades, water has level ripples).
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+from protos.descriptions import DatasetInfo
+
+_SIDES = (112, 193)
+_RADII = (9.0, 27.0)
+_MOST_THINGS = 6
+# A covered thing keeps this share of its area in sight, or is not drawn; smaller remains would be slivers.
+_LEAST_VISIBLE = 0.45
+_LEAST_THING_AREA = 90
+_LEAST_STUFF_AREA = 150
+_CROWD_PROBABILITY = 0.2
+_UNLABELLED_PROBABILITY = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """One segment of a scene: `label` is its value in Scene.segments."""
+
+    label: int
+    class_name: str
+    is_crowd: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """`image` uint8 [h, w, 3]; `labels` int32 [h, w] holds the label of each pixel's segment, 0 where there is none."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    segments: tuple[Segment, ...]
+
+
+def draw_scene(rng: np.random.Generator, info: DatasetInfo) -> Scene:
+    """A scene of 112 to 192 pixels a side with the classes disc, box, triangle, sky, grass and water of `info`."""
+    painter = _Painter(rng)
+    painter.paint_background()
+    if rng.random() < _UNLABELLED_PROBABILITY:
+        painter.paint_unlabelled()
+    if rng.random() < _CROWD_PROBABILITY:
+        painter.paint_crowd(_pick(rng, info))
+    for _ in range(rng.integers(2, _MOST_THINGS + 1)):
+        painter.paint_thing(_pick(rng, info))
+    return painter.finish()
+
+
+def _pick(rng: np.random.Generator, info: DatasetInfo) -> str:
+    names = [c.name for c in info.classes if c.is_thing]
+    return names[rng.integers(len(names))]
+
+
+def signed_distance(shape: str, dy: np.ndarray, dx: np.ndarray, radius: float) -> np.ndarray:
+    """Distance in pixels to the outline of a shape, negative inside, of points at (dy, dx) from its centre."""
+    if shape == "disc":
+        return np.hypot(dy, dx) - radius
+    if shape == "box":
+        return np.maximum(np.abs(dy), np.abs(dx)) - 0.85 * radius
+    if shape == "triangle":
+        angles = np.pi / 2 + np.arange(3) * 2 * np.pi / 3
+        edges = [np.sin(a) * dy + np.cos(a) * dx for a in angles]
+        return np.max(edges, axis=0) - 0.6 * radius
+    raise ValueError(f"shape {shape!r} cannot be drawn: the things are disc, box and triangle")
+
+
+class _Painter:
+    """A canvas that is painted from back to front."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._height, self._width = (int(side) for side in rng.integers(*_SIDES, size=2))
+        self._image = np.zeros((self._height, self._width, 3))
+        self._labels = np.zeros((self._height, self._width), np.int32)
+        self._segments: list[Segment] = []
+        self._full_area: dict[int, int] = {}
+        self._y, self._x = np.mgrid[: self._height, : self._width].astype(np.float64)
+
+    def paint_background(self) -> None:
+        """Sky above a wavy horizon, below it grass, water, or both with a shore between them."""
+        rng = self._rng
+        horizon = self._height * rng.uniform(0.25, 0.6) + self._wave(self._x, rng.uniform(2, 7), rng.uniform(60, 140))
+        sky = self._y < horizon
+        self._put(sky, self._sky_colours(), self._new("sky"))
+        kind = rng.choice(["grass", "water", "shore"], p=[0.3, 0.2, 0.5])
+        if kind == "shore":
+            if rng.random() < 0.5:
+                line = horizon + (self._height - horizon) * rng.uniform(0.35, 0.65)
+                water = self._y < line + self._wave(self._x, 5, 90)
+            else:
+                line = self._width * rng.uniform(0.3, 0.7) + (self._y - horizon) * rng.uniform(-0.8, 0.8)
+                water = (self._x < line + self._wave(self._y, 5, 70)) ^ (rng.random() < 0.5)
+        else:
+            water = np.full(sky.shape, kind == "water")
+        for name, region in (("water", ~sky & water), ("grass", ~sky & ~water)):
+            if region.sum() >= _LEAST_STUFF_AREA:
+                colours = self._water_colours() if name == "water" else self._grass_colours()
+                self._put(region, colours, self._new(name))
+            elif region.any():
+                self._put(region, self._noise_colours(), 0)
+
+    def paint_unlabelled(self) -> None:
+        """A patch of grey noise that belongs to no segment."""
+        rng = self._rng
+        height, width = rng.uniform(0.12, 0.3, size=2) * (self._height, self._width)
+        top, left = rng.uniform(0, self._height - height), rng.uniform(0, self._width - width)
+        inside = (self._y >= top) & (self._y < top + height) & (self._x >= left) & (self._x < left + width)
+        self._put(inside, self._noise_colours(), 0)
+
+    def paint_crowd(self, shape: str) -> None:
+        """Many small things of one class that lie too close to be told apart: one crowd segment."""
+        rng = self._rng
+        radius = rng.uniform(4, 6)
+        rows, columns = rng.integers(2, 5), rng.integers(3, 6)
+        top, left = rng.uniform(0, self._height - rows * 2 * radius), rng.uniform(0, self._width - columns * 2 * radius)
+        label = self._new(shape, is_crowd=True)
+        hue = rng.random()
+        for row in range(rows):
+            for column in range(columns):
+                centre = (top + (2 * row + 1) * radius, left + (2 * column + 1) * radius) + rng.normal(0, 1, 2)
+                self._shape(shape, centre, radius * rng.uniform(0.9, 1.2), (hue + rng.normal(0, 0.03)) % 1, label)
+
+    def paint_thing(self, shape: str) -> None:
+        """One thing at a place where nothing becomes too small to be seen; none if no such place is found."""
+        rng = self._rng
+        before = (self._image.copy(), self._labels.copy())
+        label = self._new(shape)
+        for _ in range(10):
+            radius = np.exp(rng.uniform(*np.log(_RADII)))
+            centre = rng.uniform(0.07, 0.93, size=2) * (self._height, self._width)
+            self._shape(shape, centre, radius, rng.random(), label)
+            self._full_area[label] = int((self._labels == label).sum())
+            if self._all_visible():
+                return
+            self._image[:], self._labels[:] = before
+        self._segments.pop()
+        del self._full_area[label]
+
+    def finish(self) -> Scene:
+        """The scene, slightly blurred and with sensor noise; stuff that has nearly vanished loses its label."""
+        for segment in self._segments:
+            if segment.label not in self._full_area and (self._labels == segment.label).sum() < _LEAST_STUFF_AREA:
+                self._labels[self._labels == segment.label] = 0
+        present = set(np.unique(self._labels).tolist())
+        image = ndimage.gaussian_filter(self._image, (0.45, 0.45, 0))
+        image = image * self._rng.uniform(0.8, 1.15) + self._rng.uniform(-0.05, 0.05, 3)
+        image += self._rng.normal(0, 0.02, image.shape)
+        pixels = np.clip(np.round(255 * image), 0, 255).astype(np.uint8)
+        return Scene(pixels, self._labels, tuple(s for s in self._segments if s.label in present))
+
+    def _new(self, class_name: str, is_crowd: bool = False) -> int:
+        label = 1 + max((s.label for s in self._segments), default=0)
+        self._segments.append(Segment(label, class_name, is_crowd))
+        return label
+
+    def _put(self, where: np.ndarray, colours: np.ndarray, label: int) -> None:
+        self._image[where] = colours[where]
+        self._labels[where] = label
+
+    def _all_visible(self) -> bool:
+        areas = np.bincount(self._labels.ravel(), minlength=len(self._segments) + 1)
+        return all(areas[label] >= max(_LEAST_THING_AREA, _LEAST_VISIBLE * full) for label, full in self._full_area.items())
+
+    def _shape(self, shape: str, centre: np.ndarray, radius: float, hue: float, label: int) -> None:
+        """A shape with shading, one of three patterns and a dark outline."""
+        rng = self._rng
+        # Triangles and boxes lean a little; a disc looks the same at any angle.
+        angle = rng.uniform(-0.4, 0.4)
+        dy, dx = self._y - centre[0], self._x - centre[1]
+        dy, dx = np.cos(angle) * dy - np.sin(angle) * dx, np.sin(angle) * dy + np.cos(angle) * dx
+        distance = signed_distance(shape, dy, dx, radius)
+        first, second = _colour(hue, 0.75, rng.uniform(0.6, 0.95)), _colour(hue + 0.08, 0.6, rng.uniform(0.35, 0.8))
+        period = max(5.0, radius / 2)
+        pattern = rng.integers(3)
+        if pattern == 0:
+            mix = np.full(distance.shape, 0.0)
+        elif pattern == 1:
+            mix = (np.sin(2 * np.pi * (dx + dy) / period) > 0.2).astype(np.float64)
+        else:
+            mix = (np.sin(2 * np.pi * dx / period) * np.sin(2 * np.pi * dy / period) > 0.35).astype(np.float64)
+        colours = first * (1 - mix[..., None]) + second * mix[..., None]
+        colours = colours * (1 - 0.25 * (dy + dx) / (2 * radius))[..., None]
+        rim = np.clip(distance + 2.2, 0, 1)[..., None]
+        self._put(distance <= 0, colours * (1 - 0.85 * rim), label)
+
+    def _wave(self, along: np.ndarray, amplitude: float, period: float) -> np.ndarray:
+        return amplitude * np.sin(2 * np.pi * along / period + self._rng.uniform(0, 2 * np.pi))
+
+    def _smooth_noise(self, sigma: tuple[float, float]) -> np.ndarray:
+        noise = ndimage.gaussian_filter(self._rng.normal(size=self._labels.shape), sigma)
+        return noise / (noise.std() + 1e-9)
+
+    def _sky_colours(self) -> np.ndarray:
+        rng = self._rng
+        top = _colour(rng.uniform(0.5, 0.68) if rng.random() < 0.7 else rng.uniform(0.9, 1.12), rng.uniform(0.1, 0.6), 0.8)
+        bottom = 0.5 * top + 0.5 * rng.uniform(0.75, 1.0)
+        fraction = (self._y / self._height)[..., None]
+        clouds = np.clip(self._smooth_noise((7, 14)), 0, 2)[..., None] * rng.uniform(0, 0.12)
+        return top * (1 - fraction) + bottom * fraction + clouds
+
+    def _grass_colours(self) -> np.ndarray:
+        rng = self._rng
+        base = _colour(rng.uniform(0.1, 0.42), rng.uniform(0.4, 0.8), rng.uniform(0.4, 0.75))
+        return base * (1 + rng.uniform(0.2, 0.32) * self._smooth_noise((2.5, 0.5)))[..., None]
+
+    def _water_colours(self) -> np.ndarray:
+        rng = self._rng
+        base = _colour(rng.uniform(0.4, 0.7), rng.uniform(0.25, 0.75), rng.uniform(0.45, 0.85))
+        depth = self._y + 2 * self._smooth_noise((6, 12))
+        ripples = np.sin(2 * np.pi * depth / rng.uniform(6, 9)) + 0.6 * self._smooth_noise((0.7, 4))
+        return base * (1 + rng.uniform(0.12, 0.2) * ripples)[..., None]
+
+    def _noise_colours(self) -> np.ndarray:
+        grey = 0.5 + 0.25 * self._rng.normal(size=self._labels.shape)
+        return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
+    """RGB, 0..1; `hue` in turns."""
+    offsets = np.abs((hue * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1
+    return value * (1 - saturation * (1 - np.clip(offsets, 0, 1)))
