@@ -61,16 +61,19 @@ def pixelwise(
 
     def reduce(logits: tf.Tensor) -> dict[str, tf.Tensor]:
         kept = tf.where(sure, logits, _REJECTED_LOGIT)
-        total = tf.reduce_sum(tf.exp(kept - tf.reduce_max(kept, axis=-1, keepdims=True)), axis=-1)
+        largest = tf.reduce_max(kept, axis=-1)
+        score = 1.0 / tf.reduce_sum(tf.exp(kept - largest[..., None]), axis=-1)
         best, strongest = (tf.argmax(x, axis=-1, output_type=tf.int32) for x in (kept, logits))
-        return {"slots": tf.stack([strongest, best]), "score": 1.0 / total[None]}
+        # By value, not by index: a sure slot that ties with an unsure one keeps the pixel.
+        wins = tf.equal(largest, tf.reduce_max(logits, axis=-1)) & (score > options.pixel_confidence_threshold)
+        return {"slots": tf.stack([tf.where(wins, best, -1), strongest, best]), "score": score[None]}
 
     found = _over_bands(mask_logits, height, width, reduce, {"slots": tf.int32, "score": tf.float32})
-    strongest, best, score = found["slots"][0], found["slots"][1], found["score"][0]
-    owned = tf.gather(sure, strongest) & (score > options.pixel_confidence_threshold)
+    owner, strongest, best = tf.unstack(found["slots"], num=3)
+    score = found["score"][0]
     any_sure = tf.reduce_any(sure)
     return Ownership(
-        owner=tf.where(owned, best, -1),
+        owner=owner,
         strongest=strongest,
         instance_pred=tf.where(any_sure, best + 1, 1),
         instance_scores=tf.where(any_sure, score, 0.0),
@@ -193,7 +196,8 @@ def _over_bands(
         share = (position - tf.cast(upper, tf.float32))[:, None, None]
         above = tf.gather(mask_logits, upper)
         tall = above + (tf.gather(mask_logits, lower) - above) * share
-        return reduce(tf.compat.v1.image.resize_bilinear(tall[None], [_BAND_ROWS, width], align_corners=True)[0])
+        wide = tf.raw_ops.ResizeBilinear(images=tall[None], size=[_BAND_ROWS, width], align_corners=True)
+        return reduce(wide[0])
 
     # Two at a time: on a CPU one band's single-threaded ops run beside the other's, and few bands are held at once.
     reduced = tf.map_fn(band, tf.range(bands), fn_output_signature=signature, parallel_iterations=2)

@@ -115,12 +115,13 @@ def _check_shapes(mask_logits: tf.Tensor, class_logits: tf.Tensor, info: Dataset
     channels, num_slots = class_logits.shape[-1], mask_logits.shape[-1]
     if channels != info.num_classes + 1:
         raise ConfigError(
-            f"transformer_class_logits has {channels} channels, but dataset {info.name!r} has {info.num_classes} classes and void: "
-            "model and dataset description do not belong together"
+            f"transformer_class_logits has {channels} channels, but dataset {info.name!r} has {info.num_classes} classes and "
+            "void: model and dataset description do not belong together"
         )
     if num_slots >= info.label_divisor:
         raise ConfigError(
-            f"{info.name}: panoptic_label_divisor is {info.label_divisor}, too small for the instance ids of {num_slots} mask slots"
+            f"{info.name}: panoptic_label_divisor is {info.label_divisor}, too small for the instance ids of {num_slots} mask "
+            "slots; it must be larger than their number"
         )
 
 

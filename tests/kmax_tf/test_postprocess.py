@@ -1,0 +1,243 @@
+"""Post-processing against the published implementation's maps and against plain NumPy loops over the slots."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+
+from kmax_tf.postprocess import build_postprocessor, restore_size
+from protos import experiment_pb2
+from protos.descriptions import ConfigError
+
+GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "postprocess.npz")
+CASES = sorted({"/".join(name.split("/")[:3]) for name in GOLDEN.files})
+# Class thresholds of thing and stuff masks, overlap, exponents of class and mask confidence: those of the published configs.
+RULES = {"coco": (0.7, 0.5, 0.8, 1, 1), "cityscapes": (0.5, 0.3, 0.9, 1, 0), "ade20k": (0.4, 0.4, 0.8, 1, 1)}
+
+
+def make_config(dataset, mode, thing_limit=0, stuff_limit=0, rules=RULES["coco"], pixel_threshold=0.4):
+    thing, stuff, overlap, class_weight, mask_weight = rules
+    text = f"""
+      train_dataset_options {{ dataset: "{dataset}" }}
+      evaluator_options {{
+        transformer_post_processing: "{mode}" pixel_confidence_threshold: {pixel_threshold}
+        thing_area_limit: {thing_limit} stuff_area_limit: {stuff_limit}
+        maskwise_postprocessing {{
+          transformer_class_confidence_threshold_thing: {thing} transformer_class_confidence_threshold_stuff: {stuff}
+          overlapping_threshold: {overlap} reorder_class_weight: {class_weight} reorder_mask_weight: {mask_weight}
+        }}
+      }}"""
+    return text_format.Parse(text, experiment_pb2.ExperimentOptions())
+
+
+def make_outputs(mask_logits, class_logits, dtype=tf.float32):
+    return {
+        "pixel_space_mask_logits": tf.cast(mask_logits, dtype),
+        "transformer_class_logits": tf.cast(class_logits, dtype),
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_published_maps(case):
+    dataset, mode, _ = case.split("/")
+    golden = {name.split("/")[-1]: GOLDEN[name] for name in GOLDEN.files if name.startswith(case + "/")}
+    # The area limits are scaled to these small maps.
+    config = make_config(f"{dataset}_panoptic", mode, thing_limit=20, stuff_limit=120, rules=RULES[dataset])
+    outputs = make_outputs(golden["mask_logits"], golden["class_logits"])
+    maps = build_postprocessor(config)(outputs, golden["panoptic_pred"].shape[1:])
+    for name in ("panoptic_pred", "semantic_pred", "instance_pred"):
+        assert maps[name].dtype == tf.int32
+        assert np.mean(maps[name].numpy() == golden[name]) >= 0.999, name
+    for name in ("instance_scores", "semantic_scores"):
+        np.testing.assert_allclose(maps[name].numpy(), golden[name], atol=2e-6, err_msg=name)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def enlarge(logits, height, width):
+    """Bilinear, corners aligned: two dense interpolation matrices of hat functions."""
+
+    def hats(n_out, n_in):
+        return np.maximum(0, 1 - abs(np.linspace(0, n_in - 1, n_out)[:, None] - np.arange(n_in)))
+
+    return np.einsum("yh,hwn,xw->yxn", hats(height, logits.shape[0]), logits, hats(width, logits.shape[1]))
+
+
+def merge_slot_by_slot(mask_logits, class_logits, height, width, rules, pixel_threshold, num_things):
+    """Class-head channel (-1: void), rank + 1, and confidence of the owner of each pixel."""
+    thing, stuff, overlap, class_weight, mask_weight = rules
+    probabilities = softmax(class_logits)[:, :-1]
+    channel, confidence = probabilities.argmax(-1), probabilities.max(-1)
+    low = softmax(mask_logits)
+    mean = [
+        low[..., n][low[..., n] > pixel_threshold].mean() if (low[..., n] > pixel_threshold).any() else 0.0
+        for n in range(len(channel))
+    ]
+    order = np.argsort(-(confidence**class_weight) * np.array(mean) ** mask_weight, kind="stable")
+    masks = softmax(enlarge(mask_logits, height, width)) > pixel_threshold
+    channels, ranks, scores = np.full((height, width), -1), np.zeros((height, width), int), np.zeros((height, width))
+    for rank, n in enumerate(order, 1):
+        new = masks[..., n] & (ranks == 0)
+        sure = confidence[n] >= (thing if channel[n] < num_things else stuff)
+        if sure and new.sum() > overlap * masks[..., n].sum():
+            channels[new], ranks[new], scores[new] = channel[n], rank, confidence[n]
+    return channels, ranks, scores
+
+
+def random_logits(seed, slots=24, classes=6):
+    """Blob-like masks of which many overlap, so that the order of claims matters."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:17, 0:21]
+    centers = rng.uniform(0, 1, [slots, 2]) * [16, 20]
+    distance = (y[..., None] - centers[:, 0]) ** 2 + (x[..., None] - centers[:, 1]) ** 2
+    mask_logits = 4 * rng.uniform(0.6, 1, slots) - distance / 12 + 0.2 * rng.standard_normal([17, 21, slots])
+    class_logits = 3 * rng.standard_normal([slots, classes + 1])
+    return mask_logits.astype(np.float32), class_logits.astype(np.float32)
+
+
+@pytest.mark.parametrize("pixel_threshold", [0.5, 0.4, 0.2, 0.06])
+def test_maskwise_equals_a_loop_over_slots(pixel_threshold):
+    rules = (0.55, 0.45, 0.6, 1, 1)
+    config = make_config("scenes_panoptic", "maskwise", rules=rules, pixel_threshold=pixel_threshold)
+    class_ids = np.array([1, 2, 3, 4, 5, 6, 0])  # scenes: three things, three stuff classes; channel -1 is void
+    rejected_for_overlap = 0
+    for seed in range(4):
+        mask_logits, class_logits = random_logits(seed)
+        maps = build_postprocessor(config)(make_outputs(mask_logits[None], class_logits[None]), (65, 81))
+        channels, ranks, scores = merge_slot_by_slot(mask_logits, class_logits, 65, 81, rules, pixel_threshold, 3)
+        expected = class_ids[channels] * 256 + np.where((channels >= 0) & (channels < 3), ranks, 0)
+        assert np.mean(maps["panoptic_pred"][0].numpy() == expected) >= 0.999
+        assert len(np.unique(expected)) > 3
+        np.testing.assert_allclose(np.mean(maps["semantic_scores"]), scores.mean(), rtol=1e-3)
+        unfiltered = merge_slot_by_slot(mask_logits, class_logits, 65, 81, (*rules[:2], -1, 1, 1), pixel_threshold, 3)[1]
+        rejected_for_overlap += len(np.unique(unfiltered)) - len(np.unique(ranks))
+    assert pixel_threshold == 0.5 or rejected_for_overlap > 0
+
+
+def worked_example():
+    random = np.random.RandomState(11)
+    mask_logits = (2 * random.standard_normal((1, 1, 9, 9, 6))).astype(np.float32)[0]
+    y, x = np.mgrid[0:9, 0:9]
+    for slot in range(4):
+        mask_logits[0, ..., slot] += 6 * ((y // 5) * 2 + x // 5 == slot)
+    class_logits = np.full([1, 6, 6], -2, np.float32)
+    for slot, channel, value in [(0, 0, 3.0), (1, 1, 2.5), (2, 2, 2.0), (3, 2, 1.0), (4, 5, 4.0), (5, 3, 0.5)]:
+        class_logits[0, slot, channel] = value
+    return mask_logits, class_logits
+
+
+@pytest.fixture
+def five_classes(tmp_path):
+    """Things 1 and 2, stuff 3 to 5."""
+    classes = "".join(f'classes {{ id: {i} name: "c{i}" is_thing: {str(i < 3).lower()} }}\n' for i in range(1, 6))
+    path = tmp_path / "five.textproto"
+    path.write_text(f'name: "five" panoptic_label_divisor: 256 ignore_label: 0\n{classes}')
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "limits", "expected"),
+    [
+        ("maskwise", (0, 0), {0: 13, 257: 338, 514: 271, 768: 462, 1024: 5}),
+        ("maskwise", (150, 300), {0: 18, 257: 338, 514: 271, 768: 462}),
+        ("pixelwise", (0, 0), {0: 15, 257: 337, 514: 270, 768: 462, 1024: 5}),
+        ("pixelwise", (150, 300), {0: 20, 257: 337, 514: 270, 768: 462}),
+    ],
+)
+def test_worked_example(five_classes, mode, limits, expected):
+    config = make_config(five_classes, mode, *limits)
+    maps = build_postprocessor(config)(make_outputs(*worked_example()), (33, 33))
+    labels, counts = np.unique(maps["panoptic_pred"], return_counts=True)
+    assert dict(zip(labels.tolist(), counts.tolist(), strict=True)) == expected
+    instance, semantic = {"maskwise": (0.897418, 0.907362), "pixelwise": (0.908947, 0.917507)}[mode]
+    assert np.mean(maps["instance_scores"]) == pytest.approx(instance, abs=2e-6)
+    assert np.mean(maps["semantic_scores"]) == pytest.approx(semantic, abs=2e-6)
+
+
+@pytest.mark.parametrize("mode", ["maskwise", "pixelwise"])
+def test_nothing_passes(mode):
+    mask_logits, _ = random_logits(0)
+    class_logits = np.zeros([1, 24, 20], np.float32)  # all classes equally likely
+    maps = build_postprocessor(make_config("cityscapes_panoptic", mode))(
+        make_outputs(mask_logits[None], class_logits), (65, 81)
+    )
+    assert np.all(maps["panoptic_pred"] == 255000)
+    assert np.all(maps["semantic_pred"] == 11)  # the first channel of the class head: the first thing
+    assert not np.any(maps["instance_scores"]) and not np.any(maps["semantic_scores"])
+
+
+@pytest.mark.parametrize("mode", ["maskwise", "pixelwise"])
+def test_one_graph_for_all_sizes_batches_and_bfloat16(mode):
+    postprocess = build_postprocessor(make_config("scenes_panoptic", mode, 10, 10))
+    logits = [random_logits(seed) for seed in range(3)]
+    batch = make_outputs(*(np.stack(x) for x in zip(*logits, strict=True)), tf.bfloat16)
+    spec = {
+        "pixel_space_mask_logits": tf.TensorSpec([None, None, None, 24], tf.bfloat16),
+        "transformer_class_logits": tf.TensorSpec([None, 24, 7], tf.bfloat16),
+    }
+    graph = tf.function(postprocess, input_signature=[spec, tf.TensorSpec([2], tf.int32)])
+    for height, width in [(65, 81), (50, 119), (3, 7)]:
+        together = graph(batch, tf.constant([height, width]))
+        for i, (mask_logits, class_logits) in enumerate(logits):
+            rounded = make_outputs(mask_logits[None], class_logits[None], tf.bfloat16)
+            alone = postprocess({name: tf.cast(value, tf.float32) for name, value in rounded.items()}, (height, width))
+            for name, value in alone.items():
+                assert value.shape == [1, height, width]
+                np.testing.assert_allclose(together[name][i], value[0], atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", ["maskwise", "pixelwise"])
+def test_xla_gives_the_same_maps(mode):
+    postprocess = build_postprocessor(make_config("scenes_panoptic", mode, 10, 10))
+    mask_logits, class_logits = random_logits(5)
+    outputs = make_outputs(mask_logits[None], class_logits[None])
+    compiled = tf.function(lambda x: postprocess(x, (65, 81)), jit_compile=True)(outputs)
+    plain = postprocess(outputs, (65, 81))
+    assert np.mean(compiled["panoptic_pred"].numpy() == plain["panoptic_pred"].numpy()) >= 0.999
+    np.testing.assert_allclose(compiled["instance_scores"], plain["instance_scores"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("resized", "raw"), [((40, 61), (333, 500)), ((65, 65), (20, 31)), ((7, 9), (7, 9)), ((5, 5), (1, 9))])
+def test_restore_size_crops_and_takes_the_nearest(resized, raw):
+    labels = np.random.default_rng(0).integers(0, 1000, [65, 65]).astype(np.int32)
+    graph = tf.function(restore_size, reduce_retracing=True)
+    restored = graph({"x": tf.constant(labels)}, tf.constant(resized), tf.constant(raw))["x"]
+    cropped = labels[None, : resized[0], : resized[1], None]
+    expected = tf.compat.v1.image.resize_nearest_neighbor(cropped, raw, align_corners=True)[0, ..., 0]
+    np.testing.assert_array_equal(restored, expected)
+    np.testing.assert_array_equal(restore_size({"x": tf.constant(labels)}, resized, raw)["x"], expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('evaluator_options { transformer_post_processing: "both" }', "transformer_post_processing must be"),
+        ("evaluator_options { pixel_confidence_threshold: 1 }", r"pixel_confidence_threshold must be in \[0, 1\)"),
+        (
+            "evaluator_options { maskwise_postprocessing { overlapping_threshold: 8 } }",
+            "maskwise_postprocessing.overlapping_threshold",
+        ),
+        ('train_dataset_options { dataset: "scene_panoptic" }', "did you mean 'scenes_panoptic'"),
+        ('train_dataset_options { dataset: "" }', "train_dataset_options.dataset is not set"),
+    ],
+)
+def test_bad_configs(change, message):
+    config = make_config("scenes_panoptic", "maskwise")
+    config.MergeFrom(text_format.Parse(change, experiment_pb2.ExperimentOptions()))
+    with pytest.raises(ConfigError, match=message):
+        build_postprocessor(config)
+
+
+def test_model_of_another_dataset():
+    mask_logits, class_logits = random_logits(0)
+    outputs = make_outputs(mask_logits[None], class_logits[None])
+    with pytest.raises(ConfigError, match="7 channels, but dataset 'coco_panoptic' has 133 classes"):
+        build_postprocessor(make_config("coco_panoptic", "maskwise"))(outputs, (65, 81))
+    many = make_outputs(np.zeros([1, 17, 21, 256]), np.zeros([1, 256, 7]))
+    with pytest.raises(ConfigError, match="panoptic_label_divisor is 256, too small"):
+        build_postprocessor(make_config("scenes_panoptic", "maskwise"))(many, (65, 81))
