@@ -45,7 +45,7 @@ class MaskPredictor(tf_keras.layers.Layer):
     def call(
         self, pixels: tf.Tensor, class_embedding: tf.Tensor, mask_embedding: tf.Tensor, training: bool = False
     ) -> dict[str, tf.Tensor]:
-        """pixels [B,h,w,C], embeddings [B,N,E] -> features [B,h,w,D], mask logits [B,h,w,N], class logits [B,N,C+1]; float32."""
+        """[B,h,w,C], [B,N,E] and [B,N,E] -> features [B,h,w,D], mask logits [B,h,w,N], class logits [B,N,C+1]; float32."""
         features = self.pixel_norm(self.pixel_head(pixels, training=training), training=training)
         features = tf.math.l2_normalize(tf.cast(features, tf.float32), -1)
         kernels = self.mask_head(mask_embedding, training=training)

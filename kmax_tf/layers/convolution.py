@@ -1,4 +1,4 @@
-"""Convolutions with batch norm and activation, padded so that sizes of 32k+1 stay aligned (stride s keeps pixels 0, s, 2s ...)."""
+"""Convolutions with batch norm and activation, padded so that stride s keeps the pixels 0, s, 2s, ... of sizes 32k+1."""
 
 import tensorflow as tf
 import tf_keras

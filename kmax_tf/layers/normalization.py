@@ -63,7 +63,8 @@ class BatchNorm(tf_keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
         across = self.synchronized and replica is not None and replica.num_replicas_in_sync > 1
-        if self.kept == (x.shape.rank - 1,) and not (training and across):
+        # The fused kernel adds up a channel row by row, which is inaccurate where one channel holds millions of values.
+        if self.kept == (x.shape.rank - 1,) and x.shape[-1] > 1 and not (training and across):
             return self._fused(x, training)
         x32 = tf.cast(x, tf.float32)
         if training:

@@ -1,0 +1,5 @@
+"""The losses of kMaX-DeepLab: one file per term, and the criterion that adds them."""
+
+from kmax_tf.losses.criterion import build_loss
+
+__all__ = ["build_loss"]

@@ -1,0 +1,68 @@
+"""Which slot answers for which ground-truth row, and how well: shared by all outputs of the network."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from kmax_tf.losses.ground_truth import GroundTruth
+from kmax_tf.matching import match, nonfinite_costs
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """The assignment of the main output; no gradient flows through it.
+
+    Attributes:
+      slot_of_row: [B,G] int32, -1 where the row does not exist or is left out.
+      row_weight: [B,G] float32, class probability that the slot gives to the row's class, 0 without a slot.
+      slot_class: [B,N] int32, class of the row that the slot answers for, C (void) for free slots.
+      slot_weight: [B,N] float32, dice with the row; for free slots the share of the slot's mask on void pixels.
+      nonfinite_costs: [B] int32, entries of the cost matrix that were NaN or infinite.
+    """
+
+    slot_of_row: tf.Tensor
+    row_weight: tf.Tensor
+    slot_class: tf.Tensor
+    slot_weight: tf.Tensor
+    nonfinite_costs: tf.Tensor
+
+
+def assign(truth: GroundTruth, mask_logits: tf.Tensor, class_logits: tf.Tensor) -> Assignment:
+    """Maximises the sum of dice times class probability (paper, section 3; MaX-DeepLab, equation 9).
+
+    Args:
+      truth: G rows over P pixels.
+      mask_logits: [B,P,N].
+      class_logits: [B,N,C+1].
+    """
+    dice, similarity, void_share = _similarity(truth, tf.stop_gradient(mask_logits), tf.stop_gradient(class_logits))
+    cost = -dice * similarity
+    slot_of_row = match(cost, truth.exists)
+    rows, slots = cost.shape[1:]
+    pairs = tf.one_hot(slot_of_row, slots)  # [B,G,N]
+    taken = tf.reduce_sum(pairs, 1) > 0.5
+    row_of_slot = tf.argmax(pairs, 1, output_type=tf.int32)
+    void = class_logits.shape[-1] - 1
+    slot_class = tf.where(taken, tf.gather(truth.row_class, row_of_slot, axis=1, batch_dims=1), void)
+    slot_weight = tf.where(taken, tf.reduce_max(dice * pairs, 1), void_share)
+    return Assignment(
+        slot_of_row,
+        tf.reduce_max(similarity * pairs, 2),
+        slot_class,
+        slot_weight,
+        nonfinite_costs(cost, truth.exists),
+    )
+
+
+def _similarity(truth: GroundTruth, mask_logits: tf.Tensor, class_logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Dice [B,G,N], class probability [B,G,N], and share of each slot's mask on void pixels [B,N]."""
+    probability = tf.nn.softmax(mask_logits)
+    labelled = probability * truth.labelled[:, :, None]
+    intersection = tf.einsum("bpg,bpn->bgn", truth.masks, labelled)
+    labelled_area = tf.reduce_sum(labelled, 1)
+    dice = intersection / ((truth.area[:, :, None] + labelled_area[:, None, :]) / 2 + 1e-5)
+    classes = tf.nn.softmax(class_logits)[..., :-1]
+    of_row = tf.one_hot(truth.row_class, classes.shape[-1])
+    similarity = tf.einsum("bgc,bnc->bgn", of_row, classes)
+    total_area = tf.reduce_sum(probability, 1)
+    return dice, similarity, (total_area - labelled_area) / (total_area + 1e-5)

@@ -1,0 +1,77 @@
+"""Ground truth at the resolution of the masks: one row for each thing instance and each stuff class."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from protos.descriptions import DatasetInfo
+
+
+@dataclasses.dataclass(frozen=True)
+class GroundTruth:
+    """P pixels, G rows (thing instances, then stuff classes), C classes in the order of the class logits.
+
+    Attributes:
+      row_of_pixel: [B,P] int32, the row a pixel belongs to, -1: none.
+      labelled: [B,P] float32, 0 where the pixel is void.
+      masks: [B,P,G] float32, one-hot form of row_of_pixel.
+      area: [B,G] float32, pixels of each row.
+      exists: [B,G] bool, rows with pixels.
+      row_class: [B,G] int32, index into the class logits, -1 where the row does not exist.
+    """
+
+    row_of_pixel: tf.Tensor
+    labelled: tf.Tensor
+    masks: tf.Tensor
+    area: tf.Tensor
+    exists: tf.Tensor
+    row_class: tf.Tensor
+
+
+def subsample(labels: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Every s-th pixel of labels [B,H,W], so that [B,height,width] remain.
+
+    Raises:
+      ValueError: H-1 and W-1 are not the same multiple of height-1 and width-1.
+    """
+    full = labels.shape[1:3].as_list()
+    stride = max(1, round((full[0] - 1) / max(height - 1, 1)))
+    if [(size - 1) // stride + 1 for size in full] != [height, width] or any((size - 1) % stride for size in full):
+        raise ValueError(
+            f"labels of {full[0]}x{full[1]} do not fit a prediction of {height}x{width}; use sizes of the form 32k+1"
+        )
+    return labels[:, ::stride, ::stride]
+
+
+def prepare(targets: dict[str, tf.Tensor], height: int, width: int, info: DatasetInfo) -> GroundTruth:
+    """Targets `semantic_gt`, `thing_id_mask_gt` [B,H,W] and `thing_id_class_gt` [B,T] at height x width."""
+    semantic = _flatten(subsample(tf.cast(targets["semantic_gt"], tf.int32), height, width))
+    thing = _flatten(subsample(tf.cast(targets["thing_id_mask_gt"], tf.int32), height, width))
+    thing_class = tf.cast(targets["thing_id_class_gt"], tf.int32)
+    things = thing_class.shape[1]
+
+    stuff_row = _lookup(info, info.stuff_ids, semantic)
+    row_of_pixel = tf.where(thing >= 0, thing, tf.where(stuff_row >= 0, things + stuff_row, -1))
+    masks = tf.one_hot(row_of_pixel, things + len(info.stuff_ids))
+    area = tf.reduce_sum(masks, 1)
+    exists = area > 0.5
+
+    stuff_class = tf.range(len(info.thing_ids), info.num_classes)[None]
+    stuff_class = tf.repeat(stuff_class, tf.shape(semantic)[0], 0)
+    row_class = tf.concat([_lookup(info, info.class_order, thing_class), stuff_class], 1)
+    row_class = tf.where(exists, row_class, -1)
+    return GroundTruth(
+        row_of_pixel, tf.cast(semantic != info.ignore_label, tf.float32), masks, area, exists & (row_class >= 0), row_class
+    )
+
+
+def _flatten(labels: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(labels, [tf.shape(labels)[0], labels.shape[1] * labels.shape[2]])
+
+
+def _lookup(info: DatasetInfo, ids: tuple[int, ...], labels: tf.Tensor) -> tf.Tensor:
+    """Position in `ids` of each class id in labels, -1 where it is not among them."""
+    size = max(info.num_ids, info.ignore_label + 1)
+    table = [ids.index(class_id) if class_id in ids else -1 for class_id in range(size)]
+    known = (labels >= 0) & (labels < size)
+    return tf.where(known, tf.gather(tf.constant(table, tf.int32), tf.clip_by_value(labels, 0, size - 1)), -1)

@@ -1,0 +1,54 @@
+"""Instance discrimination: pixels of one mask have similar features, pixels of different masks do not."""
+
+import tensorflow as tf
+
+from kmax_tf import randomness
+from kmax_tf.losses.ground_truth import GroundTruth
+from kmax_tf.losses.reduction import mean_of_nonzero
+
+_TEMPERATURE = 0.3
+_EXCLUDED = 99999.0
+
+
+def pixel_contrast(truth: GroundTruth, features: tf.Tensor, samples: int, area_exponent: float) -> tf.Tensor:
+    """Contrast between sampled pixels (CMT-DeepLab, arXiv:2206.08948, section 3.2); [B].
+
+    Args:
+      truth: G rows over P pixels.
+      features: [B,P,D].
+      samples: pixels drawn without replacement; all of them if P is not larger.
+      area_exponent: a pixel is drawn with weight (P / area of its mask) ** area_exponent; void pixels come last.
+    """
+    row = truth.row_of_pixel
+    if samples < features.shape[1]:
+        chosen = _draw(truth, samples, area_exponent)
+        row = tf.gather(row, chosen, axis=1, batch_dims=1)
+        features = tf.gather(features, chosen, axis=1, batch_dims=1)
+    same = tf.cast((row[:, :, None] == row[:, None, :]) & (row >= 0)[:, :, None], tf.float32)
+    target = same / tf.maximum(tf.reduce_sum(same, 2, keepdims=True), 1.0)
+    similarity = tf.matmul(features, features, transpose_b=True) / _TEMPERATURE
+    # Cross entropy with soft targets; rows without a mask have none and lose nothing.
+    loss = tf.cast(row >= 0, tf.float32) * tf.reduce_logsumexp(similarity, 2) - tf.reduce_sum(target * similarity, 2)
+    return mean_of_nonzero(loss)
+
+
+def _draw(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Tensor:
+    """Pixels [B,samples] by the Gumbel top-k trick."""
+    pixels = truth.masks.shape[1]
+    own_area = tf.gather(truth.area, tf.maximum(truth.row_of_pixel, 0), axis=1, batch_dims=1)
+    own_area = tf.where(truth.row_of_pixel >= 0, tf.maximum(own_area, 1.0), 1.0)
+    log_weight = tf.math.log(pixels / own_area) * area_exponent - _EXCLUDED * (1.0 - truth.labelled)
+    # 0 would give an infinite draw.
+    uniform = tf.maximum(randomness.uniform(tf.shape(log_weight)), 1e-20)
+    return tf.math.top_k(log_weight - tf.math.log(-tf.math.log(uniform)), samples, sorted=False).indices
+
+
+def mask_contrast(truth: GroundTruth, features: tf.Tensor) -> tf.Tensor:
+    """Contrast between the pixels of things and mean mask features (MaX-DeepLab, equation 14), features [B,P,D]; [B]."""
+    centers = tf.math.l2_normalize(
+        tf.einsum("bpg,bpd->bgd", truth.masks, features) / tf.maximum(truth.area, 1.0)[..., None], -1
+    )
+    similarity = tf.einsum("bpd,bgd->bpg", features, centers) / _TEMPERATURE
+    similarity = tf.where(truth.exists[:, None, :], similarity, -_EXCLUDED)
+    loss = tf.nn.softmax_cross_entropy_with_logits(truth.masks, similarity)
+    return mean_of_nonzero(loss)

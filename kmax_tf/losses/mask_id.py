@@ -1,0 +1,18 @@
+"""Mask-id cross entropy (MaX-DeepLab, appendix): every pixel classified into the slot of its ground-truth mask."""
+
+import tensorflow as tf
+
+from kmax_tf.losses.assignment import Assignment
+from kmax_tf.losses.ground_truth import GroundTruth
+from kmax_tf.losses.reduction import mean_of_hardest
+
+
+def mask_id_cross_entropy(
+    truth: GroundTruth, assignment: Assignment, mask_logits: tf.Tensor, top_k_percent: float
+) -> tf.Tensor:
+    """Mean over pixels with a mask that has a slot, of mask_logits [B,P,N]; [B]."""
+    row = truth.row_of_pixel
+    slot = tf.gather(assignment.slot_of_row, tf.maximum(row, 0), axis=1, batch_dims=1)
+    counted = tf.cast((row >= 0) & (slot >= 0), tf.float32) * truth.labelled
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(slot, 0), mask_logits)
+    return mean_of_hardest(entropy * counted, top_k_percent)

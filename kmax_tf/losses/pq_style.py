@@ -1,0 +1,33 @@
+"""The PQ-style loss (MaX-DeepLab, arXiv:2012.00759, equations 10 to 13): class and mask of each slot weigh each other."""
+
+import tensorflow as tf
+
+from kmax_tf.losses.assignment import Assignment
+from kmax_tf.losses.ground_truth import GroundTruth
+from kmax_tf.losses.reduction import mean_of_nonzero
+
+# Focal alpha of slots with an object; free slots have the rest to 1.
+_ALPHA = 0.75
+_LEAST_WEIGHT = 1e-5
+
+
+def class_term(assignment: Assignment, class_logits: tf.Tensor) -> tf.Tensor:
+    """Cross entropy of each slot's class [B,N,C+1], weighted by the quality of its mask; [B]."""
+    void = class_logits.shape[-1] - 1
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(assignment.slot_class, class_logits)
+    alpha = tf.where(assignment.slot_class == void, 1.0 - _ALPHA, _ALPHA)
+    return mean_of_nonzero(alpha * entropy * tf.maximum(assignment.slot_weight, _LEAST_WEIGHT))
+
+
+def mask_dice_term(truth: GroundTruth, assignment: Assignment, mask_logits: tf.Tensor) -> tf.Tensor:
+    """Dice loss of each row with its slot's mask [B,P,N], weighted by the class probability; [B]."""
+    slots = mask_logits.shape[-1]
+    # Pixels without a mask do not count against a slot.
+    probability = tf.nn.softmax(mask_logits) * tf.reduce_sum(truth.masks, 2, keepdims=True)
+    intersection = tf.einsum("bpg,bpn->bgn", truth.masks, probability)
+    pairs = tf.one_hot(assignment.slot_of_row, slots)
+    paired_intersection = tf.reduce_sum(intersection * pairs, 2)
+    paired_area = tf.einsum("bn,bgn->bg", tf.reduce_sum(probability, 1), pairs)
+    loss = 1.0 - (2.0 * paired_intersection + 1.0) / (paired_area + truth.area + 1.0)
+    weight = tf.cast(truth.exists, tf.float32) * tf.maximum(assignment.row_weight, _LEAST_WEIGHT)
+    return tf.reduce_sum(weight * loss, 1) * (_ALPHA / slots)

@@ -1,0 +1,23 @@
+"""The auxiliary semantic loss."""
+
+import tensorflow as tf
+
+from kmax_tf.losses.ground_truth import subsample
+from kmax_tf.losses.reduction import mean_of_hardest
+
+
+def semantic_cross_entropy(
+    targets: dict[str, tf.Tensor], logits: tf.Tensor, ignore_label: int, top_k_percent: float
+) -> tf.Tensor:
+    """Weighted cross entropy of logits [B,h,w,ids] with `semantic_gt`, over its hardest pixels; [B].
+
+    `semantic_loss_weight` [B,H,W] is 1 everywhere if the targets hold none.
+    """
+    height, width = logits.shape[1:3]
+    labels = subsample(tf.cast(targets["semantic_gt"], tf.int32), height, width)
+    valid = labels != ignore_label
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(valid, labels, 0), logits)
+    losses *= tf.cast(valid, tf.float32)
+    if "semantic_loss_weight" in targets:
+        losses *= subsample(tf.cast(targets["semantic_loss_weight"], tf.float32), height, width)
+    return mean_of_hardest(tf.reshape(losses, [tf.shape(losses)[0], height * width]), top_k_percent)
