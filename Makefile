@@ -1,0 +1,81 @@
+# make demo       from nothing to pictures: environment, scenes, training, evaluation, export, prediction
+# make test       the test suite; make test-slow: the end-to-end checks that it leaves out
+# make overfit    learns the images of COCO_SAMPLE by heart: a check of the whole training path
+# make venv       the environment alone; make lint; make protos; make build-file
+# Finished steps are skipped. Deleting runs/demo, runs/overfit or .venv starts over.
+
+PYTHON ?= python3
+COCO_SAMPLE ?= ../shared/coco_sample
+
+BIN := .venv/bin
+VENV := .venv/.installed
+DEMO := runs/demo
+OVERFIT := runs/overfit
+PROTOC := build/protoc
+
+.DELETE_ON_ERROR:
+.PHONY: venv demo test test-slow overfit protos build-file lint
+
+venv: $(VENV)
+
+# Debian and Ubuntu split ensurepip off: there, pip comes from the pip of $(PYTHON), if it has one.
+$(VENV): pyproject.toml constraints.txt
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv >/dev/null 2>&1 \
+	  || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; } \
+	  || { echo "error: $(PYTHON) cannot make an environment with pip: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: $(DEMO)/pictures/.done
+	@echo "pictures: $(DEMO)/pictures   model: $(DEMO)/saved_model   scores: $(DEMO)/model/eval/metrics.json"
+
+$(DEMO)/data/scenes.json: | $(VENV)
+	$(BIN)/python data/build_scenes.py --output_dir=$(DEMO)/data
+
+$(DEMO)/model/.done: $(DEMO)/data/scenes.json | $(VENV)
+	$(BIN)/python trainer/train.py --config_file=configs/demo/scenes.textproto --mode=train_and_eval --model_dir=$(DEMO)/model
+	@touch $@
+
+$(DEMO)/saved_model/.done: $(DEMO)/model/.done | $(VENV)
+	$(BIN)/python trainer/export.py --config_file=configs/demo/scenes.textproto --checkpoint=$(DEMO)/model \
+	  --output_dir=$(DEMO)/saved_model
+	@touch $@
+
+$(DEMO)/pictures/.done: $(DEMO)/saved_model/.done | $(VENV)
+	$(BIN)/python trainer/predict.py --model=$(DEMO)/saved_model --images='$(DEMO)/data/val/*.jpg' --output_dir=$(DEMO)/pictures
+	@touch $@
+
+test: $(VENV)
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)
+	$(BIN)/python -m pytest -m slow
+
+overfit: $(OVERFIT)/model/.done
+
+$(OVERFIT)/data/.done: | $(VENV)
+	$(BIN)/python data/build_coco.py --images_dir=$(COCO_SAMPLE)/input_images \
+	  --panoptic_json=$(COCO_SAMPLE)/panoptic_examples.json --panoptic_dir=$(COCO_SAMPLE)/panoptic_examples \
+	  --split=train --num_shards=1 --output_dir=$(OVERFIT)/data
+	@touch $@
+
+$(OVERFIT)/model/.done: $(OVERFIT)/data/.done | $(VENV)
+	$(BIN)/python trainer/train.py --config_file=configs/coco/kmax_r50_overfit.textproto --mode=train_and_eval \
+	  --model_dir=$(OVERFIT)/model
+	@touch $@
+
+# protoc of protobuf 4.25: the code of newer ones refuses to run with an older protobuf.
+$(PROTOC)/.installed: | $(VENV)
+	$(BIN)/python -m venv --without-pip $(PROTOC)
+	$(BIN)/python -m pip --python $(PROTOC)/bin/python install --quiet 'grpcio-tools==1.62.*' 'setuptools<81'
+	@touch $@
+
+protos: $(PROTOC)/.installed
+	$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. protos/*.proto
+
+build-file: $(VENV)
+	$(BIN)/python tests/bazel/build_targets.py --write
+
+lint: $(VENV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
