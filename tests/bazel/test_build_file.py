@@ -41,7 +41,7 @@ def test_deps_of_known_modules(tmp_path):
         "kmax_tf/__init__.py": "from protos.config import load",
         "kmax_tf/layers/__init__.py": "",
         "kmax_tf/layers/norm.py": "import numpy as np",
-        "kmax_tf/model.py": "import protos.config\nfrom kmax_tf.layers.norm import Norm\ndef f():\n    from kmax_tf import load",
+        "kmax_tf/model.py": "import protos.config\nfrom kmax_tf.layers.norm import Norm\ndef f():\n  from kmax_tf import load",
         "data/__init__.py": "",
         "trainer/train.py": "from kmax_tf import model\nif __name__ == '__main__':\n    model.f()",
     }
