@@ -27,6 +27,8 @@ class Rule:
 
     def problem(self, value: object) -> str | None:
         """What is wrong with the value, or None."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{value} must be a finite number"
         if self.accepts(value):
             return None
         shown = repr(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
@@ -34,11 +36,11 @@ class Rule:
 
 
 def at_least(low: float) -> Rule:
-    return Rule(f"at least {low}", lambda value: low <= value < math.inf)
+    return Rule(f"at least {low}", lambda value: value >= low)
 
 
 def above(low: float) -> Rule:
-    return Rule(f"above {low}", lambda value: low < value < math.inf)
+    return Rule(f"above {low}", lambda value: value > low)
 
 
 def in_range(low: float, high: float) -> Rule:

@@ -103,8 +103,8 @@ WRONG = [
     ([f"{SOLVER}.optimizer=adamww"], f"{SOLVER}.optimizer", 'did you mean "adamw"?'),
     ([f"{SOLVER}.learning_policy=linear"], f"{SOLVER}.learning_policy", "one of 'poly', 'cosine'"),
     ([f"{SOLVER}.batchnorm_momentum=1"], f"{SOLVER}.batchnorm_momentum", "below 1"),
-    ([f"{SOLVER}.base_learning_rate=nan"], f"{SOLVER}.base_learning_rate", "nan must be at least 0"),
-    ([f"{SOLVER}.base_learning_rate=inf"], f"{SOLVER}.base_learning_rate", "inf must be at least 0"),
+    ([f"{SOLVER}.base_learning_rate=nan"], f"{SOLVER}.base_learning_rate", "nan must be a finite number"),
+    ([f"{SOLVER}.base_learning_rate=inf"], f"{SOLVER}.base_learning_rate", "inf must be a finite number"),
     (
         ["trainer_options.loss_options.semantic_loss.top_k_percent=20"],
         "semantic_loss.top_k_percent",
