@@ -1,0 +1,159 @@
+"""Colour augmentation of the kMaX configs: the AutoAugment sub-policies that leave shapes alone.
+
+From "AutoAugment" (Cubuk et al., 2019) in the selection and with the arithmetic that DeepLab2 trained with. All images are
+uint8 [h, w, 3], casts to uint8 truncate. An image may be a window of a larger one: all operations but Equalize give the same
+inside it, Sharpness if the window has one pixel to spare at each side that is not a border of the image.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from protos.descriptions import ConfigError
+
+# (operation, probability, magnitude 0..10) twice for each sub-policy; one of them is drawn for an image.
+_SUB_POLICIES = (
+    (("sharpness", 0.4, 7.0), ("brightness", 0.2, 10.0)),
+    (("equalize", 0.0, 0.0), ("contrast", 0.2, 10.0)),
+    (("sharpness", 0.2, 9.0), ("color", 0.2, 9.0)),
+    (("solarize", 0.2, 7.0), ("equalize", 0.6, 0.0)),
+    (("sharpness", 0.2, 1.0), ("equalize", 0.2, 0.0)),
+)
+# With 0.2 the factors of Sharpness and others move away from 1, not towards it: magnitude 5 would change nothing. The published
+# Cityscapes models were trained so.
+_MAGNITUDE_SCALES = {"simple_classification_policy": 1.0, "simple_classification_policy_magnitude_scale_0.2": 0.2}
+NUM_DRAWS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """What happens to one image: number of the sub-policy (int32 scalar) and whether its two operations apply (bool [2])."""
+
+    sub_policy: tf.Tensor
+    applied: tf.Tensor
+    needs_whole_image: tf.Tensor
+
+
+def magnitude_scale(policy_name: str) -> float:
+    """Factor on the magnitudes of a policy.
+
+    Raises:
+      ConfigError: there is no such policy.
+    """
+    if policy_name not in _MAGNITUDE_SCALES:
+        raise ConfigError(
+            f"autoaugment_policy_name {policy_name!r} does not exist: leave it out, or choose one of "
+            f"{', '.join(_MAGNITUDE_SCALES)}"
+        )
+    return _MAGNITUDE_SCALES[policy_name]
+
+
+def draw(uniform: tf.Tensor) -> Draw:
+    """Decides from NUM_DRAWS numbers of [0, 1)."""
+    sub_policy = tf.cast(uniform[0] * len(_SUB_POLICIES), tf.int32)
+    probabilities = tf.constant([[operation[1] for operation in pair] for pair in _SUB_POLICIES])
+    equalizes = tf.constant([[operation[0] == "equalize" for operation in pair] for pair in _SUB_POLICIES])
+    applied = uniform[1:3] < probabilities[sub_policy]
+    return Draw(sub_policy, applied, tf.reduce_any(applied & equalizes[sub_policy]))
+
+
+def augment(image: tf.Tensor, decided: Draw, num_pixels: tf.Tensor, scale: float) -> tf.Tensor:
+    """Applies what `draw` decided.
+
+    Args:
+      image: the image, or a window of it (the whole image where `decided.needs_whole_image`).
+      decided: see draw.
+      num_pixels: pixels of the whole image.
+      scale: factor on the magnitudes.
+    """
+
+    def apply_pair(pair: tuple) -> tf.Tensor:
+        result = image
+        for position, (name, _, magnitude) in enumerate(pair):
+            operation = _operation(name, magnitude * scale, num_pixels)
+            result = tf.cond(
+                decided.applied[position], functools.partial(operation, result), functools.partial(tf.identity, result)
+            )
+        return result
+
+    branches = [functools.partial(apply_pair, pair) for pair in _SUB_POLICIES]
+    return tf.cond(tf.reduce_any(decided.applied), lambda: tf.switch_case(decided.sub_policy, branches), lambda: image)
+
+
+def _operation(name: str, magnitude: float, num_pixels: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+    factor = magnitude / 10 * 1.8 + 0.1
+    operations = {
+        "sharpness": functools.partial(sharpness, factor=factor),
+        "brightness": functools.partial(brightness, factor=factor),
+        "color": functools.partial(color, factor=factor),
+        "contrast": functools.partial(contrast, factor=factor, num_pixels=num_pixels),
+        "solarize": functools.partial(solarize, threshold=int(magnitude / 10 * 256)),
+        "equalize": equalize,
+    }
+    return operations[name]
+
+
+def blend(first: tf.Tensor, second: tf.Tensor, factor: float) -> tf.Tensor:
+    """first + factor (second - first), clipped to 0..255, as uint8."""
+    first, second = tf.cast(first, tf.float32), tf.cast(second, tf.float32)
+    return tf.cast(tf.clip_by_value(first + factor * (second - first), 0.0, 255.0), tf.uint8)
+
+
+def color(image: tf.Tensor, factor: float) -> tf.Tensor:
+    """Blends with the grey image: 0 is grey, 1 the image."""
+    return blend(tf.image.rgb_to_grayscale(image), image, factor)
+
+
+def brightness(image: tf.Tensor, factor: float) -> tf.Tensor:
+    """Blends with black: 0 is black, 1 the image."""
+    return blend(tf.zeros_like(image), image, factor)
+
+
+def contrast(image: tf.Tensor, factor: float, num_pixels: tf.Tensor) -> tf.Tensor:
+    """Blends with one grey value.
+
+    The value should be the mean of the grey image. The published code divides the sum of its histogram, which is the number
+    of pixels, by 256; images of more than 255 * 256 pixels are blended with white. Models were trained so, and it is kept.
+    """
+    grey = tf.cast(tf.minimum(num_pixels // 256, 255), tf.float32)
+    return blend(grey, image, factor)
+
+
+def sharpness(image: tf.Tensor, factor: float) -> tf.Tensor:
+    """Blends with the smoothed image: 0 is smooth, 1 the image, above 1 sharper. Border pixels keep their values."""
+    kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13.0
+    kernel = tf.tile(kernel[:, :, None, None], [1, 1, 3, 1])
+    shape = tf.shape(image)
+    # An image without inner pixels would make the convolution fail.
+    enough = tf.reduce_min(shape[:2]) >= 3
+
+    def smooth_inside() -> tf.Tensor:
+        pixels = tf.cast(image, tf.float32)[None]
+        smooth = tf.nn.depthwise_conv2d(pixels, kernel, [1, 1, 1, 1], "VALID")[0]
+        smooth = tf.cast(tf.clip_by_value(smooth, 0.0, 255.0), tf.uint8)
+        inside = blend(smooth, image[1:-1, 1:-1], factor)
+        middle = tf.concat([image[1:-1, :1], inside, image[1:-1, -1:]], axis=1)
+        return tf.concat([image[:1], middle, image[-1:]], axis=0)
+
+    return tf.cond(enough, smooth_inside, lambda: image)
+
+
+def solarize(image: tf.Tensor, threshold: int) -> tf.Tensor:
+    """Inverts the values from `threshold` on."""
+    return tf.where(tf.cast(image, tf.int32) < threshold, image, 255 - image)
+
+
+def equalize(image: tf.Tensor) -> tf.Tensor:
+    """Makes the histogram of each channel flat, with the lookup table of pillow's ImageOps.equalize."""
+    channel_start = tf.constant([0, 256, 512], tf.int32)
+    values = tf.cast(image, tf.int32) + channel_start
+    histogram = tf.reshape(tf.math.bincount(tf.reshape(values, [-1]), minlength=768, maxlength=768), [3, 256])
+    last_value = 255 - tf.argmax(tf.cast(histogram[:, ::-1] > 0, tf.int32), axis=1, output_type=tf.int32)
+    last_count = tf.gather(histogram, last_value, batch_dims=1)
+    step = (tf.reduce_sum(histogram, axis=1) - last_count) // 255
+    divisor = tf.maximum(step, 1)[:, None]
+    table = (tf.cumsum(histogram, axis=1, exclusive=True) + divisor // 2) // divisor
+    table = tf.where(step[:, None] == 0, tf.range(256)[None], tf.clip_by_value(table, 0, 255))
+    return tf.cast(tf.gather(tf.reshape(table, [-1]), values), tf.uint8)

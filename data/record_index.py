@@ -1,0 +1,184 @@
+"""Where every record of a set of TFRecord files lies, so that any of them can be read at any time."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import os
+import pathlib
+import struct
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from data.records import DataError
+
+# Layout: uint64 length, uint32 masked CRC of the length, data, uint32 masked CRC of the data.
+_HEADER = struct.Struct("<QI")
+_FOOTER_BYTES = 4
+_SCAN_THREADS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordIndex:
+    """Records in the order of their files' names.
+
+    `file_numbers`, `offsets` (of the data, in bytes), `lengths` (bytes) and `numbers` (position inside the file, from 0) are
+    int64 [num_records].
+    """
+
+    files: tuple[str, ...]
+    file_numbers: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+    numbers: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def describe(self, index: int) -> str:
+        """`<file> record <n>`, for messages."""
+        return f"{self.files[self.file_numbers[index]]} record {self.numbers[index]}"
+
+    def read(self, index: int) -> bytes:
+        """The serialized example.
+
+        Raises:
+          DataError: the file has become shorter since it was indexed, or cannot be read any more.
+        """
+        path, length = self.files[self.file_numbers[index]], int(self.lengths[index])
+        try:
+            data = _open(path).read_at(int(self.offsets[index]), length)
+        except (OSError, tf.errors.OpError) as error:
+            raise DataError(f"cannot be read: {_one_line(error)}") from None
+        if len(data) != length:
+            raise DataError(f"holds {len(data)} of {length} bytes: the file was changed while it was in use")
+        return data
+
+
+def build_index(patterns: Sequence[str], *, made_by: str) -> RecordIndex:
+    """Scans the headers of all files that match the patterns; files without a record are allowed.
+
+    Args:
+      patterns: globs of TFRecord files.
+      made_by: command that makes such files, for the message when there are none.
+
+    Raises:
+      DataError: a pattern matches nothing, a file is truncated or not a TFRecord file, or there is no record at all.
+    """
+    files = sorted({path for pattern in patterns for path in _matches(pattern, made_by)})
+    if not files:
+        raise DataError(f"file_pattern is empty: name the TFRecord files; {made_by} makes them")
+    with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
+        spans = list(pool.map(_scan, files))
+    offsets = np.concatenate([span[0] for span in spans])
+    if not len(offsets):
+        raise DataError(f"file_pattern {', '.join(patterns)}: {len(files)} files match, but they hold no records; {made_by}")
+    counts = [len(span[0]) for span in spans]
+    return RecordIndex(
+        files=tuple(files),
+        file_numbers=np.repeat(np.arange(len(files)), counts),
+        offsets=offsets,
+        lengths=np.concatenate([span[1] for span in spans]),
+        numbers=np.concatenate([np.arange(count) for count in counts]),
+    )
+
+
+def _matches(pattern: str, made_by: str) -> list[str]:
+    found = tf.io.gfile.glob(pattern)
+    if not found:
+        where = "" if os.path.isabs(pattern) or "://" in pattern else f" in {os.getcwd()}"
+        raise DataError(f"file_pattern {pattern!r} matches no file{where}: correct it, or make the records with {made_by}")
+    return found
+
+
+def _scan(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and lengths of the records of one file."""
+    file = _open(path)
+    offsets, lengths, position = [], [], 0
+    while position < file.size:
+        header = file.read_at(position, _HEADER.size)
+        where = f"{path} is cut off in record {len(offsets)} (byte {position} of {file.size})"
+        if len(header) == _HEADER.size:
+            length, checksum = _HEADER.unpack(header)
+            if _masked_crc(header[:8]) != checksum:
+                raise DataError(
+                    f"{path}: record {len(offsets)} (byte {position}) does not start with a TFRecord header: "
+                    "the file is damaged, compressed or no TFRecord file; make or copy it again"
+                )
+            end = position + _HEADER.size + length + _FOOTER_BYTES
+        if len(header) < _HEADER.size or end > file.size:
+            raise DataError(f"{where}: copy or convert this file again")
+        offsets.append(position + _HEADER.size)
+        lengths.append(length)
+        position = end
+    return np.array(offsets, np.int64), np.array(lengths, np.int64)
+
+
+class _LocalFile:
+    """Reads of one descriptor from many threads, without a lock."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return os.pread(self._descriptor, length, offset)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+class _RemoteFile:
+    """Reads through TensorFlow's file systems (gs://, ...)."""
+
+    def __init__(self, path: str) -> None:
+        self.size = tf.io.gfile.stat(path).length
+        self._file = tf.io.gfile.GFile(path, "rb")
+        self._lock = threading.Lock()
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(length)
+
+
+# Fewer than the usual limit of 1024 open files of a process.
+@functools.lru_cache(maxsize=256)
+def _open(path: str) -> _LocalFile | _RemoteFile:
+    return _RemoteFile(path) if "://" in path else _LocalFile(path)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _crc_table() -> tuple[int, ...]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return tuple(table)
+
+
+_CRC_TABLE = _crc_table()
+
+
+def _masked_crc(data: bytes) -> int:
+    """CRC-32C (Castagnoli) in the masked form of TFRecord files."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _CRC_TABLE[(crc ^ byte) & 0xFF]
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def command_for(dataset: str) -> str:
+    """The command that makes the records of a dataset, by its name."""
+    script = f"build_{dataset.split('_')[0]}.py"
+    if not (pathlib.Path(__file__).parent / script).is_file():
+        script = "build_panoptic.py"
+    return f"data/{script}"
