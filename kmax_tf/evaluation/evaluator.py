@@ -1,0 +1,97 @@
+"""All metrics of an experiment in one place: PQ, mask AP and mIoU of the maps at raw image size."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from absl import logging
+
+from kmax_tf.evaluation.mask_ap import MaskAP
+from kmax_tf.evaluation.mean_iou import MeanIoU
+from kmax_tf.evaluation.panoptic_quality import PanopticQuality, display_names
+from kmax_tf.evaluation.segments import EvaluationError, decode_segments
+from protos import evaluator_pb2
+from protos.descriptions import DatasetInfo
+
+
+class PanopticEvaluator:
+    """Scores predictions image by image; `result` may be asked for at any time."""
+
+    def __init__(self, info: DatasetInfo, options: evaluator_pb2.EvaluatorOptions | None = None):
+        """Metrics for the classes of `info`; `options` are those of the config, of which `detailed_ap_metrics` is used."""
+        self._info = info
+        self._options = options or evaluator_pb2.EvaluatorOptions()
+        self._quality = PanopticQuality(info.classes)
+        self._ap = MaskAP(info.thing_ids)
+        self._iou = MeanIoU(info)
+        self._images = self._predicted = 0
+
+    def update(self, image_name: str, prediction: Mapping[str, np.ndarray], panoptic_gt: np.ndarray) -> None:
+        """Adds one image.
+
+        Args:
+          image_name: for messages.
+          prediction: `panoptic_pred`, `semantic_pred`, `semantic_scores` and `instance_scores`, each [H, W], at raw size.
+          panoptic_gt: int map [H, W] of class id * label_divisor + instance id. Pixels of a thing class with instance id 0
+            are a crowd region; those of the ignore label are void.
+
+        Raises:
+          EvaluationError: the sizes differ, or a label has a class that the dataset does not know.
+        """
+        for key in ("panoptic_pred", "semantic_pred", "semantic_scores", "instance_scores"):
+            if prediction[key].shape != panoptic_gt.shape:
+                raise EvaluationError(
+                    f"{image_name}: {key} has size {_size(prediction[key])}, the ground truth {_size(panoptic_gt)} "
+                    "(height x width); predictions must be brought back to the size of the raw image"
+                )
+        panoptic_pred = prediction["panoptic_pred"]
+        truth = decode_segments(panoptic_gt, self._info, image_name, crowds=True)
+        predicted = decode_segments(panoptic_pred, self._info, image_name, crowds=False)
+        self._quality.update(panoptic_gt, truth, panoptic_pred, predicted)
+        scores = (prediction["semantic_scores"], prediction["instance_scores"])
+        self._ap.update(panoptic_gt, truth, panoptic_pred, predicted, *scores)
+        self._iou.update(panoptic_gt // self._info.label_divisor, prediction["semantic_pred"])
+        self._images += 1
+        self._predicted += len(predicted)
+
+    def result(self) -> dict[str, float | None | dict]:
+        """All metrics in percent: `pq`, `sq`, `rq`, `pq_things`, `pq_stuff`, `mean_iou`, `ap` and `per_class`.
+
+        `per_class` maps class names to `pq`, `sq`, `rq`, `tp`, `fp`, `fn` and `iou`. With `detailed_ap_metrics` there are
+        `ap_50` .. `ar_large` too. None: not defined, because no class or no true instance belongs to the metric.
+        """
+        if self._images and not self._predicted:
+            self._warn_of_empty_predictions()
+        metrics = self._quality.result()
+        per_class = metrics.pop("per_class")
+        metrics["mean_iou"], ious = self._iou.result()
+        ap = self._ap.result()
+        metrics.update(ap if self._options.detailed_ap_metrics else {"ap": ap["ap"]})
+        names = display_names(self._info.classes)
+        metrics["per_class"] = {names[i]: {**per_class[names[i]], "iou": iou} for i, iou in ious.items()}
+        return metrics
+
+    def _warn_of_empty_predictions(self) -> None:
+        options = self._options
+        pixel = f"pixel_confidence_threshold {options.pixel_confidence_threshold:g}"
+        if options.transformer_post_processing == "maskwise":
+            rules = options.maskwise_postprocessing
+            prefix = "maskwise_postprocessing.transformer_class_confidence_threshold_"
+            thresholds = (
+                f"{prefix}thing {rules.transformer_class_confidence_threshold_thing:g}, "
+                f"{prefix}stuff {rules.transformer_class_confidence_threshold_stuff:g}, {pixel}, "
+                f"maskwise_postprocessing.overlapping_threshold {rules.overlapping_threshold:g}"
+            )
+        else:
+            thresholds = f"transformer_class_confidence_threshold {options.transformer_class_confidence_threshold:g}, {pixel}"
+        logging.warning(
+            "No segment was predicted in any of the %d images, so PQ is 0. After a short training no mask may be sure enough "
+            "of its class yet; otherwise these evaluator_options may be too high: %s, thing_area_limit %d, stuff_area_limit %d",
+            self._images,
+            thresholds,
+            options.thing_area_limit,
+            options.stuff_area_limit,
+        )
+
+
+def _size(array: np.ndarray) -> str:
+    return " x ".join(str(n) for n in array.shape)

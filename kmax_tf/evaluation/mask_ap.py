@@ -1,0 +1,89 @@
+"""COCO's mask average precision of the thing segments of panoptic maps, computed by pycocotools."""
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from kmax_tf.evaluation.segments import Segment
+
+# Order of COCOeval.stats: precision over IoU 0.5 .. 0.95, then recall with 1, 10 and 100 detections per image.
+_NAMES = (
+    *("ap", "ap_50", "ap_75", "ap_small", "ap_medium", "ap_large"),
+    *("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large"),
+)
+
+
+class MaskAP:
+    """Collects thing segments as run-length codes; the scores are computed in `result`."""
+
+    def __init__(self, thing_ids: Sequence[int]):
+        self._thing_ids = frozenset(thing_ids)
+        self._images: list[dict] = []
+        self._truths: list[dict] = []
+        self._detections: list[dict] = []
+
+    def update(
+        self,
+        ground_truth: np.ndarray,
+        true_segments: Mapping[int, Segment],
+        prediction: np.ndarray,
+        predicted_segments: Mapping[int, Segment],
+        semantic_scores: np.ndarray,
+        instance_scores: np.ndarray,
+    ) -> None:
+        """Adds one image: label maps [H, W] with their segments by label, and score maps [H, W] in [0, 1].
+
+        The score of a predicted segment is its mean semantic score times its mean instance score. Crowd regions of the
+        ground truth excuse detections, as in COCO.
+        """
+        height, width = ground_truth.shape
+        image_id = len(self._images) + 1
+        self._images.append({"id": image_id, "height": height, "width": width})
+        for label, segment in true_segments.items():
+            if segment.class_id in self._thing_ids:
+                truth = self._annotation(image_id, segment, ground_truth == label, len(self._truths) + 1)
+                self._truths.append({**truth, "iscrowd": int(segment.is_crowd)})
+        for label, segment in predicted_segments.items():
+            if segment.class_id in self._thing_ids:
+                mask = prediction == label
+                score = float(semantic_scores[mask].mean(dtype=np.float64) * instance_scores[mask].mean(dtype=np.float64))
+                detection = self._annotation(image_id, segment, mask, len(self._detections) + 1)
+                self._detections.append({**detection, "iscrowd": 0, "score": score})
+
+    @staticmethod
+    def _annotation(image_id: int, segment: Segment, mask: np.ndarray, number: int) -> dict:
+        return {
+            "id": number,
+            "image_id": image_id,
+            "category_id": segment.class_id,
+            "area": segment.area,
+            "segmentation": rle.encode(np.asfortranarray(mask, np.uint8)),
+        }
+
+    def result(self) -> dict[str, float | None]:
+        """COCO's twelve numbers in percent, `ap` first.
+
+        A number is None where it is not defined: without a true instance (of that size), or without thing classes.
+        """
+        if not self._truths:
+            return dict.fromkeys(_NAMES)
+        categories = [{"id": class_id} for class_id in sorted(self._thing_ids)]
+        with contextlib.redirect_stdout(io.StringIO()):
+            truths, detections = (self._coco(x, categories) for x in (self._truths, self._detections))
+            evaluation = COCOeval(truths, detections, "segm")
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        return {name: 100 * float(x) if x >= 0 else None for name, x in zip(_NAMES, evaluation.stats, strict=True)}
+
+    def _coco(self, annotations: list[dict], categories: list[dict]) -> COCO:
+        # Not COCO.loadRes: it fails on an empty list. COCOeval adds keys of its own, hence the copies.
+        coco = COCO()
+        coco.dataset = {"images": self._images, "annotations": [dict(a) for a in annotations], "categories": categories}
+        coco.createIndex()
+        return coco

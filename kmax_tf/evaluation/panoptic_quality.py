@@ -1,0 +1,100 @@
+"""Panoptic quality of Kirillov et al. (arXiv 1801.00868), counted as COCO's official script counts it."""
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kmax_tf.evaluation.segments import Segment, count_pairs
+from protos.descriptions import ClassInfo
+
+
+@dataclasses.dataclass
+class _Counts:
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    iou: float = 0.0
+
+    def quality(self) -> dict[str, float | int]:
+        """`pq` = `sq` * `rq`, in percent; zeros for a class without any segment."""
+        sq = self.iou / self.tp if self.tp else 0.0
+        size = self.tp + 0.5 * self.fp + 0.5 * self.fn
+        rq = self.tp / size if size else 0.0
+        return {"pq": 100 * sq * rq, "sq": 100 * sq, "rq": 100 * rq, "tp": self.tp, "fp": self.fp, "fn": self.fn}
+
+
+class PanopticQuality:
+    """Matches predicted with true segments image by image and adds up true and false positives per class."""
+
+    def __init__(self, classes: Sequence[ClassInfo]):
+        self._classes = tuple(classes)
+        self._counts = {c.id: _Counts() for c in classes}
+
+    def update(
+        self,
+        ground_truth: np.ndarray,
+        true_segments: Mapping[int, Segment],
+        prediction: np.ndarray,
+        predicted_segments: Mapping[int, Segment],
+    ) -> None:
+        """Adds one image: two integer maps [H, W] of labels in [0, 2^31), and their segments by label.
+
+        Labels without a segment are void. A pair of segments matches if both have the same class and their IoU, void of the
+        ground truth left out of the union, is above 0.5. Unmatched crowd regions are no errors, nor are predicted segments
+        that lie by more than half in void and in the crowd region of their class.
+        """
+        pairs = count_pairs(ground_truth, prediction)
+        matched_true, matched_predicted = set(), set()
+        over_void = collections.Counter()
+        for (true, predicted), overlap in pairs.items():
+            if true not in true_segments:
+                over_void[predicted] += overlap
+        for (true, predicted), overlap in pairs.items():
+            a, b = true_segments.get(true), predicted_segments.get(predicted)
+            if a is None or b is None or a.is_crowd or a.class_id != b.class_id:
+                continue
+            iou = overlap / (a.area + b.area - overlap - over_void[predicted])
+            if iou > 0.5:
+                self._counts[a.class_id].tp += 1
+                self._counts[a.class_id].iou += iou
+                matched_true.add(true)
+                matched_predicted.add(predicted)
+        # As in the official script, the last crowd region of a class stands for all of them.
+        crowds = {segment.class_id: label for label, segment in true_segments.items() if segment.is_crowd}
+        for label, segment in true_segments.items():
+            if label not in matched_true and not segment.is_crowd:
+                self._counts[segment.class_id].fn += 1
+        for label, segment in predicted_segments.items():
+            excused = over_void[label] + pairs.get((crowds.get(segment.class_id, -1), label), 0)
+            if label not in matched_predicted and excused <= 0.5 * segment.area:
+                self._counts[segment.class_id].fp += 1
+
+    def result(self) -> dict[str, float | None | dict]:
+        """`pq`, `sq`, `rq`, `pq_things`, `pq_stuff` in percent, and `per_class`: class name -> the same and `tp`, `fp`, `fn`.
+
+        Means run over the classes with at least one true or predicted segment, and are 0 if there is none. A group
+        (things, stuff) to which no class of the dataset belongs has None.
+        """
+        per_class = {c.id: self._counts[c.id].quality() for c in self._classes}
+
+        def mean(key: str, kinds: tuple[bool, ...] = (True, False)) -> float | None:
+            group = [per_class[c.id] for c in self._classes if c.is_thing in kinds]
+            values = [q[key] for q in group if q["tp"] + q["fp"] + q["fn"]]
+            return None if not group else sum(values) / max(len(values), 1)
+
+        return {
+            "pq": mean("pq"),
+            "sq": mean("sq"),
+            "rq": mean("rq"),
+            "pq_things": mean("pq", (True,)),
+            "pq_stuff": mean("pq", (False,)),
+            "per_class": {name: per_class[class_id] for class_id, name in display_names(self._classes).items()},
+        }
+
+
+def display_names(classes: Sequence[ClassInfo]) -> dict[int, str]:
+    """Name of each class by id; names that more than one class has are followed by the id."""
+    uses = collections.Counter(c.name for c in classes)
+    return {c.id: c.name if uses[c.name] == 1 else f"{c.name} ({c.id})" for c in classes}
