@@ -1,0 +1,52 @@
+"""Descriptions made from the categories of a JSON."""
+
+import dataclasses
+
+import pytest
+from google.protobuf import text_format
+from panoptic_fixtures import INFO, segment, write_coco
+
+from data import coco_json, describe
+from data.records import DataError
+from protos import dataset_pb2, descriptions
+
+
+def _content(tmp_path):
+    return coco_json.read_panoptic_json(write_coco(tmp_path), tmp_path / "images", tmp_path / "panoptic")
+
+
+def _info(text):
+    return descriptions.from_proto(text_format.Parse(text, dataset_pb2.DatasetDescription()), "text")
+
+
+def test_ids_follow_the_category_ids(tmp_path):
+    content = _content(tmp_path)
+    shuffled = dataclasses.replace(content, categories=content.categories[::-1])
+    info = _info(describe.description_text("toy", shuffled, where="a.json"))
+    assert [(c.id, c.name, c.is_thing, c.category_id) for c in info.classes] == [
+        (1, "cat", True, 17),
+        (2, "dog", True, 18),
+        (3, "sky", False, 119),
+        (4, "road", False, 149),
+    ]
+    assert (info.ignore_label, info.label_divisor) == (0, 256)
+    describe.check_categories(info, content, where="a.json", description="toy.textproto")
+
+
+@pytest.mark.parametrize(("instances", "divisor"), [(255, 256), (256, 512), (600, 1024)])
+def test_divisor_tells_all_instances_apart(tmp_path, instances, divisor):
+    content = _content(tmp_path)
+    crowded = dataclasses.replace(content.images[0], segments=tuple(segment(i, 17, 1) for i in range(instances)))
+    content = dataclasses.replace(content, images=(crowded,))
+    assert _info(describe.description_text("toy", content, where="a.json")).label_divisor == divisor
+    assert _info(describe.description_text("toy", content, label_divisor=7, where="a.json")).label_divisor == 7
+
+
+def test_categories_that_contradict_the_description(tmp_path):
+    content = _content(tmp_path)
+    other = dataclasses.replace(content, categories=(dict(content.categories[0], isthing=0),))
+    with pytest.raises(DataError, match="b.json: category 17 \\('cat', isthing 0\\) is not in toy.textproto"):
+        describe.check_categories(INFO, other, where="b.json", description="toy.textproto")
+    nameless = dataclasses.replace(content, categories=({"id": 1, "isthing": 1},))
+    with pytest.raises(DataError, match="a.json: a category has no 'name'"):
+        describe.description_text("toy", nameless, where="a.json")

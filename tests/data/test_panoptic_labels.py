@@ -1,0 +1,72 @@
+"""Conversion of COCO panoptic annotations against a loop over the segments, and on all kinds of bad input."""
+
+import numpy as np
+import pytest
+from panoptic_fixtures import INFO, segment, to_rgb
+
+from data import panoptic_labels
+from data.records import DataError
+
+
+def _reference(ids, segments, crowd_as_ignore):
+    """Facts of the published converters: ids per class in the order of the JSON, crowds without instance id."""
+    class_of = {17: 1, 18: 2, 119: 3, 149: 4}
+    panoptic = np.zeros(ids.shape, np.int32)
+    seen = {1: 0, 2: 0}
+    for entry in segments:
+        semantic, instance = class_of[entry["category_id"]], 0
+        if entry["iscrowd"]:
+            semantic = 0 if crowd_as_ignore else semantic
+        elif semantic in seen:
+            seen[semantic] += 1
+            instance = seen[semantic]
+        panoptic[ids == entry["id"]] = semantic * 256 + instance
+    return panoptic
+
+
+@pytest.mark.parametrize("crowd_as_ignore", [True, False])
+def test_against_a_loop_over_segments(crowd_as_ignore):
+    rng = np.random.default_rng(0)
+    numbers = rng.choice(1 << 24, 12, replace=False)
+    ids = numbers[rng.integers(0, 12, (20, 30))]
+    categories = [17, 119, 18, 17, 18, 149, 17, 18, 17, 17]
+    segments = [
+        segment(int(i), c, int((ids == i).sum()), iscrowd=int(position in (3, 7)))
+        for position, (i, c) in enumerate(zip(numbers, categories, strict=False))
+    ]
+    panoptic, counts = panoptic_labels.panoptic_map(
+        ids, segments, INFO, treat_crowd_as_ignore=crowd_as_ignore, where="labels/a.png"
+    )
+    expected = _reference(ids, segments, crowd_as_ignore)
+    np.testing.assert_array_equal(panoptic, expected)
+    assert dict(counts.segments) == {1: 4, 2: 2, 3: 1, 4: 1}
+    assert (counts.images, counts.crowds, counts.pixels, counts.unlabelled) == (1, 2, 600, int((expected == 0).sum()))
+
+
+def test_segment_ids_from_colours():
+    ids = np.array([[0, 255, 256], [65535, 65536, (1 << 24) - 1]])
+    np.testing.assert_array_equal(panoptic_labels.segment_ids(to_rgb(ids)), ids)
+
+
+@pytest.mark.parametrize(
+    ("segments", "message"),
+    [
+        ([segment(7, 99, 4)], "labels/a.png: segment 7 has category_id 99"),
+        ([segment(7, 17, 5)], "segment 7 covers 4 pixels of the PNG, but its area in the JSON is 5"),
+        ([segment(8, 17, 3)], "segment 8 covers 0 pixels"),
+        ([segment(7, 119, 4, iscrowd=1)], "segment 7 is a crowd of 'sky', which is stuff"),
+        ([segment(7, 17, 4), segment(7, 17, 4)], "segment 7 is listed twice"),
+        ([{"id": 7}], "segment 7 has no category_id"),
+    ],
+)
+def test_errors_name_file_and_segment(segments, message):
+    with pytest.raises(DataError, match=message):
+        panoptic_labels.panoptic_map(np.full((2, 2), 7), segments, INFO, where="labels/a.png")
+
+
+def test_more_instances_than_the_divisor_allows():
+    ids = np.arange(256).reshape(16, 16) + 1
+    segments = [segment(i + 1, 17, 1) for i in range(256)]
+    with pytest.raises(DataError, match="segment 256 is instance 256 of 'cat'.*allows 255"):
+        panoptic_labels.panoptic_map(ids, segments, INFO, where="a.png")
+    assert panoptic_labels.panoptic_map(ids, segments[:-1], INFO, where="a.png")[0].max() == 256 + 255
