@@ -1,0 +1,191 @@
+"""Predictions on disk in COCO's panoptic format: one JSON file, and beside it a folder of PNG images.
+
+Pixels of the images hold segment ids as R + 256 G + 65536 B, 0 for void; the JSON gives the category of each segment.
+Specification: https://cocodataset.org/#format-results, "Panoptic Segmentation".
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from kmax_tf.evaluation.segments import count_labels, decode_segments
+from kmax_tf.visualize import segment_color
+from protos.descriptions import DatasetInfo
+
+_BASE = np.array([1, 256, 256**2], np.int32)
+
+
+class ResultsError(ValueError):
+    """A file in COCO's panoptic format that cannot be used; the message names the file and the record."""
+
+
+class PanopticResultsWriter:
+    """Writes predictions of a dataset: PNG files at once, the JSON that lists them in `finish`."""
+
+    def __init__(self, output_json: str | os.PathLike[str], info: DatasetInfo):
+        """`output_json` is the file to write; the PNG files go to the folder of the same name without `.json`."""
+        self._json = pathlib.Path(output_json)
+        if self._json.suffix != ".json":
+            raise ResultsError(f"{self._json}: the name of the results file must end with .json")
+        self._folder = self._json.with_suffix("")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._info = info
+        self._annotations: dict[str, dict] = {}
+
+    def add(self, image_id: int | str, file_name: str, panoptic: np.ndarray) -> pathlib.Path:
+        """Writes the prediction for one image and returns the path of its PNG.
+
+        `file_name` is that of the image, of which the PNG takes the stem; `panoptic` [H, W] holds class id * label_divisor +
+        instance id, and void.
+
+        Raises:
+          ResultsError: there is a prediction of this name already.
+        """
+        png = self._folder / f"{pathlib.PurePath(file_name).stem}.png"
+        if png.name in self._annotations:
+            raise ResultsError(f"{png}: images {self._annotations[png.name]['image_id']} and {image_id} have the same name")
+        classes = self._info.by_id()
+        segments = decode_segments(panoptic, self._info, file_name, crowds=False)
+        ids = np.zeros(panoptic.shape, np.int32)
+        taken: set[int] = {0}
+        records = []
+        for label, segment in segments.items():
+            color = segment_color(classes[segment.class_id], label % self._info.label_divisor)
+            segment_id = int(_BASE @ color)
+            while segment_id in taken:
+                segment_id = (segment_id + 1) % 256**3
+            taken.add(segment_id)
+            mask = panoptic == label
+            ids[mask] = segment_id
+            records.append(
+                {
+                    "id": segment_id,
+                    "category_id": classes[segment.class_id].category_id,
+                    "area": segment.area,
+                    "bbox": _bounding_box(mask),
+                    "iscrowd": 0,
+                }
+            )
+        Image.fromarray((ids[..., None] // _BASE % 256).astype(np.uint8)).save(png)
+        self._annotations[png.name] = {"image_id": image_id, "file_name": png.name, "segments_info": records}
+        return png
+
+    def finish(self) -> pathlib.Path:
+        """Writes the JSON, in one step, so that a reader finds a whole file or none, and returns its path."""
+        categories = [{"id": c.category_id, "name": c.name, "isthing": int(c.is_thing)} for c in self._info.classes]
+        text = json.dumps({"annotations": list(self._annotations.values()), "categories": categories})
+        partial = self._json.with_name(self._json.name + ".partial")
+        partial.write_text(text)
+        os.replace(partial, self._json)
+        return self._json
+
+
+def _bounding_box(mask: np.ndarray) -> list[int]:
+    """x, y, width and height in pixels."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentRecord:
+    """One entry of `segments_info`."""
+
+    category_id: int
+    is_crowd: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class PanopticFile:
+    """A file in COCO's panoptic format, annotations by image id. `categories` is empty if the file lists none."""
+
+    path: pathlib.Path
+    folder: pathlib.Path
+    categories: tuple[Mapping, ...]
+    file_names: Mapping[int | str, str]
+    segments: Mapping[int | str, Mapping[int, SegmentRecord]]
+
+    def read_ids(self, image_id: int | str) -> np.ndarray:
+        """Segment id of each pixel, int32 [H, W].
+
+        Raises:
+          ResultsError: the PNG does not exist or is no RGB image, or it holds an id that the JSON does not list.
+        """
+        path = self.folder / self.file_names[image_id]
+        try:
+            with Image.open(path) as image:
+                if image.mode not in ("RGB", "RGBA"):
+                    raise ResultsError(f"{path}: image mode is {image.mode}, expected RGB with segment id R + 256 G + 65536 B")
+                pixels = np.asarray(image)[..., :3]
+        except FileNotFoundError:
+            raise ResultsError(f"{path}: no such file; {self.path} lists it for image {image_id}") from None
+        except (UnidentifiedImageError, OSError) as error:
+            raise ResultsError(f"{path}: cannot be read as an image: {error}") from None
+        ids = pixels.astype(np.int32) @ _BASE
+        unlisted = [i for i in count_labels(ids) if i != 0 and i not in self.segments[image_id]]
+        if unlisted:
+            raise ResultsError(
+                f"{path}: segment id {few(unlisted)} is in the PNG, but {self.path} does not list it for image {image_id}"
+            )
+        return ids
+
+
+def read_panoptic_file(json_path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> PanopticFile:
+    """Reads the JSON of ground truth or predictions; `folder` of the PNG files defaults to its name without `.json`.
+
+    Raises:
+      ResultsError: a file or folder does not exist, or a record lacks a field or is there twice.
+    """
+    path = pathlib.Path(json_path)
+    content = _parse(path)
+    images = pathlib.Path(folder) if folder else path.with_suffix("")
+    if not images.is_dir():
+        raise ResultsError(f"{images}: no such folder; it should hold the PNG files of {path}")
+    file_names, segments = {}, {}
+    for position, annotation in enumerate(content["annotations"]):
+        image_id, name, records = _fields(
+            annotation, ("image_id", "file_name", "segments_info"), f"{path}: annotations[{position}]"
+        )
+        if image_id in file_names:
+            raise ResultsError(f"{path}: image {image_id} has more than one annotation")
+        file_names[image_id] = name
+        segments[image_id] = _segments(records, f"{path}: image {image_id}")
+    return PanopticFile(path, images, tuple(content.get("categories", ())), file_names, segments)
+
+
+def _parse(path: pathlib.Path) -> dict:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
+        raise ResultsError(f"{path}: is not in COCO's panoptic format: there is no list `annotations`")
+    return content
+
+
+def _segments(records: list[dict], where: str) -> dict[int, SegmentRecord]:
+    segments = {}
+    for record in records:
+        segment_id, category = _fields(record, ("id", "category_id"), f"{where}: a segment")
+        if segment_id in segments:
+            raise ResultsError(f"{where}: segment id {segment_id} is listed twice")
+        segments[segment_id] = SegmentRecord(category, bool(record.get("iscrowd", 0)))
+    return segments
+
+
+def _fields(record: dict, names: tuple[str, ...], where: str) -> tuple:
+    for name in names:
+        if not isinstance(record, dict) or name not in record:
+            raise ResultsError(f"{where} has no {name}")
+    return tuple(record[name] for name in names)
+
+
+def few(values: Sequence[int | str], limit: int = 5) -> str:
+    """The first `limit` values and the number of the others, for messages."""
+    return ", ".join(str(v) for v in values[:limit]) + (f" and {len(values) - limit} more" if len(values) > limit else "")

@@ -1,0 +1,159 @@
+"""Pictures of panoptic maps: overlays with borders and class names, legends, contact sheets, cluster assignments."""
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from kmax_tf.evaluation.segments import count_labels
+from protos.descriptions import ClassInfo, DatasetInfo
+
+_JITTER = 45
+_LABEL_SHARE = 0.004  # segments below this share of the picture get no name
+_GAP = 6
+_WHITE, _DARK = (255, 255, 255), (32, 32, 32)
+
+
+def segment_color(info: ClassInfo, instance: int) -> tuple[int, int, int]:
+    """The class colour, shifted at random but always alike for a thing instance other than 0; RGB, 0..255."""
+    if not info.is_thing or instance == 0:
+        return info.color
+    shift = np.random.default_rng((info.id, instance)).integers(-_JITTER, _JITTER + 1, 3)
+    red, green, blue = np.clip(np.add(info.color, shift), 0, 255).tolist()
+    return red, green, blue
+
+
+def color_panoptic(panoptic: np.ndarray, info: DatasetInfo, void_color: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
+    """Colours of the segments of a map [H, W] coded with the label divisor: uint8 [H, W, 3]. Unknown classes count as void."""
+    classes = info.by_id()
+    labels, where = np.unique(panoptic, return_inverse=True)
+    palette = np.empty([len(labels), 3], np.uint8)
+    for row, label in enumerate(labels.tolist()):
+        class_id, instance = divmod(label, info.label_divisor)
+        palette[row] = segment_color(classes[class_id], instance) if class_id in classes else void_color
+    return palette[where.reshape(panoptic.shape)]
+
+
+def overlay_panoptic(
+    image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, alpha: float = 0.55, names: bool = True
+) -> np.ndarray:
+    """Draws segments over an image: colour, a white border with a dark line beside it, and names on large segments.
+
+    Args:
+      image: uint8 [H, W, 3].
+      panoptic: int [H, W], class id * label_divisor + instance id. Void pixels keep the colour of the image.
+      info: classes and coding.
+      alpha: opacity of the colours in [0, 1].
+      names: whether to write class names.
+
+    Raises:
+      ValueError: image and map differ in size.
+    """
+    if image.shape != (*panoptic.shape, 3):
+        raise ValueError(f"image has shape {image.shape}, expected {(*panoptic.shape, 3)}: the size of the panoptic map, RGB")
+    known = np.isin(panoptic // info.label_divisor, [c.id for c in info.classes])
+    blend = (1 - alpha) * image + alpha * color_panoptic(panoptic, info)
+    edges = segment_edges(panoptic)
+    thickness = max(1, round(min(panoptic.shape) / 640))
+    white = ndimage.binary_dilation(edges, iterations=thickness - 1) if thickness > 1 else edges
+    dark = ndimage.binary_dilation(white, iterations=thickness)
+    blend[dark] *= 0.55
+    blend[white] = _WHITE
+    drawn = np.where(known[..., None], np.rint(blend).astype(np.uint8), image)
+    return _write_names(drawn, panoptic, info) if names else drawn
+
+
+def segment_edges(panoptic: np.ndarray) -> np.ndarray:
+    """Pixels whose label differs from that of the right or lower neighbour, bool [H, W]."""
+    edges = np.zeros(panoptic.shape, bool)
+    edges[:, :-1] |= panoptic[:, :-1] != panoptic[:, 1:]
+    edges[:-1] |= panoptic[:-1] != panoptic[1:]
+    return edges
+
+
+def _write_names(picture: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    """Writes each large segment's class at the point that is farthest from its border."""
+    step = max(1, min(panoptic.shape) // 240)
+    coarse = panoptic[::step, ::step]
+    depth = ndimage.distance_transform_edt(np.pad(~segment_edges(coarse), 1))[1:-1, 1:-1]
+    classes = info.by_id()
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    size = max(11, min(panoptic.shape) // 34)
+    for label, area in count_labels(coarse).items():
+        class_id = label // info.label_divisor
+        if class_id not in classes or area < _LABEL_SHARE * coarse.size:
+            continue
+        y, x = np.unravel_index(np.argmax(np.where(coarse == label, depth, -1)), coarse.shape)
+        font = ImageFont.load_default(size)
+        half = draw.textlength(classes[class_id].name, font) / 2
+        center = (float(np.clip(x * step, half + 2, max(half + 2, canvas.width - half - 2))), float(y * step))
+        draw.text(center, classes[class_id].name, _WHITE, font, anchor="mm", stroke_width=max(1, size // 9), stroke_fill=_DARK)
+    return np.asarray(canvas)
+
+
+def legend(panoptic: np.ndarray, info: DatasetInfo, size: int = 18) -> np.ndarray:
+    """Names and colours of the classes of a map, largest first: uint8 [rows * 1.5 * size, W, 3] on white; `size` in pixels."""
+    areas = count_labels(panoptic // info.label_divisor)
+    shown = sorted((c for c in info.classes if c.id in areas), key=lambda c: -areas[c.id])
+    font = ImageFont.load_default(size)
+    row = size * 3 // 2
+    width = int(max([font.getlength(c.name) for c in shown], default=0)) + 3 * size
+    canvas = Image.new("RGB", (width, max(row * len(shown), 1)), _WHITE)
+    draw = ImageDraw.Draw(canvas)
+    for i, c in enumerate(shown):
+        top = i * row + (row - size) // 2
+        draw.rectangle((size // 2, top, size // 2 + size - 1, top + size - 1), c.color, _DARK)
+        draw.text((2 * size, i * row + row / 2), c.name, _DARK, font, anchor="lm")
+    return np.asarray(canvas)
+
+
+def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str] = ()) -> np.ndarray:
+    """Pictures (uint8 [H, W, 3]) in one row on white, aligned at the top, with a title above each if there are `titles`."""
+    return contact_sheet([pictures], titles)
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = ()) -> np.ndarray:
+    """Rows of pictures (uint8 [H, W, 3]) on white, as (image, prediction, ground truth) of several images; titles over columns.
+
+    Raises:
+      ValueError: there is no picture.
+    """
+    if not any(len(row) for row in rows):
+        raise ValueError("a contact sheet needs at least one picture")
+    columns = max(len(row) for row in rows)
+    widths = [max([row[i].shape[1] for row in rows if i < len(row)]) for i in range(columns)]
+    heights = [max([picture.shape[0] for picture in row], default=0) for row in rows]
+    text = 20 if titles else 0
+    head = 2 * text
+    height = head + sum(heights) + _GAP * (len(rows) - 1)
+    canvas = Image.new("RGB", (sum(widths) + _GAP * (columns - 1), height), _WHITE)
+    lefts = np.cumsum([0] + [w + _GAP for w in widths[:-1]]).tolist()
+    tops = np.cumsum([head] + [h + _GAP for h in heights[:-1]]).tolist()
+    for top, row in zip(tops, rows, strict=True):
+        for left, picture in zip(lefts, row, strict=False):
+            canvas.paste(Image.fromarray(picture), (left, top))
+    draw = ImageDraw.Draw(canvas)
+    for left, width, title in zip(lefts, widths, titles, strict=False):
+        draw.text((left + width / 2, head / 2), title, _DARK, ImageFont.load_default(text), anchor="mm")
+    return np.asarray(canvas)
+
+
+def cluster_assignment(mask_logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The hard assignment of pixels to cluster centres, one colour per centre, as in the figures of the kMaX paper.
+
+    `mask_logits` [h, w, N] are those of one kMaX decoder; `size` is the (height, width) of the picture, uint8 [H, W, 3].
+    """
+    nearest = np.argmax(mask_logits, axis=-1)
+    colors = np.array([cluster_color(i) for i in range(mask_logits.shape[-1])], np.uint8)
+    picture = Image.fromarray(colors[nearest])
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def cluster_color(index: int) -> tuple[int, int, int]:
+    """A colour far from those of the neighbouring indices: hues a golden ratio apart, in three strengths; RGB, 0..255."""
+    saturation, value = ((0.75, 0.95), (0.5, 1.0), (0.9, 0.65))[index % 3]
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)

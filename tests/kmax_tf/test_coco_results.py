@@ -1,0 +1,135 @@
+"""COCO panoptic results: what is written is what the format says, and broken files are named."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kmax_tf.coco_results import PanopticResultsWriter, ResultsError, read_panoptic_file
+from protos import descriptions
+
+COCO = descriptions.load("coco_panoptic")
+
+
+def make_map():
+    """Stuff (wall-other-merged), a stop sign, two persons, void."""
+    panoptic = np.zeros([30, 40], np.int32)
+    panoptic[:20] = 132 * 256
+    panoptic[2:6, 3:9] = 12 * 256 + 1
+    panoptic[10:15, 10:14] = 256 + 1
+    panoptic[10:15, 20:24] = 256 + 200
+    return panoptic
+
+
+@pytest.fixture
+def written(tmp_path):
+    writer = PanopticResultsWriter(tmp_path / "out" / "predictions.json", COCO)
+    writer.add(139, "val2017/000000000139.jpg", make_map())
+    writer.add(285, "000000000285.jpg", np.zeros([5, 6], np.int32))
+    return writer.finish()
+
+
+def test_json_and_png_follow_the_format(written):
+    content = json.loads(written.read_text())
+    first, second = content["annotations"]
+    assert (first["image_id"], first["file_name"]) == (139, "000000000139.png")
+    png = np.asarray(Image.open(written.with_suffix("") / first["file_name"])).astype(int)
+    ids = png[..., 0] + 256 * png[..., 1] + 65536 * png[..., 2]
+    segments = {s["id"]: s for s in first["segments_info"]}
+    panoptic = make_map()
+    expected = {132 * 256: 199, 12 * 256 + 1: 13, 256 + 1: 1, 256 + 200: 1}
+    assert len(segments) == 4 and 0 not in segments
+    for label, category in expected.items():
+        (segment_id,) = np.unique(ids[panoptic == label])
+        assert segments[segment_id]["category_id"] == category
+        assert segments[segment_id]["area"] == (panoptic == label).sum()
+    assert (ids[panoptic == 0] == 0).all()
+    stop_sign = segments[ids[3, 4]]
+    assert stop_sign["bbox"] == [3, 2, 6, 4] and stop_sign["iscrowd"] == 0
+    assert second["segments_info"] == []
+    assert {c["id"]: c["isthing"] for c in content["categories"]} == {c.category_id: int(c.is_thing) for c in COCO.classes}
+    assert [p.name for p in written.parent.iterdir() if p.is_file()] == ["predictions.json"]
+
+
+def test_reader_returns_what_was_written(written):
+    file = read_panoptic_file(written)
+    ids = file.read_ids(139)
+    back = np.zeros_like(ids)
+    categories = COCO.by_category()
+    for segment_id, record in file.segments[139].items():
+        back[ids == segment_id] = categories[record.category_id].id
+    np.testing.assert_array_equal(back, make_map() // 256)
+    assert not file.read_ids(285).any()
+
+
+def test_segments_of_one_color_get_different_ids(tmp_path):
+    disc, sky = (descriptions.ClassInfo(i, f"class {i}", i == 1, i, (0, 0, 0)) for i in (1, 2))
+    black = descriptions.DatasetInfo("black", 256, 0, (disc, sky))
+    panoptic = np.arange(1, 101, dtype=np.int32).reshape(10, 10) + 256
+    panoptic[0] = 512
+    writer = PanopticResultsWriter(tmp_path / "p.json", black)
+    writer.add(1, "a.jpg", panoptic)
+    ids = read_panoptic_file(writer.finish()).read_ids(1)
+    assert len(np.unique(ids)) == 91 and 0 not in ids
+
+
+def test_nothing_is_left_before_finish(tmp_path):
+    writer = PanopticResultsWriter(tmp_path / "p.json", COCO)
+    writer.add("frankfurt_1", "frankfurt/frankfurt_1.png", make_map())
+    assert not (tmp_path / "p.json").exists()
+    with pytest.raises(ResultsError, match="images frankfurt_1 and 7 have the same name"):
+        writer.add(7, "elsewhere/frankfurt_1.jpg", make_map())
+    with pytest.raises(ResultsError, match="must end with .json"):
+        PanopticResultsWriter(tmp_path / "results", COCO)
+
+
+def change(path, edit):
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c.pop("annotations"), "predictions.json: .*no list `annotations`"),
+        (lambda c: c["annotations"][1].pop("file_name"), r"annotations\[1\] has no file_name"),
+        (lambda c: c["annotations"].append(c["annotations"][0]), "image 139 has more than one annotation"),
+        (lambda c: c["annotations"][0]["segments_info"][0].pop("category_id"), "image 139: a segment has no category_id"),
+        (lambda c: c["annotations"][0]["segments_info"].append(c["annotations"][0]["segments_info"][0]), "is listed twice"),
+    ],
+)
+def test_broken_json(written, edit, message):
+    change(written, edit)
+    with pytest.raises(ResultsError, match=message):
+        read_panoptic_file(written)
+
+
+def test_broken_files(written, tmp_path):
+    with pytest.raises(ResultsError, match="nothing.json: no such file"):
+        read_panoptic_file(tmp_path / "nothing.json")
+    with pytest.raises(ResultsError, match="elsewhere: no such folder; it should hold the PNG files of"):
+        read_panoptic_file(written, tmp_path / "elsewhere")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ResultsError, match="bad.json: cannot be read as JSON"):
+        read_panoptic_file(tmp_path / "bad.json")
+
+
+def test_broken_png(written):
+    png = written.with_suffix("") / "000000000139.png"
+    removed = {}
+    change(written, lambda c: removed.update(c["annotations"][0]["segments_info"].pop()))
+    with pytest.raises(
+        ResultsError, match=f"139.png: segment id {removed['id']} is in the PNG, but .* does not list it for image 139"
+    ):
+        read_panoptic_file(written).read_ids(139)
+    Image.fromarray(np.zeros([4, 4], np.uint8)).save(png)
+    with pytest.raises(ResultsError, match="139.png: image mode is L, expected RGB"):
+        read_panoptic_file(written).read_ids(139)
+    png.write_bytes(b"no picture")
+    with pytest.raises(ResultsError, match="139.png: cannot be read as an image"):
+        read_panoptic_file(written).read_ids(139)
+    png.unlink()
+    with pytest.raises(ResultsError, match="139.png: no such file; .*predictions.json lists it for image 139"):
+        read_panoptic_file(written).read_ids(139)

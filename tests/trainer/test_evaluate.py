@@ -1,0 +1,135 @@
+"""The evaluate door on files whose scores are known by hand."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kmax_tf.coco_results import ResultsError, read_panoptic_file
+from trainer import evaluate
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "trainer" / "evaluate.py"
+CATEGORIES = [
+    {"id": 1, "name": "cat", "isthing": 1},
+    {"id": 2, "name": "dog", "isthing": 1},
+    {"id": 90, "name": "wall", "isthing": 0},
+    {"id": 91, "name": "sea", "isthing": 0},
+]
+
+
+def write(path, images, categories=CATEGORIES):
+    """`images`: image id -> (rows of (segment id, pixels), {segment id: (category, iscrowd)})."""
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True)
+    annotations = []
+    for image_id, (runs, segments) in images.items():
+        ids = np.concatenate([np.full(n, i) for i, n in runs])[None]
+        rgb = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
+        Image.fromarray(rgb).save(folder / f"{image_id}.png")
+        records = [{"id": i, "category_id": c, "iscrowd": crowd} for i, (c, crowd) in segments.items()]
+        annotations.append({"image_id": image_id, "file_name": f"{image_id}.png", "segments_info": records})
+    path.write_text(json.dumps({"annotations": annotations, "categories": categories}))
+    return path
+
+
+# Image 1: cat 100000 (40 px), dogs 2 (20) and a crowd 3 (30) of dogs, void 10, wall 4 (100).
+TRUTH = {
+    1: ([(100000, 40), (2, 20), (3, 30), (0, 10), (4, 100)], {100000: (1, 0), 2: (2, 0), 3: (2, 1), 4: (90, 0)}),
+    2: ([(7, 50), (8, 50)], {7: (90, 0), 8: (1, 0)}),
+}
+# Image 1: cat of 30 px within the true one; a dog on 20 px of the crowd; a cat on 10 px void and 5 px wall: both are excused.
+# Wall: 90 of 100 px. Image 2: wall covers everything, an IoU of one half; the cat is missed.
+PREDICTION = {
+    1: ([(5, 30), (0, 40), (6, 20), (65537, 15), (0, 5), (9, 90)], {5: (1, 0), 6: (2, 0), 65537: (1, 0), 9: (90, 0)}),
+    2: ([(1, 100)], {1: (90, 0)}),
+    3: ([(1, 10)], {1: (90, 0)}),  # not in the ground truth: ignored
+}
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write(tmp_path / "truth.json", TRUTH), write(tmp_path / "prediction.json", PREDICTION)
+
+
+def score(truth, prediction):
+    return evaluate.evaluate(read_panoptic_file(truth), read_panoptic_file(prediction))
+
+
+def start(truth, prediction, *arguments):
+    """The door as a user runs it, from another folder."""
+    command = [sys.executable, SCRIPT, f"--ground_truth_json={truth}", f"--predictions_json={prediction}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=pathlib.Path(truth).parent)
+
+
+def test_scores_by_hand(files):
+    done = start(*files)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    expected = {
+        "cat": (1, 0, 1, 0.75),  # true positive with IoU 30/40; the cat of image 2 is missed
+        "dog": (0, 0, 1, 0.0),
+        "wall": (1, 1, 1, 0.9),
+        "sea": (0, 0, 0, 0.0),
+    }
+    for name, (tp, fp, fn, iou) in expected.items():
+        got = result["per_class"][name]
+        assert (got["tp"], got["fp"], got["fn"]) == (tp, fp, fn), name
+        assert got["pq"] == pytest.approx(100 * iou / max(tp + fp / 2 + fn / 2, 1))
+    cat, dog, wall = 75 / 1.5, 0, 90 / 2
+    assert result["pq"] == pytest.approx((cat + dog + wall) / 3)
+    assert result["pq_things"] == pytest.approx((cat + dog) / 2)
+    assert result["pq_stuff"] == pytest.approx(wall)
+    assert result["sq"] == pytest.approx((75 + 0 + 90) / 3)
+    assert result["rq"] == pytest.approx((100 / 1.5 + 0 + 50) / 3)
+    assert "(1 classes without any segment are left out)" in done.stdout
+
+
+def test_folders_are_flags_and_a_perfect_prediction_scores_100(files, tmp_path):
+    truth, _ = files
+    shutil.move(tmp_path / "truth", tmp_path / "png")
+    done = start(truth, truth, "--ground_truth_dir=png", "--predictions_dir=png")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["pq"] == pytest.approx(100)
+
+
+def test_failure_is_one_message_and_exit_code_1(files, tmp_path):
+    done = start(files[0], tmp_path / "none.json")
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.splitlines()[-1].endswith("none.json: no such file") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "second_image", "message"),
+    [
+        ("prediction", None, "prediction.json: no prediction for image 2, listed in"),
+        ("prediction", ([(1, 100)], {1: (89, 0)}), "prediction.json: image 2: segment 1 has category_id 89"),
+        ("truth", ([(7, 100)], {7: (89, 0)}), "truth.json: image 2: segment 7 has category_id 89"),
+        ("prediction", ([(1, 99)], {1: (90, 0)}), "2.png: image 2 is 1 x 99 (height x width), but its ground truth is 1 x 100"),
+        ("prediction", ([(1, 100)], {}), "2.png: segment id 1 is in the PNG, but"),
+        ("truth", ([(1, 100)], {}), "2.png: segment id 1 is in the PNG, but"),
+        ("prediction", ([(1, 100)], {1: (90, 0), 5: (1, 0)}), "prediction.json: image 2: segment id 5 is in segments_info"),
+    ],
+)
+def test_errors_name_file_and_id(tmp_path, name, second_image, message):
+    images = {"truth": dict(TRUTH), "prediction": dict(PREDICTION)}
+    images[name][2] = second_image
+    if second_image is None:
+        del images[name][2]
+    with pytest.raises(ResultsError, match=re.escape(message)):
+        score(*(write(tmp_path / f"{n}.json", x) for n, x in images.items()))
+
+
+def test_categories_are_needed(tmp_path):
+    for categories, message in (
+        ([], "truth.json: there is no list `categories`"),
+        ([{"id": 1, "name": "cat"}], "has no isthing"),
+    ):
+        truth = write(tmp_path / message[-4:] / "truth.json", TRUTH, categories)
+        with pytest.raises(ResultsError, match=message):
+            score(truth, truth)

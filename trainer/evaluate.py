@@ -1,0 +1,128 @@
+"""Scores predictions in COCO panoptic format against ground truth in the same format.
+
+    python trainer/evaluate.py --ground_truth_json=G --predictions_json=P
+
+Counts as the official script of COCO does: crowd regions and void excuse predictions, every image of the ground truth needs
+a prediction, classes without any segment are left out of the means. Prints a table of the classes and, as the last line, one
+JSON object with pq, sq, rq, pq_things, pq_stuff (percent) and per_class.
+"""
+
+import json
+import pathlib
+import sys
+import time
+
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # run from anywhere, without PYTHONPATH
+
+from absl import app, flags, logging  # noqa: E402
+
+from kmax_tf.coco_results import PanopticFile, ResultsError, few, read_panoptic_file  # noqa: E402
+from kmax_tf.evaluation.panoptic_quality import PanopticQuality  # noqa: E402
+from kmax_tf.evaluation.segments import Segment, count_labels  # noqa: E402
+from protos.descriptions import ClassInfo  # noqa: E402
+
+_SECONDS_BETWEEN_REPORTS = 10
+
+
+def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str, float | None | dict]:
+    """PQ of predictions in percent, as `PanopticQuality.result` gives it, for the images of the ground truth.
+
+    Raises:
+      ResultsError: an image has no prediction, a category is unknown, sizes differ, or PNG and JSON disagree about segments.
+    """
+    classes = _classes(ground_truth)
+    known = {c.id for c in classes}
+    missing = [image_id for image_id in ground_truth.segments if image_id not in predictions.segments]
+    if missing:
+        raise ResultsError(f"{predictions.path}: no prediction for image {few(missing)}, listed in {ground_truth.path}")
+    for file in (ground_truth, predictions):
+        _check_categories(file, known, ground_truth)
+    quality = PanopticQuality(classes)
+    started = reported = time.monotonic()
+    for done, image_id in enumerate(ground_truth.segments, 1):
+        quality.update(*_load(ground_truth, predictions, image_id))
+        now = time.monotonic()
+        if now - reported > _SECONDS_BETWEEN_REPORTS:
+            reported = now
+            logging.info("%d of %d images, %.1f per second", done, len(ground_truth.segments), done / (now - started))
+    return quality.result()
+
+
+def _classes(ground_truth: PanopticFile) -> list[ClassInfo]:
+    if not ground_truth.categories:
+        raise ResultsError(f"{ground_truth.path}: there is no list `categories`, which names the classes")
+    for category in ground_truth.categories:
+        for field in ("id", "name", "isthing"):
+            if field not in category:
+                raise ResultsError(f"{ground_truth.path}: category {category} has no {field}")
+    return [ClassInfo(c["id"], c["name"], bool(c["isthing"]), c["id"], (0, 0, 0)) for c in ground_truth.categories]
+
+
+def _check_categories(file: PanopticFile, known: set[int], ground_truth: PanopticFile) -> None:
+    for image_id in ground_truth.segments:
+        for segment_id, record in file.segments[image_id].items():
+            if record.category_id not in known:
+                raise ResultsError(
+                    f"{file.path}: image {image_id}: segment {segment_id} has category_id {record.category_id}, which is not "
+                    f"among the categories of {ground_truth.path}"
+                )
+
+
+def _load(ground_truth: PanopticFile, predictions: PanopticFile, image_id: int | str) -> tuple:
+    """Arguments of `PanopticQuality.update` for one image."""
+    true, predicted = ground_truth.read_ids(image_id), predictions.read_ids(image_id)
+    png = predictions.folder / predictions.file_names[image_id]
+    if true.shape != predicted.shape:
+        sizes = [" x ".join(map(str, ids.shape)) for ids in (predicted, true)]
+        raise ResultsError(f"{png}: image {image_id} is {sizes[0]} (height x width), but its ground truth is {sizes[1]}")
+    areas = count_labels(predicted)
+    invisible = [segment_id for segment_id in predictions.segments[image_id] if segment_id not in areas]
+    if invisible:
+        raise ResultsError(
+            f"{predictions.path}: image {image_id}: segment id {few(invisible)} is in segments_info, but not in the PNG {png}"
+        )
+    return true, _segments(ground_truth, image_id, count_labels(true)), predicted, _segments(predictions, image_id, areas)
+
+
+def _segments(file: PanopticFile, image_id: int | str, areas: dict[int, int]) -> dict[int, Segment]:
+    records = file.segments[image_id].items()
+    return {i: Segment(record.category_id, areas.get(i, 0), record.is_crowd) for i, record in records}
+
+
+def format_table(result: dict[str, float | None | dict]) -> str:
+    """The classes that have a segment, then the means; numbers in percent."""
+    per_class = result["per_class"]
+    width = max(len(name) for name in [*per_class, "pq_things"])
+    lines = [f"{'class':{width}}     PQ     SQ     RQ       TP       FP       FN"]
+    for name, q in per_class.items():
+        if q["tp"] + q["fp"] + q["fn"]:
+            lines.append(f"{name:{width}} {q['pq']:6.2f} {q['sq']:6.2f} {q['rq']:6.2f} {q['tp']:8d} {q['fp']:8d} {q['fn']:8d}")
+    absent = len(per_class) - len(lines) + 1
+    if absent:
+        lines.append(f"({absent} classes without any segment are left out)")
+    means = {"all": ("pq", "sq", "rq"), "things": ("pq_things",), "stuff": ("pq_stuff",)}
+    for name, keys in means.items():
+        values = " ".join("     -" if result[k] is None else f"{result[k]:6.2f}" for k in keys)
+        lines.append(f"{name:{width}} {values}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        sys.exit(f"unexpected arguments {argv[1:]}; all inputs are flags, see --help")
+    try:
+        ground_truth = read_panoptic_file(flags.FLAGS.ground_truth_json, flags.FLAGS.ground_truth_dir)
+        predictions = read_panoptic_file(flags.FLAGS.predictions_json, flags.FLAGS.predictions_dir)
+        result = evaluate(ground_truth, predictions)
+    except ValueError as error:
+        sys.exit(str(error))
+    print(format_table(result))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("ground_truth_json", None, "Ground truth in COCO panoptic format.", required=True)
+    flags.DEFINE_string("predictions_json", None, "Predictions in COCO panoptic format.", required=True)
+    flags.DEFINE_string("ground_truth_dir", None, "PNG files of the ground truth. Default: its JSON's path without .json.")
+    flags.DEFINE_string("predictions_dir", None, "PNG files of the predictions. Default: their JSON's path without .json.")
+    app.run(main)
