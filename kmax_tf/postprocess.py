@@ -20,6 +20,7 @@ _SIGNATURE = {
     "instance_scores": tf.float32,
     "semantic_scores": tf.float32,
 }
+_MERGES = {"maskwise": mask_merging.maskwise, "pixelwise": mask_merging.pixelwise}
 
 
 def build_postprocessor(
@@ -39,14 +40,14 @@ def build_postprocessor(
     Works eagerly, in a tf.function of unknown sizes, and, with static sizes, under XLA.
 
     Raises:
-      ConfigError: the dataset or a field of evaluator_options cannot be used.
+      ConfigError: the config names no dataset, or one that does not exist; by the function, at its first call: the outputs
+        belong to another number of classes, or there are more slots than the label divisor has instance ids.
     """
     dataset = config.train_dataset_options.dataset or config.eval_dataset_options.dataset
     if not dataset:
         raise ConfigError("train_dataset_options.dataset is not set: post-processing needs the classes of the dataset")
     info = descriptions.load(dataset)
     options = config.evaluator_options
-    _check(options)
 
     def postprocess(outputs: Mapping[str, tf.Tensor], image_size: tuple[int, int] | tf.Tensor) -> dict[str, tf.Tensor]:
         mask_logits, class_logits = outputs["pixel_space_mask_logits"], outputs["transformer_class_logits"]
@@ -88,29 +89,6 @@ def _nearest(source: int | tf.Tensor, target: int | tf.Tensor) -> tf.Tensor:
     return tf.minimum(index, source - 1)
 
 
-def _check(options: evaluator_pb2.EvaluatorOptions) -> None:
-    if options.transformer_post_processing not in ("maskwise", "pixelwise"):
-        raise ConfigError(
-            "evaluator_options.transformer_post_processing must be 'maskwise' or 'pixelwise', not "
-            f"{options.transformer_post_processing!r}"
-        )
-    if not 0 <= options.pixel_confidence_threshold < 1:
-        raise ConfigError(
-            f"evaluator_options.pixel_confidence_threshold must be in [0, 1), not {options.pixel_confidence_threshold:g}"
-        )
-    maskwise = "maskwise_postprocessing."
-    for name in (
-        "transformer_class_confidence_threshold",
-        maskwise + "transformer_class_confidence_threshold_thing",
-        maskwise + "transformer_class_confidence_threshold_stuff",
-        maskwise + "overlapping_threshold",
-    ):
-        owner = options.maskwise_postprocessing if name.startswith(maskwise) else options
-        value = getattr(owner, name.removeprefix(maskwise))
-        if not 0 <= value <= 1:
-            raise ConfigError(f"evaluator_options.{name} must be in [0, 1], not {value:g}")
-
-
 def _check_shapes(mask_logits: tf.Tensor, class_logits: tf.Tensor, info: DatasetInfo) -> None:
     channels, num_slots = class_logits.shape[-1], mask_logits.shape[-1]
     if channels != info.num_classes + 1:
@@ -134,8 +112,7 @@ def _one_image(
     options: evaluator_pb2.EvaluatorOptions,
 ) -> dict[str, tf.Tensor]:
     slots = _read_classes(class_logits, info)
-    merge = mask_merging.maskwise if options.transformer_post_processing == "maskwise" else mask_merging.pixelwise
-    merged = merge(mask_logits, slots, height, width, options)
+    merged = _MERGES[options.transformer_post_processing](mask_logits, slots, height, width, options)
     labels = _slot_labels(merged, slots, info, options)
     with_void = tf.concat([[info.void_label], labels], axis=0)
     return {

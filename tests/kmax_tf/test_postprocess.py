@@ -214,23 +214,24 @@ def test_restore_size_crops_and_takes_the_nearest(resized, raw):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ('evaluator_options { transformer_post_processing: "both" }', "transformer_post_processing must be"),
-        ("evaluator_options { pixel_confidence_threshold: 1 }", r"pixel_confidence_threshold must be in \[0, 1\)"),
-        (
-            "evaluator_options { maskwise_postprocessing { overlapping_threshold: 8 } }",
-            "maskwise_postprocessing.overlapping_threshold",
-        ),
-        ('train_dataset_options { dataset: "scene_panoptic" }', "did you mean 'scenes_panoptic'"),
-        ('train_dataset_options { dataset: "" }', "train_dataset_options.dataset is not set"),
-    ],
+    ("dataset", "message"),
+    [("scene_panoptic", "did you mean 'scenes_panoptic'"), ("", "train_dataset_options.dataset is not set")],
 )
-def test_bad_configs(change, message):
-    config = make_config("scenes_panoptic", "maskwise")
-    config.MergeFrom(text_format.Parse(change, experiment_pb2.ExperimentOptions()))
+def test_unknown_datasets(dataset, message):
     with pytest.raises(ConfigError, match=message):
-        build_postprocessor(config)
+        build_postprocessor(make_config(dataset, "maskwise"))
+
+
+def test_the_evaluation_dataset_names_the_classes_if_there_is_no_other():
+    config = make_config("", "maskwise")
+    config.eval_dataset_options.dataset = "scenes_panoptic"
+    mask_logits, class_logits = random_logits(0)
+    maps = build_postprocessor(config)(make_outputs(mask_logits[None], class_logits[None]), (65, 81))
+    expected = build_postprocessor(make_config("scenes_panoptic", "maskwise"))(
+        make_outputs(mask_logits[None], class_logits[None]), (65, 81)
+    )
+    np.testing.assert_array_equal(maps["panoptic_pred"], expected["panoptic_pred"])
+    assert maps["panoptic_pred"].numpy().any()
 
 
 def test_model_of_another_dataset():
