@@ -7,7 +7,7 @@ import os
 import pathlib
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -33,6 +33,7 @@ class RecordIndex:
     offsets: np.ndarray
     lengths: np.ndarray
     numbers: np.ndarray
+    _opened: Callable[[str], "_LocalFile | _RemoteFile"] = dataclasses.field(default_factory=lambda: _cached_open())
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -49,7 +50,7 @@ class RecordIndex:
         """
         path, length = self.files[self.file_numbers[index]], int(self.lengths[index])
         try:
-            data = _open(path).read_at(int(self.offsets[index]), length)
+            data = self._opened(path).read_at(int(self.offsets[index]), length)
         except (OSError, tf.errors.OpError) as error:
             raise DataError(f"cannot be read: {_one_line(error)}") from None
         if len(data) != length:
@@ -145,10 +146,13 @@ class _RemoteFile:
             return self._file.read(length)
 
 
-# Fewer than the usual limit of 1024 open files of a process.
-@functools.lru_cache(maxsize=256)
 def _open(path: str) -> _LocalFile | _RemoteFile:
     return _RemoteFile(path) if "://" in path else _LocalFile(path)
+
+
+def _cached_open() -> Callable[[str], _LocalFile | _RemoteFile]:
+    # Fewer than the usual limit of 1024 open files of a process.
+    return functools.lru_cache(maxsize=256)(_open)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,0 +1,219 @@
+"""The input pipeline: exact resumption, shards, evaluation samples and bad records."""
+
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+from panoptic_fixtures import INFO, encode, random_panoptic, write_records
+
+from data import pipeline, records
+from data.records import DataError
+from protos import dataset_pb2
+from protos.descriptions import ConfigError
+
+_AUGMENTED = """augmentations {
+  min_scale_factor: 0.5 max_scale_factor: 2 scale_factor_step_size: 0.1
+  autoaugment_policy_name: "simple_classification_policy"
+  panoptic_copy_paste { panoptic_copy_paste_scale: 0.5 panoptic_copy_paste_thing_option: "all" }
+}"""
+
+
+def _options(path, text="", crop=33, max_thing_id=40):
+    base = f'file_pattern: "{path}/*.tfrecord" crop_size: [{crop}, {crop}] max_thing_id: {max_thing_id} '
+    return text_format.Parse(base + text, dataset_pb2.DatasetOptions())
+
+
+def _batches(options, count, **arguments):
+    dataset = pipeline.training_dataset(options, INFO, **arguments)
+    return list(dataset.take(count).as_numpy_iterator())
+
+
+def _assert_equal(first, second):
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert set(one) == set(other)
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=key)
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_interrupted_training_sees_the_same_batches(tmp_path, num_shards):
+    write_records(tmp_path / "a.tfrecord", 7)
+    options = _options(tmp_path, _AUGMENTED)
+    for shard in range(num_shards):
+        arguments = {"seed": 5, "batch_size": 4, "shard": shard, "num_shards": num_shards}
+        whole = _batches(options, 5, **arguments)
+        _assert_equal(whole[3:], _batches(options, 2, start_step=3, **arguments))
+        assert all(batch["image"].shape == (4 // num_shards, 33, 33, 3) for batch in whole)
+    assert any((whole[0][key] != whole[1][key]).any() for key in ("image", "semantic_gt"))
+
+
+def test_shards_share_the_batches_of_one_host(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 5)
+    options = _options(tmp_path, _AUGMENTED)
+    single = _batches(options, 4, seed=1, batch_size=4)
+    shards = [_batches(options, 4, seed=1, batch_size=4, shard=shard, num_shards=2) for shard in range(2)]
+    joined = [{key: np.concatenate([one[key], two[key]]) for key in one} for one, two in zip(*shards, strict=True)]
+    _assert_equal(joined, single)
+
+
+def test_every_epoch_holds_every_image_once(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 6)
+    batches = _batches(_options(tmp_path), 4, seed=3, batch_size=3)
+    names = [name.decode() for batch in batches for name in batch["image_name"]]
+    for epoch in (names[:6], names[6:]):
+        assert sorted(epoch) == [f"img_0_{i}" for i in range(6)]
+    assert names[:6] != names[6:]
+    other = _batches(_options(tmp_path), 2, seed=4, batch_size=3)
+    assert [name.decode() for batch in other for name in batch["image_name"]] != names[:6]
+
+
+def test_training_batches_have_static_shapes(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 2)
+    spec = pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=2).element_spec
+    assert {key: (value.shape.as_list(), value.dtype) for key, value in spec.items()} == {
+        "image": ([2, 33, 33, 3], tf.float32),
+        "image_name": ([2], tf.string),
+        "semantic_gt": ([2, 33, 33], tf.int32),
+        "semantic_loss_weight": ([2, 33, 33], tf.float32),
+        "thing_id_mask_gt": ([2, 33, 33], tf.int32),
+        "thing_id_class_gt": ([2, 40], tf.int32),
+    }
+
+
+def test_image_and_label_stay_aligned(tmp_path):
+    """Images whose red channel is the class: after any augmentation without colours it still is, inside segments."""
+    rng = np.random.default_rng(0)
+    panoptic = random_panoptic(rng, 40, 40).repeat(4, 0).repeat(4, 1)
+    image = np.repeat((panoptic // 256 * 50)[..., None], 3, 2).astype(np.uint8)
+    example = records.build_example(encode(image), "png", "a", 160, 160, panoptic)
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
+        writer.write(example.SerializeToString())
+    text = _AUGMENTED.replace('autoaugment_policy_name: "simple_classification_policy"', "")
+    for batch in _batches(_options(tmp_path, text, crop=97), 4, seed=0, batch_size=2):
+        red, semantic = batch["image"][..., 0], batch["semantic_gt"]
+        inside = red != 127.5
+        agree = np.abs(red - 50 * semantic)[inside] < 12
+        assert agree.mean() > 0.8
+        numbers = batch["thing_id_mask_gt"]
+        for row, classes in enumerate(batch["thing_id_class_gt"]):
+            for number in np.unique(numbers[row][numbers[row] >= 0]):
+                assert set(np.unique(semantic[row][numbers[row] == number])) == {classes[number]}
+
+
+def test_evaluation_goes_through_all_records_in_order(tmp_path):
+    panoptics = write_records(tmp_path / "a.tfrecord", 3) + write_records(tmp_path / "b.tfrecord", 2, seed=1, size=(70, 30))
+    batches = list(pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=2).as_numpy_iterator())
+    assert [len(batch["image"]) for batch in batches] == [2, 2, 1]
+    merged = [{key: value[i] for key, value in batch.items()} for batch in batches for i in range(len(batch["image"]))]
+    assert [one["image_name"].decode() for one in merged] == ["img_0_0", "img_0_1", "img_0_2", "img_1_0", "img_1_1"]
+    for one, panoptic in zip(merged, panoptics, strict=True):
+        np.testing.assert_array_equal(tf.io.parse_tensor(one["panoptic_raw"], tf.int32), panoptic)
+        assert one["raw_size"].tolist() == list(panoptic.shape)
+        # 24x32 fits into 33x33, 70x30 is scaled by 33/70 (float32 and rounding down).
+        height, width = one["resized_size"]
+        assert (height, width) == ((24, 32) if panoptic.shape == (24, 32) else (33, 14))
+        assert (one["image"][height:] == 127.5).all() and (one["image"][:, width:] == 127.5).all()
+        assert (one["semantic_gt"][height:] == 0).all() and (one["semantic_gt"][:, width:] == 0).all()
+        assert (one["thing_id_mask_gt"][height:] == -1).all()
+        if panoptic.shape == (24, 32):
+            raw = tf.io.decode_png(one["raw_image"]).numpy()
+            np.testing.assert_array_equal(one["image"][:24, :32], raw)
+            np.testing.assert_array_equal(one["semantic_gt"][:24, :32], panoptic // 256)
+
+
+def test_evaluation_without_labels(tmp_path):
+    image = np.zeros((20, 30, 3), np.uint8)
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
+        writer.write(records.build_example(encode(image), "png", "a", 20, 30, None).SerializeToString())
+    options = _options(tmp_path, "decode_groundtruth_label: false")
+    (batch,) = pipeline.evaluation_dataset(options, INFO, batch_size=4)
+    assert set(batch) == {"image", "image_name", "resized_size", "raw_size", "raw_image"}
+    with pytest.raises(ConfigError, match="decode_groundtruth_label is false: training needs labels"):
+        pipeline.training_dataset(options, INFO, seed=0, batch_size=1)
+    error = _first_error(_options(tmp_path))
+    assert error.endswith("a.tfrecord record 0 (a): it has no label: evaluate labelled records, or set "
+                          "decode_groundtruth_label: false to predict without metrics")  # fmt: skip
+
+
+def _first_error(options):
+    with pytest.raises(tf.errors.OpError) as caught:
+        list(pipeline.evaluation_dataset(options, INFO, batch_size=1))
+    return pipeline.bad_example_message(caught.value)
+
+
+def _bad_record(kind):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    panoptic = random_panoptic(rng, 20, 30)
+    encoded = encode(image, "jpeg")
+    if kind == "class":
+        panoptic[3, 4] = 9 * 256
+    example = records.build_example(encoded, "jpeg", "street", 20, 30, panoptic, label_format="raw")
+    features = example.features.feature
+    if kind == "jpeg":
+        features["image/encoded"].bytes_list.value[0] = encoded[:-300]
+    elif kind == "label size":
+        features["image/segmentation/class/encoded"].bytes_list.value[0] = panoptic[:-1].tobytes()
+    elif kind == "png label size":
+        features["image/segmentation/class/encoded"].bytes_list.value[0] = records.encode_label(panoptic[:-1])
+        features["image/segmentation/class/format"].bytes_list.value[0] = b"png"
+    elif kind == "image size":
+        features["image/height"].int64_list.value[0], features["image/width"].int64_list.value[0] = 30, 20
+    elif kind == "key":
+        del features["image/encoded"]
+    return b"\xff\xff" if kind == "bytes" else example.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "problem"),
+    [
+        ("jpeg", "street", "does not decode"),
+        ("label size", "street", "does not have image/height x image/width values"),
+        ("png label size", "street", "the label is (19, 30), the image (20, 30)"),
+        ("image size", "street", "image/height and image/width say (30, 20)"),
+        ("class", "street", "class id 9 on 1 pixels, which toy_panoptic does not have"),
+        ("key", "street", "image/encoded"),
+        ("bytes", "name unknown", "is no tf.train.Example"),
+    ],
+)
+def test_bad_records_are_named(tmp_path, kind, name, problem):
+    write_records(tmp_path / "a.tfrecord", 1)
+    path = tmp_path / "b.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(_bad_record("none"))
+        writer.write(_bad_record(kind))
+    message = _first_error(_options(tmp_path))
+    assert message.startswith(f"Bad example: {path} record 1 ({name}): ")
+    assert problem in message
+    assert "\n" not in message
+    with pytest.raises(tf.errors.OpError) as caught:
+        _batches(_options(tmp_path), 3, seed=0, batch_size=1)
+    assert pipeline.bad_example_message(caught.value) == message
+
+
+def test_other_errors_have_no_bad_example():
+    assert pipeline.bad_example_message(tf.errors.InvalidArgumentError(None, None, "shapes differ")) is None
+
+
+def test_too_many_instances_are_reported_by_image(tmp_path, caplog):
+    write_records(tmp_path / "a.tfrecord", 1)
+    options = _options(tmp_path, max_thing_id=2)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        (batch,) = pipeline.evaluation_dataset(options, INFO, batch_size=1)
+    assert "image img_0_0 has 4 instances more than max_thing_id = 2" in caplog.text
+    assert np.unique(batch["thing_id_mask_gt"]).tolist() == [-1, 0, 1]
+
+
+def test_unusable_options(tmp_path):
+    with pytest.raises(DataError, match=r"\*.tfrecord' matches no file.*data/build_panoptic.py"):
+        pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=2)
+    write_records(tmp_path / "a.tfrecord", 1)
+    with pytest.raises(ConfigError, match="batch_size 3 must be a positive multiple of the number of hosts, 2"):
+        pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=3, num_shards=2)
+    with pytest.raises(ConfigError, match="max_thing_id must be at least 1"):
+        pipeline.training_dataset(_options(tmp_path, max_thing_id=0), INFO, seed=0, batch_size=2)
+    with pytest.raises(ConfigError, match="batch_size must be at least 1, not 0"):
+        pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=0)
