@@ -1,7 +1,7 @@
 """Which mask slot owns which pixel: mask-wise and pixel-wise merging of overlapping masks.
 
-Mask-wise merging is that of k-means Mask Transformer (arXiv 2207.04044, section 4.1), pixel-wise merging that of MaX-DeepLab
-(arXiv 2012.00759, section 3.2). Slots are never unrolled: fewer than `1 / t` of them can exceed a softmax probability `t` at
+Mask-wise merging is that of kMaX-DeepLab (arXiv 2207.04044, implementation details), pixel-wise merging that of MaX-DeepLab
+(arXiv 2012.00759). Slots are never unrolled: fewer than `1 / t` of them can exceed a softmax probability `t` at
 one pixel, so a few candidates per pixel are all that is kept, and tensors with all slots at full resolution exist for a band
 of rows only.
 """

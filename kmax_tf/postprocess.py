@@ -1,6 +1,5 @@
 """From mask and class logits to a panoptic map: which mask slot owns which pixel.
 
-Mask-wise merging is that of k-means Mask Transformer (section 4.1, "Testing"), pixel-wise merging that of MaX-DeepLab.
 The merging itself is in mask_merging.py; here its result becomes labels, small segments become void, and maps return to
 the size of the raw image.
 """
