@@ -1,1 +1,19 @@
 """kMaX-DeepLab (k-means Mask Transformer) in TensorFlow: model, losses, post-processing and evaluation."""
+
+from kmax_tf.checkpoint import CheckpointError, LoadReport, load_checkpoint
+from kmax_tf.losses import build_loss
+from kmax_tf.model import build_model
+from kmax_tf.postprocess import build_postprocessor
+from protos.config import load_config
+from protos.descriptions import ConfigError
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "LoadReport",
+    "build_loss",
+    "build_model",
+    "build_postprocessor",
+    "load_checkpoint",
+    "load_config",
+]

@@ -18,7 +18,14 @@ _NOT_MODEL = re.compile(
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded; the message names the file and the variables."""
+    """A checkpoint that cannot be loaded; the message names the file and the variables.
+
+    `damaged` is true if it cannot be read, false if it does not exist or does not fit the model.
+    """
+
+    def __init__(self, message: str, *, damaged: bool = False):
+        super().__init__(message)
+        self.damaged = damaged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +95,8 @@ def load_checkpoint(model: tf_keras.Model, path: str, *, skip: tuple[str, ...] =
             else:
                 values[name] = value
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{prefix}: the checkpoint is damaged or not readable: {_first_line(error)}") from None
+        message = f"{prefix}: the checkpoint is damaged or not readable: {_first_line(error)}"
+        raise CheckpointError(message, damaged=True) from None
     unexpected = sorted(set(shapes) - set(keys.values()))
     report = LoadReport(tuple(values), tuple(missing), tuple(unexpected), tuple(mismatched))
     if missing or unexpected or mismatched:

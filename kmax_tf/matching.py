@@ -11,7 +11,7 @@ import tensorflow as tf
 _UNREACHED = 3.0e38
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def match(cost: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     """Assigns rows to different slots so that the total cost is least.
 

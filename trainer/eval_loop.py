@@ -1,0 +1,177 @@
+"""Evaluation: predictions of the whole evaluation set, their metrics, losses and pictures."""
+
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import orbit
+import tensorflow as tf
+
+from data.pipeline import evaluation_dataset
+from kmax_tf.coco_results import PanopticResultsWriter
+from kmax_tf.evaluation.evaluator import PanopticEvaluator
+from kmax_tf.postprocess import build_postprocessor, restore_size
+from trainer.experiment import Experiment
+from trainer.pictures import PictureBook
+from trainer.progress import Stopwatch, duration
+
+_SCALARS = {
+    "evaluation/pq/PQ": "pq",
+    "evaluation/pq/SQ": "sq",
+    "evaluation/pq/RQ": "rq",
+    "evaluation/pq/PQ_things": "pq_things",
+    "evaluation/pq/PQ_stuff": "pq_stuff",
+    "evaluation/iou/IoU": "mean_iou",
+    "evaluation/ap/AP_Mask": "ap",
+}
+
+
+class EvalLoop(orbit.AbstractEvaluator):
+    """Predicts on all devices, scores on the host at the size of the raw images."""
+
+    def __init__(self, experiment: Experiment, model_dir: pathlib.Path):
+        self._experiment = experiment
+        self._options = experiment.config.eval_dataset_options
+        self._labels = self._options.decode_groundtruth_label
+        self._eval_dir = model_dir / "eval"
+        options = experiment.config.evaluator_options
+        pictures = pathlib.Path(options.override_save_dir) if options.override_save_dir else model_dir / "vis"
+        self._pictures = PictureBook(pictures, options.num_vis_samples if options.save_predictions else 0, experiment.info)
+        self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size)
+        self._predict = _make_predict(experiment)
+
+    @property
+    def _batch_size(self) -> int:
+        """Rounded up, so that every device has an image."""
+        replicas = self._experiment.strategy.num_replicas_in_sync
+        return -(-self._options.batch_size // replicas) * replicas
+
+    def evaluate(self, num_steps: tf.Tensor) -> dict[str, float]:
+        """Evaluates `num_steps` images, all of them if it is -1, and writes metrics.json."""
+        step = int(self._experiment.global_step.numpy())
+        config = self._experiment.config
+        limit = int(num_steps) if num_steps >= 0 else None
+        evaluator = PanopticEvaluator(self._experiment.info, config.evaluator_options)
+        losses: list[dict[str, float]] = []
+        results = self._results_writer(step)
+        watch, shown = Stopwatch(), 0.0
+        count = 0
+        for example, maps, example_losses in itertools.islice(self._predictions(), limit):
+            name = example["image_name"].decode(errors="replace")
+            if self._labels:
+                truth = tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy()
+                evaluator.update(name, maps, truth)
+                losses.append(example_losses)
+            if results:
+                results.add(name, f"{name}.jpg", maps["panoptic_pred"])
+            self._pictures.add(step, example, maps)
+            count += 1
+            if watch.elapsed - shown > 10:
+                shown = watch.elapsed
+                print(f"evaluated {count} images, {count / shown:.2f} images/s", flush=True)
+        if results:
+            results.finish()
+        print(f"evaluated {count} images in {duration(watch.elapsed)} ({count / watch.elapsed:.2f} images/s)", flush=True)
+        self._pictures.finish(step)
+        if not self._labels:
+            return {}
+        metrics = {"step": step, **evaluator.result()}
+        self._write_metrics(metrics)
+        scalars = {tag: metrics[key] for tag, key in _SCALARS.items() if metrics[key] is not None}
+        for name in losses[0] if losses else ():
+            scalars[f"losses/eval_{name}"] = float(np.mean([entry[name] for entry in losses]))
+        for tag, value in scalars.items():
+            tf.summary.scalar(tag, value, step=step)
+        print(_summary_line(metrics), flush=True)
+        return {}
+
+    def _results_writer(self, step: int) -> PanopticResultsWriter | None:
+        if not self._experiment.config.evaluator_options.save_raw_predictions:
+            return None
+        folder = self._eval_dir / "predictions"
+        folder.mkdir(parents=True, exist_ok=True)
+        return PanopticResultsWriter(folder / f"panoptic_{step}.json", self._experiment.info)
+
+    def _predictions(self) -> Iterator[tuple[dict, dict[str, np.ndarray], dict[str, float]]]:
+        """Each example of the set as NumPy values, its maps at raw size and its losses."""
+        for batch in self._dataset.as_numpy_iterator():
+            count = len(batch["image"])
+            batch = {k: v if count == self._batch_size else _repeat_last(v, self._batch_size) for k, v in batch.items()}
+            maps, losses = self._on_devices(batch)
+            for i in range(count):
+                one = {k: v[i] for k, v in maps.items()}
+                restored = restore_size(one, batch["resized_size"][i], batch["raw_size"][i])
+                yield (
+                    {k: v[i] for k, v in batch.items()},
+                    {k: v.numpy() for k, v in restored.items()},
+                    {k: float(v[i]) for k, v in losses.items()},
+                )
+
+    def _on_devices(self, batch: dict[str, np.ndarray]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        strategy = self._experiment.strategy
+        numeric = {k: tf.constant(v) for k, v in batch.items() if v.dtype.kind != "O" and not k.endswith("_size")}
+        share = self._batch_size // strategy.num_replicas_in_sync
+
+        def part(context: tf.distribute.experimental.ValueContext, value: tf.Tensor) -> tf.Tensor:
+            start = context.replica_id_in_sync_group * share
+            return value[start : start + share]
+
+        distributed = {
+            k: strategy.experimental_distribute_values_from_function(lambda context, v=v: part(context, v))
+            for k, v in numeric.items()
+        }
+        maps, losses = self._predict(distributed)
+        return (
+            {k: tf.concat(strategy.experimental_local_results(v), 0) for k, v in maps.items()},
+            {k: tf.concat(strategy.experimental_local_results(v), 0) for k, v in losses.items()},
+        )
+
+    def _write_metrics(self, metrics: dict) -> None:
+        self._eval_dir.mkdir(parents=True, exist_ok=True)
+        _write_atomically(self._eval_dir / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+        history = self._eval_dir / "metrics.jsonl"
+        lines = history.read_text().splitlines() if history.exists() else []
+        # A step that is evaluated again replaces its line.
+        lines = [line for line in lines if json.loads(line)["step"] != metrics["step"]]
+        _write_atomically(history, "\n".join([*lines, json.dumps(metrics)]) + "\n")
+
+
+def _make_predict(experiment: Experiment):
+    config = experiment.config
+    postprocess = build_postprocessor(config)
+    size = tuple(config.eval_dataset_options.crop_size)
+    labels = config.eval_dataset_options.decode_groundtruth_label
+
+    def on_replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        outputs = experiment.model(batch["image"], training=False, semantic=labels)
+        main = {k: v for k, v in outputs.items() if k != "auxiliary_outputs"}
+        return postprocess(main, size), experiment.criterion(batch, main) if labels else {}
+
+    return tf.function(lambda batch: experiment.strategy.run(on_replica, (batch,)), autograph=False)
+
+
+def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:
+    return np.concatenate([values, np.repeat(values[-1:], count - len(values), 0)])
+
+
+def _write_atomically(path: pathlib.Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _summary_line(metrics: dict) -> str:
+    shown = {
+        "PQ": "pq",
+        "SQ": "sq",
+        "RQ": "rq",
+        "PQ things": "pq_things",
+        "PQ stuff": "pq_stuff",
+        "mIoU": "mean_iou",
+        "AP": "ap",
+    }
+    parts = [f"{title} {metrics[key]:.1f}" for title, key in shown.items() if metrics[key] is not None]
+    return f"evaluation at step {metrics['step']}: {'  '.join(parts)}"

@@ -1,0 +1,46 @@
+"""Pictures of an evaluation: image, prediction and ground truth side by side, in a folder and in TensorBoard."""
+
+import io
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from kmax_tf.visualize import overlay_panoptic, side_by_side
+from protos.descriptions import DatasetInfo
+
+
+class PictureBook:
+    """Draws the first `count` images of each evaluation."""
+
+    def __init__(self, folder: pathlib.Path, count: int, info: DatasetInfo):
+        self._folder = folder
+        self._count = count
+        self._info = info
+        self._drawn = 0
+
+    def add(self, step: int, example: dict, maps: dict[str, np.ndarray]) -> None:
+        """`example` holds `raw_image` and, with labels, `panoptic_raw`; maps are at raw size."""
+        if self._drawn >= self._count:
+            return
+        image = np.asarray(Image.open(io.BytesIO(example["raw_image"])).convert("RGB"))
+        pictures = [image, overlay_panoptic(image, maps["panoptic_pred"], self._info)]
+        titles = ["image", "prediction"]
+        if "panoptic_raw" in example:
+            truth = tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy()
+            pictures.append(overlay_panoptic(image, truth, self._info))
+            titles.append("ground truth")
+        page = side_by_side(pictures, titles)
+        name = example["image_name"].decode(errors="replace").replace("/", "_")
+        target = self._folder / f"step-{step:07d}"
+        target.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(page).save(target / f"{name}.png")
+        tf.summary.image(f"panoptic/{self._drawn:02d}", page[None], step=step)
+        self._drawn += 1
+
+    def finish(self, step: int) -> None:
+        """Ends an evaluation: the next one starts over."""
+        if self._drawn:
+            print(f"{self._drawn} pictures in {self._folder / f'step-{step:07d}'}", flush=True)
+        self._drawn = 0

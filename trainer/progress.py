@@ -1,0 +1,55 @@
+"""The line that tells how a run is getting on."""
+
+import time
+
+# Terms of the main output, in the order in which they are shown, with short names.
+_SHOWN = {
+    "total_loss": "loss",
+    "pq_style_loss_class_term": "class",
+    "pq_style_loss_mask_dice_term": "dice",
+    "mask_id_cross_entropy_loss": "mask_id",
+    "instance_discrimination_loss": "instance",
+    "semantic_loss": "semantic",
+}
+
+
+class Stopwatch:
+    """Time of the current loop, and how much of it was spent waiting for input."""
+
+    def __init__(self):
+        self.restart()
+
+    def restart(self) -> None:
+        self._start = time.perf_counter()
+        self._waited = 0.0
+
+    def add_wait(self, seconds: float) -> None:
+        self._waited += seconds
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the last restart."""
+        return time.perf_counter() - self._start
+
+    @property
+    def input_share(self) -> float:
+        """Share of the elapsed time spent waiting for input, 0..1."""
+        return self._waited / max(self.elapsed, 1e-9)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def progress_line(
+    step: int, total_steps: int, terms: dict[str, float], steps_per_second: float, input_share: float, learning_rate: float
+) -> str:
+    """One line: step, losses, learning rate, speed, time left, share of time waiting for input."""
+    losses = "  ".join(f"{short} {terms[name]:.4g}" for name, short in _SHOWN.items() if name in terms)
+    left = duration((total_steps - step) / steps_per_second) if steps_per_second > 0 else "?"
+    return (
+        f"step {step}/{total_steps}  {losses}  lr {learning_rate:.2e}  {steps_per_second:.2f} steps/s  "
+        f"ETA {left}  input wait {input_share:.0%}"
+    )

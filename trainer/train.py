@@ -1,0 +1,132 @@
+"""Trains and evaluates the model of a config; the same command continues a run that was interrupted.
+
+python trainer/train.py --config_file=configs/coco/kmax_r50.textproto --mode=train_and_eval
+"""
+
+import pathlib
+import secrets
+import signal
+import sys
+import threading
+
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # run from anywhere, without PYTHONPATH
+
+import orbit  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from absl import app, flags, logging  # noqa: E402
+
+from kmax_tf import ConfigError, load_config  # noqa: E402
+from protos import experiment_pb2  # noqa: E402
+from protos.config import config_to_text  # noqa: E402
+from trainer.checkpoints import RunCheckpoints, prepare_model_dir  # noqa: E402
+from trainer.distribution import make_strategy  # noqa: E402
+from trainer.doors import run_door  # noqa: E402
+from trainer.eval_loop import EvalLoop  # noqa: E402
+from trainer.experiment import Experiment, build_experiment, load_initial_checkpoint  # noqa: E402
+from trainer.train_loop import StopRequested, TrainLoop  # noqa: E402
+
+MODES = ["train_and_eval", "train", "eval", "continuous_eval"]
+
+_CONFIG = flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
+_MODE = flags.DEFINE_enum("mode", "train_and_eval", MODES, "What to do.")
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Checkpoints, metrics and summaries; default runs/<experiment_name>.")
+_MASTER = flags.DEFINE_string("master", "", "Name or address of a TPU, or local on a TPU host.")
+_NUM_GPUS = flags.DEFINE_integer("num_gpus", 0, "GPUs to use; 0: the CPU.")
+_OVERRIDE = flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
+
+
+class Run:
+    """One invocation: an experiment, its folder, and the controller that alternates training and evaluation."""
+
+    def __init__(self, config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, experiment: Experiment):
+        self.config = config
+        self.experiment = experiment
+        self.stop = threading.Event()
+        options = config.trainer_options
+        trains, evaluates = mode in ("train", "train_and_eval"), mode != "train"
+        self.controller = orbit.Controller(
+            global_step=experiment.global_step,
+            trainer=TrainLoop(experiment, self.stop) if trains else None,
+            evaluator=EvalLoop(experiment, model_dir) if evaluates else None,
+            strategy=experiment.strategy,
+            steps_per_loop=options.steps_per_loop,
+            checkpoint_manager=RunCheckpoints(experiment, model_dir, lambda: load_initial_checkpoint(experiment)),
+            summary_interval=-(-options.save_summaries_steps // options.steps_per_loop) * options.steps_per_loop,
+            summary_dir=str(model_dir / "train"),
+            eval_summary_dir=str(model_dir / "eval"),
+        )
+
+    def train(self, evaluate: bool) -> None:
+        """Trains to the last step, with an evaluation at every multiple of eval_interval and at the end."""
+        total = self.config.trainer_options.solver_options.training_number_of_steps
+        interval = self.config.evaluator_options.eval_interval if evaluate else total
+        self._listen_to_signals()
+        try:
+            step = int(self.experiment.global_step.numpy())
+            while step < total:
+                step = min(total, (step // interval + 1) * interval)
+                # Saved before it is evaluated: nothing is lost if the evaluation fails.
+                self.controller.train(step, checkpoint_at_completion=True)
+                if evaluate:
+                    self.evaluate()
+        except StopRequested:
+            self.controller.save_checkpoint()
+            print(f"stopped at step {self.experiment.global_step.numpy()}; the same command continues", flush=True)
+
+    def evaluate(self) -> None:
+        self.controller.evaluate(self.config.evaluator_options.eval_steps)
+
+    def evaluate_continuously(self) -> None:
+        """Evaluates each new checkpoint until the last step, or until none has come for continuous_eval_timeout seconds."""
+        timeout = self.config.evaluator_options.continuous_eval_timeout
+        total = self.config.trainer_options.solver_options.training_number_of_steps
+        manager = self.controller.checkpoint_manager
+        for path in tf.train.checkpoints_iterator(manager.directory, timeout=timeout if timeout >= 0 else None):
+            manager.restore(path)
+            self.evaluate()
+            if self.experiment.global_step.numpy() >= total:
+                break
+
+    def _listen_to_signals(self) -> None:
+        def handle(number: int, _) -> None:
+            print(f"signal {number}: saving after the step in progress ...", flush=True)
+            self.stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, handle)
+
+
+def _seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) -> int:
+    """The seed of the config, or one drawn once for this model_dir."""
+    if config.trainer_options.HasField("seed"):
+        return config.trainer_options.seed
+    kept = model_dir / "seed"
+    if not kept.exists():
+        kept.write_text(f"{secrets.randbelow(2**31)}\n")
+    seed = int(kept.read_text())
+    logging.info("trainer_options.seed is not set: using %d, kept in %s", seed, kept)
+    return seed
+
+
+def main(_) -> None:
+    config = load_config(_CONFIG.value, _OVERRIDE.value)
+    model_dir = pathlib.Path(_MODEL_DIR.value or pathlib.Path("runs") / config.experiment_name).expanduser().absolute()
+    mode = _MODE.value
+    if mode != "train" and not config.HasField("eval_dataset_options"):
+        raise ConfigError(f"{_CONFIG.value}: --mode={mode} needs eval_dataset_options")
+    prepare_model_dir(model_dir)
+    (model_dir / "config.textproto").write_text(config_to_text(config))
+    strategy = make_strategy(_MASTER.value, _NUM_GPUS.value)
+    experiment = build_experiment(config, strategy, _seed(config, model_dir))
+    print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
+    run = Run(config, mode, model_dir, experiment)
+    if mode == "eval":
+        run.evaluate()
+    elif mode == "continuous_eval":
+        run.evaluate_continuously()
+    else:
+        run.train(evaluate=mode == "train_and_eval")
+
+
+if __name__ == "__main__":
+    app.run(lambda argv: run_door(main, argv))
