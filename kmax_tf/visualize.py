@@ -141,14 +141,14 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
     return np.asarray(canvas)
 
 
-def cluster_assignment(mask_logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def cluster_assignment(slots: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The hard assignment of pixels to cluster centres, one colour per centre, as in the figures of the kMaX paper.
 
-    `mask_logits` [h, w, N] are those of one kMaX decoder; `size` is the (height, width) of the picture, uint8 [H, W, 3].
+    `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture,
+    uint8 [H, W, 3].
     """
-    nearest = np.argmax(mask_logits, axis=-1)
-    colors = np.array([cluster_color(i) for i in range(mask_logits.shape[-1])], np.uint8)
-    picture = Image.fromarray(colors[nearest])
+    colors = np.array([cluster_color(i) for i in range(slots.max() + 1)], np.uint8)
+    picture = Image.fromarray(colors[slots])
     return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 

@@ -130,6 +130,16 @@ def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInf
     return DatasetInfo(proto.name, proto.panoptic_label_divisor, proto.ignore_label, classes)
 
 
+def to_text(info: DatasetInfo) -> str:
+    """A description as the text of its file."""
+    proto = dataset_pb2.DatasetDescription(
+        name=info.name, panoptic_label_divisor=info.label_divisor, ignore_label=info.ignore_label
+    )
+    for c in info.classes:
+        proto.classes.add(id=c.id, name=c.name, is_thing=c.is_thing, category_id=c.category_id, color=c.color)
+    return text_format.MessageToString(proto, as_utf8=True)
+
+
 def find(dataset: str, relative_to: pathlib.Path | None = None) -> pathlib.Path:
     """The file of a description named in a config: a name in data/descriptions, or a path.
 
@@ -147,7 +157,8 @@ def find(dataset: str, relative_to: pathlib.Path | None = None) -> pathlib.Path:
     known = sorted(p.stem for p in DESCRIPTIONS_DIR.glob("*.textproto"))
     near = difflib.get_close_matches(dataset, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"dataset {dataset!r} is neither a description in {DESCRIPTIONS_DIR} ({', '.join(known)}) nor a file{hint}")
+    names = ", ".join(known)
+    raise ConfigError(f"dataset {dataset!r} is neither a description in {DESCRIPTIONS_DIR} ({names}) nor a file{hint}")
 
 
 def load(dataset: str | pathlib.Path) -> DatasetInfo:
@@ -159,7 +170,7 @@ def load(dataset: str | pathlib.Path) -> DatasetInfo:
     return _load_file(find(str(dataset)))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _load_file(path: pathlib.Path) -> DatasetInfo:
     try:
         proto = text_format.Parse(path.read_text(), dataset_pb2.DatasetDescription())

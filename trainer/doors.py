@@ -8,6 +8,10 @@ import tensorflow as tf
 from data.pipeline import bad_example_message
 
 
+class DoorError(ValueError):
+    """A command that cannot be carried out as it was given; the message says what to change."""
+
+
 def run_door(main: Callable[[list[str]], None], argv: list[str]) -> None:
     """Runs `main`; a ValueError of this project, or a damaged record, ends it with a message instead of a stack trace."""
     try:

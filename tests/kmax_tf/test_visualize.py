@@ -96,13 +96,11 @@ def test_contact_sheet_places_pictures():
         visualize.contact_sheet([])
 
 
-def test_cluster_assignment_colors_the_argmax():
-    logits = np.zeros([2, 3, 5], np.float32)
-    winners = np.array([[0, 1, 2], [3, 4, 0]])
-    np.put_along_axis(logits, winners[..., None], 1.0, axis=-1)
-    picture = visualize.cluster_assignment(logits, (20, 30))
+def test_cluster_assignment_colors_each_slot():
+    slots = np.array([[0, 1, 2], [3, 4, 0]])
+    picture = visualize.cluster_assignment(slots, (20, 30))
     for y in range(2):
         for x in range(3):
             block = picture[y * 10 : y * 10 + 10, x * 10 : x * 10 + 10]
-            assert (block == visualize.cluster_color(winners[y, x])).all()
+            assert (block == visualize.cluster_color(slots[y, x])).all()
     assert len({visualize.cluster_color(i) for i in range(256)}) == 256

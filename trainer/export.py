@@ -1,0 +1,82 @@
+"""Exports a trained model as a SavedModel that runs with TensorFlow alone.
+
+python trainer/export.py --config_file=F --checkpoint=DIR_OR_PREFIX --output_dir=D
+
+Its signature `serving_default` takes `input_tensor`, an RGB image uint8 [H,W,3] of any size, and gives panoptic_pred,
+semantic_pred, instance_pred, instance_scores and semantic_scores, each [1,H,W]; `clusters` gives the k-means assignment
+of each decoder. The config and the description of the classes lie beside it.
+"""
+
+import pathlib
+import shutil
+import sys
+
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # run from anywhere, without PYTHONPATH
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from absl import app, flags  # noqa: E402
+
+from kmax_tf import load_config  # noqa: E402
+from protos import descriptions, experiment_pb2  # noqa: E402
+from protos.config import config_to_text, dataset_info  # noqa: E402
+from trainer.doors import DoorError, run_door  # noqa: E402
+from trainer.inference import PanopticPredictor, load_predictor  # noqa: E402
+
+DESCRIPTION_FILE = "dataset.textproto"
+# Share of pixels on which the exported maps must agree with those in process.
+_LEAST_AGREEMENT = 0.999
+
+
+def export(predictor: PanopticPredictor, config: experiment_pb2.ExperimentOptions, output_dir: pathlib.Path) -> None:
+    """Writes the SavedModel, loads it again and compares its output on a test image.
+
+    Raises:
+      DoorError: output_dir cannot be written, or the exported model does not predict what the one in process does.
+    """
+    # Complete, then moved into place: an interrupted export leaves no half of a model.
+    partial = output_dir.with_name(output_dir.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        signatures = {"serving_default": predictor.__call__, "clusters": predictor.clusters}
+        tf.saved_model.save(predictor, str(partial), signatures=signatures)
+        (partial / "config.textproto").write_text(config_to_text(config))
+        info = dataset_info(config)
+        (partial / DESCRIPTION_FILE).write_text(descriptions.to_text(info))
+        _check(predictor, partial)
+        shutil.rmtree(output_dir, ignore_errors=True)
+        partial.rename(output_dir)
+    except OSError as error:
+        raise DoorError(f"output_dir {output_dir} cannot be written: {error.strerror or error}") from None
+
+
+def _check(predictor: PanopticPredictor, saved: pathlib.Path) -> None:
+    exported = tf.saved_model.load(str(saved)).signatures["serving_default"]
+    image = np.random.default_rng(0).integers(0, 256, (97, 141, 3), np.uint8)
+    ours, theirs = predictor(tf.constant(image)), exported(input_tensor=tf.constant(image))
+    for name in ("panoptic_pred", "semantic_pred"):
+        agreement = float(np.mean(ours[name].numpy() == theirs[name].numpy()))
+        if agreement < _LEAST_AGREEMENT:
+            raise DoorError(f"{saved}: {name} of the exported model equals that in process on {agreement:.2%} of the pixels")
+
+
+def main(_: list[str]) -> None:
+    config = load_config(flags.FLAGS.config_file, flags.FLAGS.override)
+    predictor = load_predictor(config, flags.FLAGS.checkpoint)
+    output_dir = pathlib.Path(flags.FLAGS.output_dir).expanduser().absolute()
+    try:
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DoorError(f"output_dir {output_dir} cannot be written: {error.strerror or error}") from None
+    export(predictor, config, output_dir)
+    size = sum(f.stat().st_size for f in output_dir.rglob("*") if f.is_file())
+    print(f"SavedModel of {size / 1e6:.0f} MB in {output_dir}, checked against the model in process")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
+    flags.DEFINE_string("checkpoint", None, "Checkpoint prefix, or a directory whose latest one is taken.", required=True)
+    flags.DEFINE_string("output_dir", None, "Folder to write; replaced if it exists.", required=True)
+    flags.DEFINE_enum("format", "saved_model", ["saved_model"], "What to write.")
+    flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
+    app.run(lambda argv: run_door(main, argv))

@@ -1,0 +1,60 @@
+"""From one image of any size to its panoptic map: in process and in a SavedModel, the same function."""
+
+import tensorflow as tf
+
+from data import fitting
+from data.preprocessing_options import preprocessing
+from kmax_tf import build_model, build_postprocessor, load_checkpoint
+from kmax_tf.model import KMaXDeepLab, Outputs
+from kmax_tf.postprocess import restore_size
+from protos import experiment_pb2
+
+_IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")
+
+
+class PanopticPredictor(tf.Module):
+    """Resizes and pads as evaluation does, predicts, and brings the maps back to the size of the image."""
+
+    def __init__(self, model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions):
+        """`config` decides the input size (that of evaluation, if it has one) and the post-processing."""
+        super().__init__(name="panoptic_predictor")
+        options = config.eval_dataset_options if config.HasField("eval_dataset_options") else config.train_dataset_options
+        self._prepare = preprocessing(options, is_training=False)
+        self._postprocess = build_postprocessor(config)
+        # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
+        self._forward = lambda images: model(images, training=False)
+        self._model_variables = model.variables
+
+    @tf.function(input_signature=[_IMAGE], autograph=False)
+    def __call__(self, input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
+        """RGB image uint8 [H,W,3] -> the maps of `kmax_tf.build_postprocessor`, each [1,H,W] as DeepLab2 exports them."""
+        fit, outputs = self._run(input_tensor)
+        raw_size = tf.shape(input_tensor)[:2]
+        return restore_size(self._postprocess(outputs, fit.crop), fit.size, raw_size)
+
+    @tf.function(input_signature=[_IMAGE], autograph=False)
+    def clusters(self, input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
+        """RGB image uint8 [H,W,3] -> `decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [1,h,w]."""
+        fit, outputs = self._run(input_tensor)
+        assignments = {}
+        for i, prediction in enumerate(outputs["auxiliary_outputs"]):
+            slots = tf.argmax(prediction["pixel_space_mask_logits"], -1, output_type=tf.int32)
+            # Without the padding: corners of feature and input coincide.
+            kept = [(fit.size[a] - 1) * (slots.shape[a + 1] - 1) // max(fit.crop[a] - 1, 1) + 1 for a in range(2)]
+            assignments[f"decoder_{i}"] = slots[:, : kept[0], : kept[1]]
+        return assignments
+
+    def _run(self, image: tf.Tensor) -> tuple[fitting.Fit, Outputs]:
+        fit = fitting.plan(tf.shape(image)[0], tf.shape(image)[1], self._prepare)
+        return fit, self._forward(fitting.fit_image(image, fit)[None])
+
+
+def load_predictor(config: experiment_pb2.ExperimentOptions, checkpoint: str) -> PanopticPredictor:
+    """The predictor of a config with the weights of a checkpoint (prefix, or directory whose latest one is taken).
+
+    Raises:
+      CheckpointError: it does not exist, is damaged, or belongs to another model.
+    """
+    model = build_model(config)
+    load_checkpoint(model, checkpoint)
+    return PanopticPredictor(model, config)
