@@ -53,14 +53,21 @@ def resolve_checkpoint(path: str) -> str:
     """
     path = str(path)
     if tf.io.gfile.isdir(path):
-        latest = tf.train.latest_checkpoint(path)
-        if latest is None:
-            raise CheckpointError(f"{path}: no checkpoint in this directory")
-        path = latest
+        path = tf.train.latest_checkpoint(path) or _only_checkpoint(path)
     path = path.removesuffix(".index")
     if not tf.io.gfile.exists(path + ".index"):
         raise CheckpointError(f"{path}: no such checkpoint ({path}.index does not exist)")
     return path
+
+
+def _only_checkpoint(directory: str) -> str:
+    """The prefix in a directory without the file that names the latest one, as archives of released models unpack."""
+    prefixes = sorted(name.removesuffix(".index") for name in tf.io.gfile.listdir(directory) if name.endswith(".index"))
+    if not prefixes:
+        raise CheckpointError(f"{directory}: no checkpoint in this directory")
+    if len(prefixes) > 1:
+        raise CheckpointError(f"{directory}: several checkpoints, none marked as the latest: name one of {', '.join(prefixes)}")
+    return f"{directory.rstrip('/')}/{prefixes[0]}"
 
 
 def load_checkpoint(model: tf_keras.Model, path: str, *, skip: tuple[str, ...] = ()) -> LoadReport:
