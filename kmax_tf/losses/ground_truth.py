@@ -14,6 +14,7 @@ class GroundTruth:
     Attributes:
       row_of_pixel: [B,P] int32, the row a pixel belongs to, -1: none.
       labelled: [B,P] float32, 0 where the pixel is void.
+      thing: [B,P] float32, 1 where the pixel belongs to a thing instance.
       masks: [B,P,G] float32, one-hot form of row_of_pixel.
       area: [B,G] float32, pixels of each row.
       exists: [B,G] bool, rows with pixels.
@@ -22,6 +23,7 @@ class GroundTruth:
 
     row_of_pixel: tf.Tensor
     labelled: tf.Tensor
+    thing: tf.Tensor
     masks: tf.Tensor
     area: tf.Tensor
     exists: tf.Tensor
@@ -61,7 +63,13 @@ def prepare(targets: dict[str, tf.Tensor], height: int, width: int, info: Datase
     row_class = tf.concat([_lookup(info, info.class_order, thing_class), stuff_class], 1)
     row_class = tf.where(exists, row_class, -1)
     return GroundTruth(
-        row_of_pixel, tf.cast(semantic != info.ignore_label, tf.float32), masks, area, exists & (row_class >= 0), row_class
+        row_of_pixel,
+        tf.cast(semantic != info.ignore_label, tf.float32),
+        tf.cast(thing >= 0, tf.float32),
+        masks,
+        area,
+        exists & (row_class >= 0),
+        row_class,
     )
 
 

@@ -51,4 +51,4 @@ def mask_contrast(truth: GroundTruth, features: tf.Tensor) -> tf.Tensor:
     similarity = tf.einsum("bpd,bgd->bpg", features, centers) / _TEMPERATURE
     similarity = tf.where(truth.exists[:, None, :], similarity, -_EXCLUDED)
     loss = tf.nn.softmax_cross_entropy_with_logits(truth.masks, similarity)
-    return mean_of_nonzero(loss)
+    return mean_of_nonzero(loss * truth.thing)

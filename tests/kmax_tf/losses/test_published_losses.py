@@ -84,7 +84,7 @@ def example_targets():
     }
 
 
-# The published solver works beside constants of 999 and misses the optimum of the second image by 3e-5: row 17 has slot 0 there.
+# The published solver works beside constants of 999 and misses the second optimum by 3e-5: it gives row 17 slot 0.
 PUBLISHED_SLOTS = [{0: 2, 1: 11, 2: 1, 8: 7}, {0: 1, 17: 0, 60: 3}]
 OPTIMAL_SLOTS = [{0: 2, 1: 11, 2: 1, 8: 7}, {0: 1, 17: 8, 60: 3}]
 EXAMPLE = {
