@@ -21,7 +21,7 @@ def pixel_contrast(truth: GroundTruth, features: tf.Tensor, samples: int, area_e
     """
     row = truth.row_of_pixel
     if samples < features.shape[1]:
-        chosen = _draw(truth, samples, area_exponent)
+        chosen = draw_pixels(truth, samples, area_exponent)
         row = tf.gather(row, chosen, axis=1, batch_dims=1)
         features = tf.gather(features, chosen, axis=1, batch_dims=1)
     same = tf.cast((row[:, :, None] == row[:, None, :]) & (row >= 0)[:, :, None], tf.float32)
@@ -32,8 +32,8 @@ def pixel_contrast(truth: GroundTruth, features: tf.Tensor, samples: int, area_e
     return mean_of_nonzero(loss)
 
 
-def _draw(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Tensor:
-    """Pixels [B,samples] by the Gumbel top-k trick."""
+def draw_pixels(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Tensor:
+    """Indices of the sampled pixels, [B,samples] int32, by the Gumbel top-k trick; see `pixel_contrast`."""
     pixels = truth.masks.shape[1]
     own_area = tf.gather(truth.area, tf.maximum(truth.row_of_pixel, 0), axis=1, batch_dims=1)
     own_area = tf.where(truth.row_of_pixel >= 0, tf.maximum(own_area, 1.0), 1.0)

@@ -1,0 +1,69 @@
+import numpy as np
+import tensorflow as tf
+
+from kmax_tf.losses.ground_truth import GroundTruth
+from kmax_tf.losses.instance_discrimination import draw_pixels, pixel_contrast
+from kmax_tf.randomness import random_stream
+
+
+def make_truth(row_of_pixel, labelled, batch=1):
+    """Rows of one image, repeated over a batch."""
+    rows = int(np.max(row_of_pixel)) + 1
+    row_of_pixel = tf.repeat(tf.constant([row_of_pixel], tf.int32), batch, 0)
+    masks = tf.one_hot(row_of_pixel, rows)
+    area = tf.reduce_sum(masks, 1)
+    return GroundTruth(
+        row_of_pixel=row_of_pixel,
+        labelled=tf.repeat(tf.constant([labelled], tf.float32), batch, 0),
+        thing=tf.ones(row_of_pixel.shape),
+        masks=masks,
+        area=area,
+        exists=area > 0,
+        row_class=tf.zeros(area.shape, tf.int32),
+    )
+
+
+def test_pixels_are_drawn_by_the_inverse_area_of_their_mask():
+    truth = make_truth([0] * 2 + [1] * 8 + [-1] * 6, [1] * 10 + [0] * 6, batch=20000)
+    with random_stream(tf.constant([1, 2])):
+        first = draw_pixels(truth, 1, 1.5).numpy()[:, 0]
+    weights = np.array([16 / 2] * 2 + [16 / 8] * 8) ** 1.5
+    share = np.bincount(first, minlength=16) / len(first)
+    # Five standard deviations of a share.
+    np.testing.assert_allclose(share[:10], weights / weights.sum(), atol=5 * np.sqrt(0.25 / len(first)))
+    assert (share[10:] == 0).all()
+
+
+def test_no_pixel_is_drawn_twice_and_void_comes_last():
+    truth = make_truth([0] * 2 + [1] * 8 + [-1] * 6, [1] * 10 + [0] * 6, batch=100)
+    with random_stream(tf.constant([3, 4])):
+        chosen = draw_pixels(truth, 12, 0.6).numpy()
+    assert all(len(set(image)) == 12 for image in chosen)
+    assert all(set(range(10)) <= set(image) for image in chosen)
+
+
+def test_draws_repeat_with_the_seed_and_differ_without():
+    truth = make_truth([0] * 40 + [1] * 60, [1] * 100)
+    features = tf.math.l2_normalize(tf.random.stateless_normal([1, 100, 5], [0, 0]), -1)
+
+    def loss(seed):
+        with random_stream(tf.constant(seed)):
+            return pixel_contrast(truth, features, 10, 1.5).numpy()[0]
+
+    assert loss([5, 6]) == loss([5, 6])
+    assert loss([5, 6]) != loss([5, 7])
+
+
+def test_contrast_of_all_pixels_against_numpy():
+    rows = np.array([0, 0, 0, 1, 1, 2, -1, -1])
+    features = np.random.default_rng(0).standard_normal((8, 4))
+    features /= np.linalg.norm(features, axis=-1, keepdims=True)
+    expected = []
+    for i in range(8):
+        if rows[i] >= 0:
+            similarity = features @ features[i] / 0.3
+            log_probability = similarity - np.log(np.exp(similarity).sum())
+            expected.append(-log_probability[rows == rows[i]].mean())
+    truth = make_truth(rows, (rows >= 0).astype(int))
+    loss = pixel_contrast(truth, tf.constant(features[None], tf.float32), 8, 1.5)
+    np.testing.assert_allclose(loss.numpy(), [np.mean(expected)], rtol=1e-5)
