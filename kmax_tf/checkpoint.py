@@ -101,7 +101,7 @@ def load_checkpoint(model: tf_keras.Model, path: str, *, skip: tuple[str, ...] =
                 mismatched.append(f"{name} {tuple(variable.shape)} (in the checkpoint {tuple(shapes[keys[name]])})")
             else:
                 values[name] = value
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
         message = f"{prefix}: the checkpoint is damaged or not readable: {_first_line(error)}"
         raise CheckpointError(message, damaged=True) from None
     unexpected = sorted(set(shapes) - set(keys.values()))

@@ -1,0 +1,164 @@
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from example_configs import small_config
+from published_checkpoint import write_checkpoint
+
+from kmax_tf import CheckpointError, build_model, load_checkpoint
+from kmax_tf.variable_names import deeplab2_names, named_variables
+
+
+@pytest.fixture(scope="module")
+def saved_model():
+    tf_keras.utils.set_random_seed(1)
+    return build_model(small_config())
+
+
+@pytest.fixture(scope="module")
+def other_model():
+    """A model whose values belong to no test: each starts from what the one before has left."""
+    tf_keras.utils.set_random_seed(2)
+    return build_model(small_config())
+
+
+@pytest.fixture
+def checkpoint(saved_model, tmp_path):
+    """Prefix of a checkpoint as the trainer writes it, with optimizer and step."""
+    optimizer = tf_keras.optimizers.AdamW()
+    optimizer.build(saved_model.trainable_variables[:5])
+    objects = {"model": saved_model, "optimizer": optimizer, "encoder_optimizer": tf_keras.optimizers.SGD(momentum=0.9)}
+    objects |= {"step": tf.Variable(70, dtype=tf.int64), "seed": tf.Variable(3, dtype=tf.int64)}
+    return tf.train.CheckpointManager(tf.train.Checkpoint(**objects), str(tmp_path), 1).save(70)
+
+
+def values_of(model):
+    return {name: variable.numpy() for name, variable in named_variables(model).items()}
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+def refused(model, path, **match):
+    """The error of a load, after which every variable is as before."""
+    before = values_of(model)
+    with pytest.raises(CheckpointError, **match) as caught:
+        load_checkpoint(model, path)
+    assert_equal(values_of(model), before)
+    return caught.value
+
+
+@pytest.mark.parametrize("form", ["prefix", "index file", "directory", "path object"])
+def test_own_checkpoint_comes_back(form, saved_model, other_model, checkpoint):
+    for variable in other_model.variables:
+        variable.assign(tf.zeros_like(variable))
+    directory = pathlib.Path(checkpoint).parent
+    paths = {
+        "prefix": checkpoint,
+        "index file": f"{checkpoint}.index",
+        "directory": str(directory),
+        "path object": directory,
+    }
+    report = load_checkpoint(other_model, paths[form])
+    assert set(report.loaded) == set(named_variables(saved_model))
+    assert report.missing == report.unexpected == report.mismatched == ()
+    assert_equal(values_of(other_model), values_of(saved_model))
+
+
+def test_a_released_archive_has_no_file_that_names_the_latest(saved_model, other_model, checkpoint):
+    directory = pathlib.Path(checkpoint).parent
+    (directory / "checkpoint").unlink()
+    load_checkpoint(other_model, f"{directory}/")
+    assert_equal(values_of(other_model), values_of(saved_model))
+    for part in directory.glob("ckpt-70.*"):
+        (directory / part.name.replace("ckpt-70", "ckpt-80")).write_bytes(part.read_bytes())
+    error = refused(other_model, directory)
+    assert "several checkpoints" in str(error) and "ckpt-70, ckpt-80" in str(error) and not error.damaged
+
+
+def test_deeplab2_checkpoint_comes_back(saved_model, other_model, tmp_path):
+    ours = values_of(saved_model)
+    published = deeplab2_names(list(ours))
+    # ConvNeXt stores [h,w,1,C] as a grouped convolution, and its layer scale with the rank of the image.
+    stored = {}
+    for name, value in ours.items():
+        key = published[name]
+        if key.endswith("depthwise_conv/kernel"):
+            value = value.transpose(0, 1, 3, 2)
+        elif key.endswith("layer_scale"):
+            value = value.reshape(1, 1, 1, -1)
+        stored[key] = value
+    assert any(value.shape[2:] == (1, 40) for value in stored.values() if value.ndim == 4)
+    write_checkpoint(str(tmp_path / "ckpt-1"), stored)
+    load_checkpoint(other_model, tmp_path)
+    assert_equal(values_of(other_model), ours)
+
+
+def test_skipped_variables_keep_their_values(saved_model, other_model, checkpoint):
+    for variable in other_model.variables:
+        variable.assign(tf.zeros_like(variable))
+    report = load_checkpoint(other_model, checkpoint, skip=("semantic_branch/head/final_conv", "predictor/class_head"))
+    skipped = {name for name in named_variables(other_model) if name not in report.loaded}
+    assert skipped == {
+        f"{layer}/{weight}"
+        for layer in ("semantic_branch/head/final_conv", "predictor/class_head")
+        for weight in ("kernel", "bias")
+    }
+    saved = values_of(saved_model)
+    for name, value in values_of(other_model).items():
+        np.testing.assert_array_equal(value, 0 if name in skipped else saved[name], err_msg=name)
+
+
+def test_nothing_there(other_model, tmp_path):
+    for path in (tmp_path, tmp_path / "ckpt-7"):
+        error = refused(other_model, path)
+        assert str(path) in str(error) and "no " in str(error) and not error.damaged
+
+
+@pytest.mark.parametrize("part", ["data", "index"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "changed"])
+def test_damaged_file(part, damage, other_model, checkpoint):
+    file = next(pathlib.Path(checkpoint).parent.glob(f"*.{part}*"))
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
+    file.write_bytes({"truncated": content[:middle], "empty": b"", "changed": bytes(content)}[damage])
+    error = refused(other_model, checkpoint)
+    assert error.damaged and checkpoint in str(error) and "\n" not in str(error)
+
+
+def test_data_file_left_behind(other_model, checkpoint):
+    next(pathlib.Path(checkpoint).parent.glob("*.data*")).unlink()
+    error = refused(other_model, checkpoint)
+    assert error.damaged and checkpoint in str(error)
+
+
+def test_another_backbone(other_model, coco_r50_checkpoint):
+    message = str(refused(other_model, coco_r50_checkpoint))
+    assert coco_r50_checkpoint in message
+    assert "not in the checkpoint" in message and "pixel_encoder/downsamples/0/conv/kernel" in message
+    assert "not in the model" in message and "encoder/_stage2/_block1" in message
+    assert "a ResNet encoder, 128 mask slots, 133 classes without void" in message
+    assert len(message.splitlines()) <= 5 and max(map(len, message.splitlines())) < 500
+
+
+def test_another_number_of_classes_and_slots(checkpoint):
+    overrides = ["train_dataset_options.dataset=coco_panoptic", "model_options.max_deeplab.num_mask_slots=16"]
+    model = build_model(small_config(overrides))
+    message = str(refused(model, checkpoint))
+    assert "another shape (7)" in message
+    assert "kmax_decoder/cluster_centers (1, 16, 32) (in the checkpoint (1, 8, 32))" in message
+    assert "a ConvNeXt encoder, 8 mask slots, 6 classes without void" in message
+    # Two class heads with kernel and bias, and the semantic head's.
+    named = ("predictor/class_head", "kmax_decoder/stages/0/0/predictor/class_head", "semantic_branch/head/final_conv")
+    assert sum(name in message for name in named) >= 2
+
+
+def test_a_checkpoint_of_something_else(other_model, tmp_path):
+    path = tf.train.Checkpoint(weights=[tf.Variable([1.0])]).save(str(tmp_path / "other"))
+    assert "none of a kMaX-DeepLab encoder" in str(refused(other_model, path))
