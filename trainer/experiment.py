@@ -4,7 +4,6 @@ import dataclasses
 
 import tensorflow as tf
 import tf_keras
-from absl import logging
 
 from kmax_tf import build_loss, build_model, load_checkpoint
 from kmax_tf.losses.criterion import Criterion
@@ -101,4 +100,4 @@ def load_initial_checkpoint(experiment: Experiment) -> None:
     skip = ("semantic_branch/head/final_conv",) if keep_last else ()
     with experiment.strategy.scope():
         report = load_checkpoint(experiment.model, options.initial_checkpoint, skip=skip)
-    logging.info("Loaded %d variables from %s", len(report.loaded), options.initial_checkpoint)
+    print(f"loaded {len(report.loaded)} variables from {options.initial_checkpoint}", flush=True)

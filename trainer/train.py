@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # run from anywhere, without PYTHONPATH
+if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import orbit  # noqa: E402
 import tensorflow as tf  # noqa: E402
@@ -26,13 +27,6 @@ from trainer.experiment import Experiment, build_experiment, load_initial_checkp
 from trainer.train_loop import StopRequested, TrainLoop  # noqa: E402
 
 MODES = ["train_and_eval", "train", "eval", "continuous_eval"]
-
-_CONFIG = flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
-_MODE = flags.DEFINE_enum("mode", "train_and_eval", MODES, "What to do.")
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Checkpoints, metrics and summaries; default runs/<experiment_name>.")
-_MASTER = flags.DEFINE_string("master", "", "Name or address of a TPU, or local on a TPU host.")
-_NUM_GPUS = flags.DEFINE_integer("num_gpus", 0, "GPUs to use; 0: the CPU.")
-_OVERRIDE = flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
 
 
 class Run:
@@ -104,22 +98,27 @@ def _seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) -> 
     if not kept.exists():
         kept.write_text(f"{secrets.randbelow(2**31)}\n")
     seed = int(kept.read_text())
-    logging.info("trainer_options.seed is not set: using %d, kept in %s", seed, kept)
+    print(f"trainer_options.seed is not set: using {seed}, kept in {kept}", flush=True)
     return seed
 
 
-def main(_) -> None:
-    config = load_config(_CONFIG.value, _OVERRIDE.value)
-    model_dir = pathlib.Path(_MODEL_DIR.value or pathlib.Path("runs") / config.experiment_name).expanduser().absolute()
-    mode = _MODE.value
-    if mode != "train" and not config.HasField("eval_dataset_options"):
-        raise ConfigError(f"{_CONFIG.value}: --mode={mode} needs eval_dataset_options")
+def run_experiment(
+    config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, strategy: tf.distribute.Strategy
+) -> None:
+    """Carries out one of MODES in `model_dir`, going on from the newest checkpoint there.
+
+    Raises:
+      ValueError: config, data, checkpoint or folder cannot be used; the message says what to change.
+      tf.errors.OpError: a record is damaged, see data.pipeline.bad_example_message.
+    """
+    for section, needed in (("train_dataset_options", "train" in mode), ("eval_dataset_options", mode != "train")):
+        if needed and not config.HasField(section):
+            raise ConfigError(f"{config.experiment_name}: mode {mode} needs {section}")
     prepare_model_dir(model_dir)
-    (model_dir / "config.textproto").write_text(config_to_text(config))
-    strategy = make_strategy(_MASTER.value, _NUM_GPUS.value)
     experiment = build_experiment(config, strategy, _seed(config, model_dir))
     print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
     run = Run(config, mode, model_dir, experiment)
+    (model_dir / "config.textproto").write_text(config_to_text(config))
     if mode == "eval":
         run.evaluate()
     elif mode == "continuous_eval":
@@ -128,5 +127,21 @@ def main(_) -> None:
         run.train(evaluate=mode == "train_and_eval")
 
 
+def main(_: list[str]) -> None:
+    values = flags.FLAGS
+    if not values["verbosity"].present:
+        # Orbit prints what it logs.
+        logging.set_verbosity(logging.WARNING)
+    config = load_config(values.config_file, values.override)
+    model_dir = pathlib.Path(values.model_dir or pathlib.Path("runs") / config.experiment_name).expanduser().absolute()
+    run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus))
+
+
 if __name__ == "__main__":
+    flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
+    flags.DEFINE_enum("mode", "train_and_eval", MODES, "What to do.")
+    flags.DEFINE_string("model_dir", None, "Checkpoints, metrics and summaries; default runs/<experiment_name>.")
+    flags.DEFINE_string("master", "", "Name or address of a TPU, or local on a TPU host.")
+    flags.DEFINE_integer("num_gpus", 0, "GPUs to use; 0: the CPU.")
+    flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
     app.run(lambda argv: run_door(main, argv))

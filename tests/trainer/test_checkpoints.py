@@ -1,0 +1,60 @@
+"""Checkpoints of a run: never a damaged one, and a seed that is kept."""
+
+import pytest
+
+from kmax_tf import CheckpointError, load_config
+from kmax_tf.variable_names import named_variables
+from trainer.checkpoints import RunCheckpoints
+from trainer.distribution import make_strategy
+from trainer.experiment import build_experiment
+from trainer.train import _seed
+
+
+@pytest.fixture(scope="module")
+def experiment(tiny_config):
+    return build_experiment(load_config(tiny_config), make_strategy(), seed=0)
+
+
+def _save_two(experiment, folder) -> RunCheckpoints:
+    manager = RunCheckpoints(experiment, folder, lambda: None)
+    centers = named_variables(experiment.model)["kmax_decoder/cluster_centers"]
+    for step, value in ((1, 1.0), (2, 2.0)):
+        experiment.global_step.assign(step)
+        centers.assign(centers * 0 + value)
+        manager.save(checkpoint_number=step, check_interval=False)
+    return manager
+
+
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(experiment, tmp_path):
+    _save_two(experiment, tmp_path)
+    newest = tmp_path / "ckpt-2.data-00000-of-00001"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    restored = RunCheckpoints(experiment, tmp_path, lambda: None).restore_or_initialize()
+    assert restored.endswith("ckpt-1")
+    assert experiment.global_step.numpy() == 1
+    assert (named_variables(experiment.model)["kmax_decoder/cluster_centers"].numpy() == 1.0).all()
+
+
+def test_no_readable_checkpoint_is_an_error_and_not_a_new_start(experiment, tmp_path):
+    _save_two(experiment, tmp_path)
+    for data in tmp_path.glob("ckpt-*.data*"):
+        data.write_bytes(b"")
+    initialized = []
+    with pytest.raises(CheckpointError, match="none of the checkpoints is readable"):
+        RunCheckpoints(experiment, tmp_path, lambda: initialized.append(1)).restore_or_initialize()
+    assert initialized == []
+
+
+def test_empty_folder_initializes(experiment, tmp_path):
+    initialized = []
+    assert RunCheckpoints(experiment, tmp_path, lambda: initialized.append(1)).restore_or_initialize() is None
+    assert initialized == [1]
+
+
+def test_seed_is_that_of_the_config_or_one_that_is_kept(tiny_config, tmp_path):
+    config = load_config(tiny_config)
+    assert _seed(config, tmp_path) == 3
+    config.trainer_options.ClearField("seed")
+    drawn = _seed(config, tmp_path)
+    assert _seed(config, tmp_path) == drawn
+    assert 0 <= drawn < 2**31

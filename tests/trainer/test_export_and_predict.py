@@ -1,0 +1,129 @@
+"""From a trained model to a SavedModel, results and pictures."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import run_door
+from PIL import Image
+
+from kmax_tf import load_config
+from kmax_tf.variable_names import named_variables
+from protos.config import dataset_info
+from trainer import export as export_door
+from trainer import predict as predict_door
+from trainer.distribution import make_strategy
+from trainer.experiment import build_experiment
+from trainer.inference import PanopticPredictor, load_predictor
+
+SIZES = ((97, 97), (60, 141), (200, 120))
+
+# What a user has who never installed this project: TensorFlow, and nothing of ours or of Keras 2 can be imported.
+_ALONE = """
+import sys
+for name in ("kmax_tf", "protos", "trainer", "data", "tf_keras", "official", "orbit"):
+    sys.modules[name] = None
+import numpy as np, tensorflow as tf
+predict = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+images = np.load("images.npz")
+np.savez("maps.npz", **{k: predict(input_tensor=tf.constant(images[k]))["panoptic_pred"].numpy() for k in images})
+"""
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_config, tmp_path_factory) -> tuple[PanopticPredictor, pathlib.Path]:
+    """A model whose heads are scaled up, so that it predicts many segments, and its checkpoint."""
+    config = load_config(tiny_config)
+    experiment = build_experiment(config, make_strategy(), seed=1)
+    variables = named_variables(experiment.model)
+    variables["predictor/mask_norm/gamma"].assign([5.0])
+    variables["predictor/class_head/kernel"].assign(variables["predictor/class_head/kernel"] * 300.0)
+    folder = tmp_path_factory.mktemp("checkpoint")
+    prefix = experiment.checkpoint().save(str(folder / "ckpt"))
+    return load_predictor(config, prefix), folder
+
+
+@pytest.fixture(scope="module")
+def saved_model(predictor, tiny_config, tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("export") / "saved_model"
+    export_door.export(predictor[0], load_config(tiny_config), folder)
+    return folder
+
+
+def _images() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        f"{h}x{w}": np.kron(rng.integers(0, 256, (4, 4, 3)), np.ones([h // 4 + 1, w // 4 + 1, 1]))[:h, :w].astype(np.uint8)
+        for h, w in SIZES
+    }
+
+
+def test_saved_model_runs_with_tensorflow_alone_and_equals_the_model_in_process(predictor, saved_model, tmp_path):
+    images = _images()
+    np.savez(tmp_path / "images.npz", **images)
+    environment = {"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "2"}
+    command = [sys.executable, "-c", _ALONE, str(saved_model)]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=250)
+    exported = np.load(tmp_path / "maps.npz")
+    for name, image in images.items():
+        maps = {k: v.numpy() for k, v in predictor[0](tf.constant(image)).items()}
+        assert exported[name].shape == (1, *image.shape[:2])
+        np.testing.assert_array_equal(exported[name], maps["panoptic_pred"])
+        assert len(np.unique(maps["panoptic_pred"])) > 1, "a map of one segment would prove little"
+
+
+def test_predict_writes_results_that_the_scorer_reads(saved_model, records, tmp_path):
+    output = tmp_path / "out"
+    predict, clusters, info = predict_door.load_saved_model(saved_model)
+    paths = sorted(str(p) for p in (records / "val").glob("*.jpg"))
+    predict_door.predict_folder(predict, clusters, info, paths, output)
+    results = json.loads((output / "panoptic.json").read_text())
+    assert len(results["annotations"]) == len(paths) == 3
+    for annotation, path in zip(results["annotations"], paths):
+        panoptic = predict(predict_door.read_rgb(path))["panoptic_pred"]
+        ids = np.asarray(Image.open(output / "panoptic" / annotation["file_name"])).astype(int) @ [1, 256, 65536]
+        assert {s["id"] for s in annotation["segments_info"]} == set(np.unique(ids)) - {0}
+        for segment in annotation["segments_info"]:
+            labels = np.unique(panoptic[ids == segment["id"]])
+            assert len(labels) == 1
+            assert info.by_category()[segment["category_id"]].id == labels[0] // info.label_divisor
+            assert segment["area"] == (ids == segment["id"]).sum()
+    for folder in ("overlays", "clusters"):
+        assert {p.stem for p in (output / folder).glob("*.png")} == {pathlib.Path(p).stem for p in paths}
+
+
+def test_clusters_are_the_argmax_of_the_decoders(predictor, tiny_config):
+    image = tf.constant(_images()["97x97"])
+    assignment = predictor[0].clusters(image)
+    assert list(assignment) == ["decoder_0"]
+    outputs = predictor[0]._forward(tf.cast(image, tf.float32)[None])
+    expected = np.argmax(outputs["auxiliary_outputs"][0]["pixel_space_mask_logits"], -1)
+    assert (assignment["decoder_0"].numpy() == expected).mean() > 0.99
+
+
+def test_exported_description_is_that_of_the_dataset(saved_model, tiny_config):
+    _, _, info = predict_door.load_saved_model(saved_model)
+    assert info == dataset_info(load_config(tiny_config))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images=/nowhere/*.jpg", "--model=/nowhere"], "no file matches /nowhere/*.jpg"),
+        (["--images=IMAGE", "--model=/nowhere"], "no SavedModel"),
+        (["--images=IMAGE"], "--model, or --config_file and --checkpoint"),
+    ],
+)
+def test_predict_refuses_in_one_line(arguments, message, records, tmp_path):
+    image = str(next((records / "val").glob("*.jpg")))
+    filled = [a.replace("IMAGE", image) for a in arguments]
+    result = run_door("trainer/predict.py", *filled, f"--output_dir={tmp_path}", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]
