@@ -1,0 +1,166 @@
+"""Batch norm against the formula in NumPy, in float64."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from kmax_tf.layers.normalization import BatchNorm, NormSpec
+
+# Shape of the input and the axes that keep their own statistics; the last two take the path without the fused kernel.
+FUSED = [((8, 6), -1), ((4, 5, 6), -1), ((2, 7, 5, 6), -1)]
+UNFUSED = [
+    ((2, 8, 5, 5), 1),
+    ((2, 7, 5, 6, 1), -1),
+    ((2, 4, 5, 3), (1, 3)),
+    ((3, 2, 4, 5, 5), (0, 2)),
+    ((2, 3, 4, 5, 6), (0, 2, 4)),
+]
+MOMENTUM, EPSILON = 0.9, 1e-3
+
+
+def make_layer(shape, axis, **options):
+    layer = BatchNorm(axis=axis, momentum=MOMENTUM, epsilon=EPSILON, **options)
+    layer(tf.zeros(shape))
+    random = np.random.default_rng(0)
+    for variable in layer.weights:
+        variable.assign(random.uniform(0.5, 2.0, variable.shape))
+    return layer
+
+
+def make_input(shape, seed=1):
+    random = np.random.default_rng(seed)
+    return (random.standard_normal(shape) * random.uniform(0.5, 2, shape[-1]) + random.uniform(-3, 3, shape[-1])).astype(
+        np.float32
+    )
+
+
+def expected(x, axis, layer, training):
+    """Output, and moving statistics afterwards."""
+    x = x.astype(np.float64)
+    axes = (axis,) if isinstance(axis, int) else axis
+    kept = {a % x.ndim for a in axes}
+    reduced = tuple(a for a in range(x.ndim) if a not in kept)
+    full = [x.shape[a] if a in kept else 1 for a in range(x.ndim)]
+    gamma, beta, mean, variance = (
+        variable.numpy().astype(np.float64).reshape(full)
+        for variable in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+    )
+    if training:
+        batch_mean, batch_variance = x.mean(reduced, keepdims=True), x.var(reduced, keepdims=True)
+        moving = [MOMENTUM * old + (1 - MOMENTUM) * new for old, new in ((mean, batch_mean), (variance, batch_variance))]
+        mean, variance = batch_mean, batch_variance
+    else:
+        moving = [mean, variance]
+    return gamma * (x - mean) / np.sqrt(variance + EPSILON) + beta, *moving
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(("shape", "axis"), FUSED + UNFUSED, ids=str)
+def test_output_and_moving_statistics(shape, axis, training):
+    layer, x = make_layer(shape, axis), make_input(shape)
+    output, mean, variance = expected(x, axis, layer, training)
+    np.testing.assert_allclose(layer(x, training=training), output, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer.moving_mean.numpy().ravel(), mean.ravel(), rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance.numpy().ravel(), variance.ravel(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "axis"), FUSED + UNFUSED, ids=str)
+def test_parameters_of_several_axes_have_full_rank(shape, axis):
+    layer = make_layer(shape, axis)
+    full = [shape[a] if a in {b % len(shape) for b in np.atleast_1d(axis)} else 1 for a in range(len(shape))]
+    assert all(variable.shape == ([shape[axis]] if isinstance(axis, int) else full) for variable in layer.weights)
+
+
+@pytest.mark.parametrize(("shape", "axis"), FUSED + UNFUSED, ids=str)
+def test_gradients(shape, axis):
+    layer, x, upstream = make_layer(shape, axis), make_input(shape), make_input(shape, seed=2)
+    found = gradients(lambda x, gamma, beta: layer(x, training=True), x, layer.gamma, layer.beta, upstream)
+    reduced = [a for a in range(len(shape)) if a not in {b % len(shape) for b in np.atleast_1d(axis)}]
+    full = [1 if a in reduced else shape[a] for a in range(len(shape))]
+
+    def formula(x, gamma, beta):
+        mean = tf.reduce_mean(x, reduced, keepdims=True)
+        variance = tf.reduce_mean((x - mean) ** 2, reduced, keepdims=True)
+        return tf.reshape(gamma, full) * (x - mean) / tf.sqrt(variance + EPSILON) + tf.reshape(beta, full)
+
+    doubles = (value.astype(np.float64) for value in (x, layer.gamma.numpy(), layer.beta.numpy(), upstream))
+    for one, other in zip(found, gradients(formula, *(tf.Variable(value) for value in doubles))):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-4)
+
+
+def gradients(function, x, gamma, beta, upstream):
+    x = tf.Variable(x)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(function(x, gamma, beta) * upstream)
+    return [gradient.numpy() for gradient in tape.gradient(total, [x, gamma, beta])]
+
+
+def test_one_value_for_each_channel_has_no_variance():
+    layer = make_layer((1, 6), -1)
+    before = layer.moving_variance.numpy()
+    output = layer(make_input((1, 6)), training=True)
+    np.testing.assert_allclose(output, layer.beta[None], atol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, MOMENTUM * before, rtol=1e-6)
+
+
+@pytest.fixture
+def bfloat16_policy():
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    yield
+    tf_keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.usefixtures("bfloat16_policy")
+def test_bfloat16_input_has_float32_statistics():
+    layer, x = make_layer((2, 7, 5, 6), -1), make_input((2, 7, 5, 6))
+    x = tf.cast(x, tf.bfloat16)
+    output, mean, variance = expected(tf.cast(x, tf.float32).numpy(), -1, layer, training=True)
+    found = layer(x, training=True)
+    assert found.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(found, tf.float32), output, rtol=1e-2, atol=1e-2)
+    np.testing.assert_allclose(layer.moving_mean.numpy(), mean.ravel(), rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance.numpy(), variance.ravel(), rtol=1e-5)
+
+
+def test_spec_sets_every_option():
+    layer = NormSpec(momentum=0.7, epsilon=0.2, synchronized=False).layer(axis=1, gamma=0.1)
+    layer(tf.zeros([2, 3, 4]))
+    assert (layer.axis, layer.momentum, layer.epsilon, layer.synchronized) == (1, 0.7, 0.2, False)
+    np.testing.assert_allclose(layer.gamma, [0.1] * 3)
+
+
+@pytest.fixture(scope="module")
+def replicated(tmp_path_factory):
+    """Results of batch norm on two logical devices, which only a new process can have."""
+    file = tmp_path_factory.mktemp("replicas") / "results.npz"
+    script = pathlib.Path(__file__).parent / "batch_norm_on_two_replicas.py"
+    subprocess.run([sys.executable, script, file], check=True, timeout=120, cwd=script.parents[3])
+    return np.load(file)
+
+
+def test_replicas_share_the_statistics_of_the_whole_batch(replicated):
+    for case in ("channels", "similarity"):
+        x, mean, variance = (replicated[f"{case}/{name}"] for name in ("x", "moving_mean", "moving_variance"))
+        axis = -1 if case == "channels" else (0, 2)
+        layer = BatchNorm(axis=axis, momentum=MOMENTUM, epsilon=EPSILON)
+        layer(tf.zeros(x.shape))
+        output, expected_mean, expected_variance = expected(x, axis, layer, training=True)
+        np.testing.assert_allclose(replicated[f"{case}/output"], output, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(mean.ravel(), expected_mean.ravel(), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(variance.ravel(), expected_variance.ravel(), rtol=1e-4)
+        gradient = gradients(lambda x, *_: layer(x, training=True), x, layer.gamma, layer.beta, replicated[f"{case}/upstream"])  # noqa: B023
+        np.testing.assert_allclose(replicated[f"{case}/gradient"], gradient[0], rtol=1e-3, atol=1e-5)
+
+
+def test_without_synchronisation_each_replica_is_on_its_own(replicated):
+    x = replicated["alone/x"]
+    layer = BatchNorm(axis=-1, momentum=MOMENTUM, epsilon=EPSILON)
+    layer(tf.zeros(x.shape))
+    parts = [expected(part, -1, layer, training=True) for part in np.split(x, 2)]
+    np.testing.assert_allclose(replicated["alone/output"], np.concatenate([part[0] for part in parts]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(replicated["alone/moving_mean"], (parts[0][1] + parts[1][1]).ravel() / 2, rtol=1e-4, atol=1e-6)
