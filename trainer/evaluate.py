@@ -12,7 +12,8 @@ import pathlib
 import sys
 import time
 
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # run from anywhere, without PYTHONPATH
+if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 from absl import app, flags, logging  # noqa: E402
 

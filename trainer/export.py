@@ -11,7 +11,8 @@ import pathlib
 import shutil
 import sys
 
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # run from anywhere, without PYTHONPATH
+if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
