@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import tensorflow as tf
 from example_configs import published_config, small_config
 from published_values import checkpoint_keys
 
@@ -23,9 +22,8 @@ def without_ones(shape):
 def test_published_checkpoint_keys(case):
     dataset, _, encoder = case.removesuffix("_res1281").partition("_")
     encoder = encoder.replace("r50", "resnet50")
-    with tf.Graph().as_default():  # Variables without memory: some models have a gigabyte.
-        model = build_model(published_config(dataset, f"kmax_{encoder}"))
-        variables = named_variables(model)
+    model = build_model(published_config(dataset, f"kmax_{encoder}"))
+    variables = named_variables(model)
     assert {id(variable) for variable in variables.values()} == {id(variable) for variable in model.variables}
     translated = deeplab2_names(list(variables))
     found = {translated[name]: without_ones(variable.shape) for name, variable in variables.items()}
@@ -35,9 +33,8 @@ def test_published_checkpoint_keys(case):
 
 
 def test_names_are_paths_of_attributes():
-    with tf.Graph().as_default():
-        model = build_model(small_config())
-        variables = named_variables(model)
+    model = build_model(small_config())
+    variables = named_variables(model)
     assert (
         variables["kmax_decoder/stages/0/0/ffn_hidden/dense/kernel"] is model.kmax_decoder.stages[0][0].ffn_hidden.dense.kernel
     )

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import ndtr
+
+from kmax_tf.layers.activations import gelu
+
+POINTS = np.concatenate([np.linspace(-12, 12, 481), [-1e4, 1e4]])
+
+
+def test_values():
+    np.testing.assert_allclose(gelu(tf.constant(POINTS, tf.float32)), POINTS * ndtr(POINTS), rtol=1e-6, atol=1e-6)
+
+
+def test_gradient_against_differences():
+    x = tf.constant(POINTS, tf.float64)
+    upstream = np.linspace(-2, 3, len(POINTS))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = gelu(x) * upstream
+    step = 1e-5
+    differences = ((POINTS + step) * ndtr(POINTS + step) - (POINTS - step) * ndtr(POINTS - step)) / (2 * step)
+    np.testing.assert_allclose(tape.gradient(y, x), differences * upstream, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_type_and_gradient_far_out(dtype):
+    x = tf.constant([-100.0, 0.0, 100.0], dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = gelu(x)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(tf.cast(y, tf.float32), [0, 0, 100])
+    np.testing.assert_array_equal(tf.cast(tape.gradient(y, x), tf.float32), [0, 0.5, 1])

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kmax_tf.layers.resize import resize_bilinear, resize_like
+
+
+def interpolate(x, height, width):
+    """Every output pixel from its four neighbours; the corners of both images coincide."""
+    batch, rows, columns, channels = x.shape
+    output = np.zeros((batch, height, width, channels))
+    for i in range(height):
+        for j in range(width):
+            y = i * (rows - 1) / max(height - 1, 1)
+            z = j * (columns - 1) / max(width - 1, 1)
+            top, left = min(int(y), rows - 1), min(int(z), columns - 1)
+            bottom, right = min(top + 1, rows - 1), min(left + 1, columns - 1)
+            a, b = y - top, z - left
+            output[:, i, j] = (1 - a) * ((1 - b) * x[:, top, left] + b * x[:, top, right])
+            output[:, i, j] += a * ((1 - b) * x[:, bottom, left] + b * x[:, bottom, right])
+    return output
+
+
+@pytest.mark.parametrize("size", [(9, 13), (17, 25), (5, 7), (4, 11), (3, 1)])
+def test_against_loops(size):
+    x = np.random.default_rng(0).standard_normal((2, 9, 13, 3)).astype(np.float32)
+    np.testing.assert_allclose(resize_bilinear(tf.constant(x), *size), interpolate(x, *size), rtol=1e-4, atol=1e-5)
+
+
+def test_one_pixel_spreads_everywhere():
+    x = tf.constant([[[[2.0, -3.0]]]])
+    np.testing.assert_array_equal(resize_bilinear(x, 4, 5), np.broadcast_to(x, (1, 4, 5, 2)))
+
+
+def test_twice_the_distance_keeps_every_second_pixel():
+    x = np.random.default_rng(0).standard_normal((1, 5, 7, 2)).astype(np.float32)
+    np.testing.assert_allclose(resize_bilinear(tf.constant(x), 9, 13)[:, ::2, ::2], x, atol=1e-6)
+
+
+def test_unknown_sizes_and_types():
+    x = np.random.default_rng(0).standard_normal((1, 5, 7, 2)).astype(np.float32)
+    target = tf.zeros([1, 9, 11, 1])
+    unknown = tf.TensorSpec([None, None, None, None])
+    dynamic = tf.function(resize_like, input_signature=[unknown, unknown])
+    np.testing.assert_allclose(dynamic(x, target), resize_like(tf.constant(x), target), rtol=1e-6)
+    assert resize_like(tf.cast(x, tf.bfloat16), target).dtype == tf.bfloat16

@@ -1,0 +1,30 @@
+import numpy as np
+import tensorflow as tf
+
+from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.pixel_encoders.axial_resnet import AxialResNet
+from kmax_tf.pixel_encoders.resnet import ResNet
+
+STRIDES = (2, 4, 8, 16, 32)
+
+
+def endpoint_shapes(encoder, size):
+    return [tuple(feature.shape[1:]) for feature in encoder(tf.zeros([1, *size, 3])).values()]
+
+
+def expected_shapes(size, channels):
+    return [(*((one - 1) // stride + 1 for one in size), width) for stride, width in zip(STRIDES, channels)]
+
+
+def test_endpoints():
+    size = (65, 97)
+    assert endpoint_shapes(ResNet(NormSpec()), size) == expected_shapes(size, (64, 256, 512, 1024, 2048))
+    assert endpoint_shapes(AxialResNet(NormSpec(), 1.0), size) == expected_shapes(size, (128, 256, 512, 1024, 2048))
+
+
+def test_axial_attention_and_drop_path_from_stride_16_on():
+    blocks = [block for stage in AxialResNet(NormSpec(), 0.8).stages for block in stage]
+    assert [block.axial for block in blocks] == [False] * 8 + [True] * 8
+    keep = [block.drop_path.keep_probability for block in blocks]
+    # 1 - (1 - keep) * stage / 4, with stage 3 at stride 16 and 4 at stride 32.
+    np.testing.assert_allclose(keep, [1.0] * 8 + [0.85] * 6 + [0.8] * 2)

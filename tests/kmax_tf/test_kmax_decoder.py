@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from example_configs import small_config
+
+from kmax_tf.kmax_decoder import CenterAttention, KMaXDecoder, KMaXDecoderLayer, kmeans_update
+from kmax_tf.layers.normalization import NormSpec
+
+
+def random_tensor(*shape, seed=0):
+    return tf.constant(np.random.default_rng(seed).standard_normal(shape), tf.float32)
+
+
+def test_kmeans_update_sums_the_values_of_each_slots_pixels():
+    logits, values = random_tensor(2, 3, 4, 5), random_tensor(2, 12, 6, seed=1)
+    expected = np.zeros((2, 5, 6))
+    for image in range(2):
+        for pixel, slot in enumerate(logits.numpy()[image].reshape(12, 5).argmax(-1)):
+            expected[image, slot] += values[image, pixel]
+    np.testing.assert_allclose(kmeans_update(logits, values), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_kmeans_update_gives_ties_to_the_first_slot():
+    values = random_tensor(1, 6, 2)
+    update = kmeans_update(tf.zeros([1, 2, 3, 4]), values).numpy()
+    np.testing.assert_allclose(update[0, 0], values.numpy()[0].sum(0), rtol=1e-5)
+    np.testing.assert_array_equal(update[0, 1:], 0)
+
+
+def test_kmeans_update_has_gradients_for_values_alone():
+    logits, values = random_tensor(2, 3, 4, 5), random_tensor(2, 12, 6, seed=1)
+    upstream = random_tensor(2, 5, 6, seed=2)
+    with tf.GradientTape() as tape:
+        tape.watch([logits, values])
+        total = tf.reduce_sum(kmeans_update(logits, values) * upstream)
+    by_logits, by_values = tape.gradient(total, [logits, values])
+    assert by_logits is None
+    slots = logits.numpy().reshape(2, 12, 5).argmax(-1)
+    expected = np.stack([upstream.numpy()[image][slots[image]] for image in range(2)])
+    np.testing.assert_allclose(by_values, expected, rtol=1e-6)
+
+
+def test_center_attention_against_loops():
+    layer = CenterAttention(NormSpec(epsilon=0.0))
+    query, key, value = random_tensor(2, 5, 16), random_tensor(2, 5, 16, seed=1), random_tensor(2, 5, 32, seed=2)
+    output = layer(query, key, value).numpy()
+    expected = np.zeros((2, 5, 32))
+    for head in range(8):
+        narrow, wide = slice(2 * head, 2 * head + 2), slice(4 * head, 4 * head + 4)
+        for image in range(2):
+            for slot in range(5):
+                weights = np.exp(key[image, :, narrow].numpy() @ query[image, slot, narrow].numpy())
+                expected[image, slot, wide] = weights @ value[image, :, wide].numpy() / weights.sum()
+    np.testing.assert_allclose(output, tf.nn.gelu(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.4])
+def test_a_new_layer_keeps_the_centres(keep):
+    """The norms that close the three branches start at zero: an update of activated centres is two gelus."""
+    options = small_config([f"model_options.max_deeplab.transformer_decoder_drop_path_keep_prob={keep}"])
+    layer = KMaXDecoderLayer(options.model_options.max_deeplab, num_classes=6, norm=NormSpec())
+    pixels, centers = random_tensor(2, 4, 5, 24), random_tensor(2, 8, 32, seed=1)
+    updated, prediction = layer(pixels, centers, training=True)
+    np.testing.assert_allclose(updated, tf.nn.gelu(tf.nn.gelu(centers)), rtol=1e-5, atol=1e-6)
+    assert prediction["pixel_space_mask_logits"].shape == (2, 4, 5, 8)
+
+
+@pytest.mark.parametrize("decoders", [(1, 0, 0), (0, 2, 1), (1, 1, 1)])
+def test_decoders_read_the_feature_of_their_stride(decoders):
+    options = small_config([f"model_options.max_deeplab.num_decoders={list(decoders)}"]).model_options.max_deeplab
+    decoder = KMaXDecoder(options, num_classes=6, norm=NormSpec())
+    sizes = [(2, 3), (3, 5), (5, 9)]
+    features = [random_tensor(2, height, width, 16) for height, width in sizes]
+    classes, masks, predictions = decoder(features)
+    assert classes.shape == masks.shape == (2, 8, 32)
+    expected = [size for size, count in zip(sizes, decoders) for _ in range(count)]
+    assert [tuple(one["pixel_space_mask_logits"].shape[1:3]) for one in predictions] == expected
