@@ -6,11 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from data import records
+from data import records, shutdown
 from data.record_index import RecordIndex
 from data.records import DataError
 from protos.descriptions import DatasetInfo
 
+GraphRead = Callable[[tf.Tensor], list[dict[str, tf.Tensor]]]
 _MARKER = "Bad example: "
 
 
@@ -41,25 +42,32 @@ class ExampleReader:
             raise ValueError(f"{_MARKER}{self._index.describe(number)} ({name}): {problem}") from None
         return parsed
 
-    def graph_read(
-        self, select: Callable[[int], int], *, with_encoded: bool = False
-    ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-        """A graph function from an int64 scalar p to example `select(p)`; without `with_encoded`, `encoded` is empty."""
+    def graph_read(self, *selections: Callable[[int], int], with_encoded: bool = False) -> GraphRead:
+        """A graph function from an int64 scalar p to the examples `select(p)` of all selections.
 
-        def read(value: np.ndarray) -> tuple[np.ndarray, ...]:
-            example = self.read(select(int(value)))
-            encoded = example["encoded"] if with_encoded else b""
-            return example["image"], example["panoptic"], example["image_name"], encoded
+        One call reads all of them. Without `with_encoded`, `encoded` is empty.
+        """
 
-        def in_graph(value: tf.Tensor) -> dict[str, tf.Tensor]:
-            types = [tf.uint8, tf.int32, tf.string, tf.string]
-            image, panoptic, name, encoded = tf.numpy_function(read, [value], types, stateful=False)
-            return {
-                "image": tf.ensure_shape(image, [None, None, 3]),
-                "panoptic": tf.ensure_shape(panoptic, [None, None]),
-                "image_name": tf.ensure_shape(name, []),
-                "encoded": tf.ensure_shape(encoded, []),
-            }
+        def read(value: np.ndarray) -> list[np.ndarray | bytes]:
+            tensors: list[np.ndarray | bytes] = []
+            for select in selections:
+                example = self.read(select(int(value)))
+                encoded = example["encoded"] if with_encoded else b""
+                tensors += [example["image"], example["panoptic"], example["image_name"], encoded]
+            return tensors
+
+        def in_graph(value: tf.Tensor) -> list[dict[str, tf.Tensor]]:
+            types = [tf.uint8, tf.int32, tf.string, tf.string] * len(selections)
+            flat = tf.numpy_function(shutdown.python_call(read), [value], types, stateful=False)
+            return [
+                {
+                    "image": tf.ensure_shape(image, [None, None, 3]),
+                    "panoptic": tf.ensure_shape(panoptic, [None, None]),
+                    "image_name": tf.ensure_shape(name, []),
+                    "encoded": tf.ensure_shape(encoded, []),
+                }
+                for image, panoptic, name, encoded in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+            ]
 
         return in_graph
 

@@ -11,7 +11,7 @@ from absl import logging
 
 from data import augmentation, copy_paste, record_index, resampling, sampling, targets
 from data.example_reader import ExampleReader, bad_example_message
-from data.preprocessing_options import Preprocessing, preprocessing
+from data.preprocessing_options import Preprocessing, ScaleJitter, preprocessing
 from protos import dataset_pb2
 from protos.descriptions import ConfigError, DatasetInfo
 
@@ -100,36 +100,29 @@ def _training_example(
     reader: ExampleReader, prepare: Preprocessing, options: dataset_pb2.DatasetOptions, info: DatasetInfo, seed: int
 ):
     """A graph function from the position of an example to its tensors."""
-    read = reader.graph_read(sampling.ExampleOrder(len(reader), seed=seed).at)
-    read_pasted = reader.graph_read(sampling.ExampleOrder(len(reader), seed=seed, stream=1).at)
     pastes = prepare.paste_jitter is not None
     label_divisor = copy_paste.combined_divisor(info) if pastes else info.label_divisor
     target_options = targets.target_options(options, info, label_divisor=label_divisor)
 
+    def augmented(example: dict[str, tf.Tensor], uniform: tf.Tensor, jitter: ScaleJitter, padding_label: int):
+        # Labels are widened while they are small.
+        panoptic = copy_paste.widen(example["panoptic"], info) if pastes else example["panoptic"]
+        return augmentation.augment(example["image"], panoptic, uniform, prepare, jitter=jitter, padding_label=padding_label)
+
+    orders = [sampling.ExampleOrder(len(reader), seed=seed, stream=stream).at for stream in range(2 if pastes else 1)]
+    read = reader.graph_read(*orders)
+
     def make(position: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = tf.random.split([tf.constant(seed, tf.int64), position], 2)
         uniform = tf.random.stateless_uniform([2, augmentation.NUM_DRAWS], seeds[0])
-        example = read(position)
-        image, panoptic = augmentation.augment(
-            example["image"],
-            example["panoptic"],
-            uniform[0],
-            prepare,
-            jitter=prepare.jitter,
-            padding_label=info.void_label,
-        )
-        if pastes:
-            pasted = read_pasted(position)
-            second = augmentation.augment(
-                pasted["image"],
-                pasted["panoptic"],
-                uniform[1],
-                prepare,
-                jitter=prepare.paste_jitter,
-                padding_label=copy_paste.padding_label(info),
-            )
-            paste_options = options.augmentations.panoptic_copy_paste
-            image, panoptic = copy_paste.paste((image, panoptic), second, seeds[1], paste_options, info)
+        example, *others = read(position)
+        if others:
+            padding_labels = copy_paste.padding_labels(info)
+            base = augmented(example, uniform[0], prepare.jitter, padding_labels[0])
+            second = augmented(others[0], uniform[1], prepare.paste_jitter, padding_labels[1])
+            image, panoptic = copy_paste.paste(base, second, seeds[1], options.augmentations.panoptic_copy_paste, info)
+        else:
+            image, panoptic = augmented(example, uniform[0], prepare.jitter, info.void_label)
         made = _with_targets(panoptic, target_options, example["image_name"])
         return {"image": image, "image_name": example["image_name"], **made}
 
@@ -142,7 +135,7 @@ def _evaluation_example(reader: ExampleReader, prepare: Preprocessing, options: 
     read = reader.graph_read(lambda number: number, with_encoded=True)
 
     def make(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        example = read(number)
+        (example,) = read(number)
         image, panoptic = example["image"], example["panoptic"]
         raw_size = tf.ensure_shape(tf.shape(image)[:2], [2])
         size = resampling.range_size(raw_size[0], raw_size[1], prepare.min_size, prepare.max_size, prepare.size_factor)

@@ -48,6 +48,10 @@ def build_targets(panoptic: tf.Tensor, options: TargetOptions) -> tuple[dict[str
     """
     info, limit = options.info, options.max_thing_id
     ids, index, areas = tf.unique_with_counts(tf.reshape(panoptic, [-1]))
+
+    def per_pixel(values: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.reshape(tf.gather(values, index), tf.shape(panoptic)), panoptic.shape)
+
     semantic = ids // options.label_divisor
     is_instance = _is_thing(semantic, info) & (ids % options.label_divisor > 0)
     # A stable sort keeps the earlier one of two instances of the same size.
@@ -55,16 +59,16 @@ def build_targets(panoptic: tf.Tensor, options: TargetOptions) -> tuple[dict[str
     kept = is_instance & (rank < limit)
     number = tf.where(kept, tf.cumsum(tf.cast(kept, tf.int32)) - 1, -1)
     dropped = is_instance & ~kept
-    weight = tf.where(kept & (areas < options.small_threshold), options.small_weight, 1.0)
+    if options.small_threshold:
+        weight = per_pixel(tf.where(kept & (areas < options.small_threshold), options.small_weight, 1.0))
+    else:
+        weight = tf.ones_like(panoptic, tf.float32)
     classes = tf.boolean_mask(semantic, kept)
     classes = tf.concat([classes, tf.fill([limit - tf.size(classes)], -1)], axis=0)
 
-    def per_pixel(values: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(tf.reshape(tf.gather(values, index), tf.shape(panoptic)), panoptic.shape)
-
     targets = {
         "semantic_gt": per_pixel(tf.where(dropped, info.ignore_label, semantic)),
-        "semantic_loss_weight": per_pixel(weight),
+        "semantic_loss_weight": weight,
         "thing_id_mask_gt": per_pixel(number),
         "thing_id_class_gt": tf.ensure_shape(classes, [limit]),
     }

@@ -9,7 +9,7 @@ from data import copy_paste
 from protos import dataset_pb2
 from protos.descriptions import ConfigError
 
-_PADDING = copy_paste.padding_label(INFO)
+_PADDING = 1  # void is 0
 
 
 def _options(thing, stuff, void):
@@ -25,7 +25,11 @@ def _paste(options, seed=0):
     base, second = random_panoptic(rng, 40, 48), random_panoptic(rng, 40, 48)
     second[:, :9] = _PADDING
     images = [np.full((40, 48, 3), value, np.float32) for value in (10, 20)]
-    pairs = [(tf.constant(image), tf.constant(label)) for image, label in zip(images, (base, second), strict=True)]
+    pairs = [
+        (tf.constant(image), copy_paste.widen(tf.constant(label), INFO))
+        for image, label in zip(images, (base, second), strict=True)
+    ]
+    assert copy_paste.padding_labels(INFO) == (0, _PADDING)
     image, label = copy_paste.paste(*pairs, tf.constant([seed, 5], tf.int64), options, INFO)
     pasted = image.numpy()[..., 0] == 20
     np.testing.assert_array_equal(image.numpy()[~pasted], np.float32(10))

@@ -1,0 +1,54 @@
+"""Ends the calls that tf.data makes into Python before the interpreter goes away.
+
+An iterator that is destroyed while Python shuts down waits for the calls in flight, and those wait for an interpreter that does
+not run them any more: the process would never end. Therefore all calls are finished, and new ones refused, when the program
+ends.
+"""
+
+import atexit
+import functools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+_QUIET_SECONDS = 0.2
+_LONGEST_WAIT_SECONDS = 20.0
+
+_lock = threading.Lock()
+_ending = threading.Event()
+_started = 0
+_running = 0
+
+
+def python_call(function: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
+    """Makes a function fit for tf.numpy_function in a dataset; when the program ends, it ends the data instead."""
+
+    @functools.wraps(function)
+    def call(value: np.ndarray) -> Any:
+        global _started, _running
+        with _lock:
+            _started += 1
+            _running += 1
+        try:
+            if _ending.is_set():
+                raise StopIteration
+            return function(value)
+        finally:
+            with _lock:
+                _running -= 1
+
+    return call
+
+
+@atexit.register
+def _finish_calls() -> None:
+    """Waits until tf.data, whose buffers are bounded and not emptied any more, makes no more calls."""
+    _ending.set()
+    deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
+    seen = 0
+    while (_started != seen or _running) and time.monotonic() < deadline:
+        seen = _started
+        time.sleep(_QUIET_SECONDS)
