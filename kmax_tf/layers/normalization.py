@@ -26,7 +26,8 @@ class BatchNorm(tf_keras.layers.Layer):
         synchronized: bool = True,
         gamma_initializer: str | tf_keras.initializers.Initializer = "ones",
     ):
-        super().__init__(name="batch_norm")
+        # Without autocast an input of float32 stays so under a bfloat16 policy, as the mask logits need.
+        super().__init__(name="batch_norm", autocast=False)
         self.axis = axis
         self.momentum = momentum
         self.epsilon = epsilon

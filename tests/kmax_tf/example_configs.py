@@ -1,8 +1,10 @@
-"""Configs for the tests of the model: the published models, and one that is small enough for a second."""
+"""Configs for the tests of the model: the published models, and one that is small enough for a second, with its inputs."""
 
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
+import tensorflow as tf
 from google.protobuf import text_format
 
 from protos import experiment_pb2
@@ -67,6 +69,26 @@ def published_config(dataset: str, backbone: str, overrides: Sequence[str] = ())
 def small_config(overrides: Sequence[str] = ()) -> experiment_pb2.ExperimentOptions:
     """A narrow model of 8 slots and one kMaX decoder, for images of 65x97 of the drawn scenes."""
     return _config(_SMALL, overrides)
+
+
+def make_images(height: int = 65, width: int = 97) -> tf.Tensor:
+    """Two images of noise, uint8."""
+    return tf.constant(np.random.default_rng(0).integers(0, 256, (2, height, width, 3)), tf.uint8)
+
+
+def make_targets() -> dict[str, tf.Tensor]:
+    """Ground truth of 65x97 for the small model, the same for both images: three things before two stuff regions."""
+    semantic = np.where(np.arange(97) < 40, 4, 5) * np.ones((2, 65, 1), int)
+    thing = np.full((2, 65, 97), -1)
+    for number, (top, left) in enumerate([(4, 8), (20, 60), (36, 30)]):
+        area = np.s_[:, top : top + 24, left : left + 24]
+        semantic[area], thing[area] = number + 1, number
+    return {
+        "semantic_gt": tf.constant(semantic, tf.int32),
+        "thing_id_mask_gt": tf.constant(thing, tf.int32),
+        "thing_id_class_gt": tf.constant([[1, 2, 3, -1, -1, -1]] * 2),
+        "semantic_loss_weight": tf.ones(semantic.shape),
+    }
 
 
 def _config(text: str, overrides: Sequence[str]) -> experiment_pb2.ExperimentOptions:

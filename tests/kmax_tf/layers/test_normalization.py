@@ -116,13 +116,14 @@ def bfloat16_policy():
 
 
 @pytest.mark.usefixtures("bfloat16_policy")
-def test_bfloat16_input_has_float32_statistics():
-    layer, x = make_layer((2, 7, 5, 6), -1), make_input((2, 7, 5, 6))
-    x = tf.cast(x, tf.bfloat16)
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float32])
+def test_statistics_are_float32_and_the_output_has_the_type_of_the_input(dtype):
+    layer, x = make_layer((2, 7, 5, 6), -1), tf.cast(make_input((2, 7, 5, 6)), dtype)
     output, mean, variance = expected(tf.cast(x, tf.float32).numpy(), -1, layer, training=True)
     found = layer(x, training=True)
-    assert found.dtype == tf.bfloat16
-    np.testing.assert_allclose(tf.cast(found, tf.float32), output, rtol=1e-2, atol=1e-2)
+    assert found.dtype == dtype
+    tolerance = 1e-2 if dtype == tf.bfloat16 else 1e-4
+    np.testing.assert_allclose(tf.cast(found, tf.float32), output, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(layer.moving_mean.numpy(), mean.ravel(), rtol=1e-5)
     np.testing.assert_allclose(layer.moving_variance.numpy(), variance.ravel(), rtol=1e-5)
 
