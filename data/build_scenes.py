@@ -12,7 +12,8 @@ import os
 import pathlib
 import sys
 
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # run from anywhere, without PYTHONPATH
+if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exceptions
 
 from absl import flags  # noqa: E402

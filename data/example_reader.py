@@ -18,9 +18,12 @@ _MARKER = "Bad example: "
 class ExampleReader:
     """Random access to the decoded examples of an index."""
 
-    def __init__(self, index: RecordIndex, info: DatasetInfo, *, with_label: bool = True) -> None:
+    def __init__(self, index: RecordIndex, info: DatasetInfo, *, max_things: int, with_label: bool = True) -> None:
+        """Labels with more than `max_things` thing instances are errors."""
         self._index = index
         self._info = info
+        self._max_things = max_things
+        self._is_thing = np.isin(np.arange(info.num_ids), info.thing_ids)
         self._with_label = with_label
 
     def __len__(self) -> int:
@@ -95,6 +98,7 @@ class ExampleReader:
             )
         info = self._info
         if panoptic.min() >= 0 and panoptic.max() < info.num_ids * info.label_divisor:
+            self._check_number_of_things(panoptic)
             return
         semantic = panoptic // info.label_divisor
         wrong = ((semantic < 0) | (semantic >= info.num_ids)) & (semantic != info.ignore_label)
@@ -104,6 +108,14 @@ class ExampleReader:
                 f"(ids below {info.num_ids}, ignore_label {info.ignore_label}, panoptic_label_divisor {info.label_divisor}): "
                 "dataset is not the one these records were made for"
             )
+        self._check_number_of_things(panoptic[semantic != info.ignore_label])
+
+    def _check_number_of_things(self, panoptic: np.ndarray) -> None:
+        present = np.bincount(panoptic.ravel(), minlength=self._info.num_ids * self._info.label_divisor) > 0
+        # Instance id 0 of a thing class is a crowd region.
+        things = int(present.reshape(-1, self._info.label_divisor)[self._is_thing, 1:].sum())
+        if things > self._max_things:
+            raise DataError(f"it has {things} thing instances, max_thing_id is {self._max_things}: set it to {things} or more")
 
 
 def bad_example_message(error: tf.errors.OpError) -> str | None:

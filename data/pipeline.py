@@ -9,7 +9,7 @@ import functools
 import tensorflow as tf
 from absl import logging
 
-from data import augmentation, copy_paste, record_index, resampling, sampling, targets
+from data import augmentation, copy_paste, fitting, record_index, sampling, shutdown, targets
 from data.example_reader import ExampleReader, bad_example_message
 from data.preprocessing_options import Preprocessing, ScaleJitter, preprocessing
 from protos import dataset_pb2
@@ -93,7 +93,7 @@ def _reader(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> ExampleRe
     if options.max_thing_id < 1:
         raise ConfigError(f"max_thing_id must be at least 1, not {options.max_thing_id}")
     index = record_index.build_index(options.file_pattern, made_by=record_index.command_for(info.name))
-    return ExampleReader(index, info, with_label=options.decode_groundtruth_label)
+    return ExampleReader(index, info, max_things=options.max_thing_id, with_label=options.decode_groundtruth_label)
 
 
 def _training_example(
@@ -138,23 +138,17 @@ def _evaluation_example(reader: ExampleReader, prepare: Preprocessing, options: 
         (example,) = read(number)
         image, panoptic = example["image"], example["panoptic"]
         raw_size = tf.ensure_shape(tf.shape(image)[:2], [2])
-        size = resampling.range_size(raw_size[0], raw_size[1], prepare.min_size, prepare.max_size, prepare.size_factor)
-        axes = [resampling.Axis([raw_size[a], size[a]], (0, size[a])) for a in range(2)]
-        paddings = [[0, prepare.crop[a] - size[a]] for a in range(2)]
-        pixels = tf.pad(
-            resampling.resample_image(image, *axes), [*paddings, [0, 0]], constant_values=augmentation.PADDING_VALUE
-        )
+        fit = fitting.plan(raw_size[0], raw_size[1], prepare)
         made = {
-            "image": tf.ensure_shape(pixels, [*prepare.crop, 3]),
+            "image": fitting.fit_image(image, fit),
             "image_name": example["image_name"],
-            "resized_size": tf.stack(size),
+            "resized_size": tf.stack(fit.size),
             "raw_size": raw_size,
             "raw_image": example["encoded"],
         }
         if not options.decode_groundtruth_label:
             return made
-        label = tf.pad(resampling.resample_label(panoptic, *axes), paddings, constant_values=info.void_label)
-        label = tf.ensure_shape(label, prepare.crop)
+        label = fitting.fit_label(panoptic, fit, info.void_label)
         made |= _with_targets(label, target_options, example["image_name"])
         made["panoptic_raw"] = tf.io.serialize_tensor(panoptic)
         return made
@@ -165,6 +159,7 @@ def _evaluation_example(reader: ExampleReader, prepare: Preprocessing, options: 
 def _with_targets(panoptic: tf.Tensor, options: targets.TargetOptions, name: tf.Tensor) -> dict[str, tf.Tensor]:
     made, dropped = targets.build_targets(panoptic, options)
 
+    # A record with too many is an error of the reader; here segments of two images have come together.
     def warn(count: int, image_name: bytes) -> bool:
         logging.warning(
             "image %s has %d instances more than max_thing_id = %d: the smallest are treated as void",
@@ -174,6 +169,8 @@ def _with_targets(panoptic: tf.Tensor, options: targets.TargetOptions, name: tf.
         )
         return True
 
-    warned = tf.cond(dropped > 0, lambda: tf.numpy_function(warn, [dropped, name], tf.bool), lambda: False)
+    warned = tf.cond(
+        dropped > 0, lambda: tf.numpy_function(shutdown.python_call(warn), [dropped, name], tf.bool), lambda: False
+    )
     with tf.control_dependencies([warned]):
         return {key: tf.identity(value) for key, value in made.items()}

@@ -1,7 +1,7 @@
 """Draws the scenes of the demo dataset: discs, boxes and triangles before sky, grass and water.
 
-Colours vary so much that they tell little: a thing is known by its outline, stuff by its texture (sky is smooth, grass has
-upright blades, water has level ripples).
+A thing is known by its outline, and most of the time by its colour and pattern too, as real objects are; stuff is known by its
+texture (sky is smooth, grass has upright blades, water has level ripples), its colours overlap.
 """
 
 import dataclasses
@@ -12,8 +12,12 @@ from scipy import ndimage
 from protos.descriptions import DatasetInfo
 
 _SIDES = (112, 193)
-_RADII = (9.0, 27.0)
-_MOST_THINGS = 6
+_RADII = (13.0, 32.0)
+_MOST_THINGS = 5
+# Usual hue (in turns) and pattern of a shape; one thing in _UNUSUAL has any other hue and pattern.
+_LOOKS = {"disc": (0.0, "dots"), "box": (0.8, "stripes"), "triangle": (0.14, "plain")}
+_HUE_SPREAD = 0.04
+_UNUSUAL = 8
 # A covered thing keeps this share of its area in sight, or is not drawn; smaller remains would be slivers.
 _LEAST_VISIBLE = 0.45
 _LEAST_THING_AREA = 90
@@ -121,11 +125,12 @@ class _Painter:
         rows, columns = rng.integers(2, 5), rng.integers(3, 6)
         top, left = rng.uniform(0, self._height - rows * 2 * radius), rng.uniform(0, self._width - columns * 2 * radius)
         label = self._new(shape, is_crowd=True)
-        hue = rng.random()
+        hue, pattern = self._look(shape)
         for row in range(rows):
             for column in range(columns):
                 centre = (top + (2 * row + 1) * radius, left + (2 * column + 1) * radius) + rng.normal(0, 1, 2)
-                self._shape(shape, centre, radius * rng.uniform(0.9, 1.2), (hue + rng.normal(0, 0.03)) % 1, label)
+                varied = (hue + rng.normal(0, 0.03)) % 1
+                self._shape(shape, centre, radius * rng.uniform(0.9, 1.2), varied, pattern, label)
 
     def paint_thing(self, shape: str) -> None:
         """One thing at a place where nothing becomes too small to be seen; none if no such place is found."""
@@ -135,7 +140,7 @@ class _Painter:
         for _ in range(10):
             radius = np.exp(rng.uniform(*np.log(_RADII)))
             centre = rng.uniform(0.07, 0.93, size=2) * (self._height, self._width)
-            self._shape(shape, centre, radius, rng.random(), label)
+            self._shape(shape, centre, radius, *self._look(shape), label)
             self._full_area[label] = int((self._labels == label).sum())
             if self._all_visible():
                 return
@@ -155,6 +160,14 @@ class _Painter:
         pixels = np.clip(np.round(255 * image), 0, 255).astype(np.uint8)
         return Scene(pixels, self._labels, tuple(s for s in self._segments if s.label in present))
 
+    def _look(self, shape: str) -> tuple[float, str]:
+        """Hue in turns and pattern of a thing."""
+        rng = self._rng
+        if rng.integers(_UNUSUAL) == 0:
+            return rng.random(), str(rng.choice([pattern for _, pattern in _LOOKS.values()]))
+        hue, pattern = _LOOKS[shape]
+        return (hue + rng.normal(0, _HUE_SPREAD)) % 1, pattern
+
     def _new(self, class_name: str, is_crowd: bool = False) -> int:
         label = 1 + max((s.label for s in self._segments), default=0)
         self._segments.append(Segment(label, class_name, is_crowd))
@@ -168,8 +181,8 @@ class _Painter:
         areas = np.bincount(self._labels.ravel(), minlength=len(self._segments) + 1)
         return all(areas[label] >= max(_LEAST_THING_AREA, _LEAST_VISIBLE * full) for label, full in self._full_area.items())
 
-    def _shape(self, shape: str, centre: np.ndarray, radius: float, hue: float, label: int) -> None:
-        """A shape with shading, one of three patterns and a dark outline."""
+    def _shape(self, shape: str, centre: np.ndarray, radius: float, hue: float, pattern: str, label: int) -> None:
+        """A shape with shading, a pattern (plain, stripes or dots) and a dark outline."""
         rng = self._rng
         # Triangles and boxes lean a little; a disc looks the same at any angle.
         angle = rng.uniform(-0.4, 0.4)
@@ -178,10 +191,9 @@ class _Painter:
         distance = signed_distance(shape, dy, dx, radius)
         first, second = _colour(hue, 0.75, rng.uniform(0.6, 0.95)), _colour(hue + 0.08, 0.6, rng.uniform(0.35, 0.8))
         period = max(5.0, radius / 2)
-        pattern = rng.integers(3)
-        if pattern == 0:
+        if pattern == "plain":
             mix = np.full(distance.shape, 0.0)
-        elif pattern == 1:
+        elif pattern == "stripes":
             mix = (np.sin(2 * np.pi * (dx + dy) / period) > 0.2).astype(np.float64)
         else:
             mix = (np.sin(2 * np.pi * dx / period) * np.sin(2 * np.pi * dy / period) > 0.35).astype(np.float64)

@@ -23,11 +23,11 @@ _started = 0
 _running = 0
 
 
-def python_call(function: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
+def python_call(function: Callable[..., Any]) -> Callable[..., Any]:
     """Makes a function fit for tf.numpy_function in a dataset; when the program ends, it ends the data instead."""
 
     @functools.wraps(function)
-    def call(value: np.ndarray) -> Any:
+    def call(*values: np.ndarray) -> Any:
         global _started, _running
         with _lock:
             _started += 1
@@ -35,7 +35,7 @@ def python_call(function: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray],
         try:
             if _ending.is_set():
                 raise StopIteration
-            return function(value)
+            return function(*values)
         finally:
             with _lock:
                 _running -= 1

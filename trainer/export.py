@@ -7,12 +7,14 @@ semantic_pred, instance_pred, instance_scores and semantic_scores, each [1,H,W];
 of each decoder. The config and the description of the classes lie beside it.
 """
 
+import os
 import pathlib
 import shutil
 import sys
 
 if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors arrive as exceptions
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402

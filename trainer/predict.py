@@ -8,6 +8,7 @@ ids), and with --show_clusters D/clusters/<image>.png: the pixels of each slot i
 """
 
 import glob
+import os
 import pathlib
 import sys
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors arrive as exceptions
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402

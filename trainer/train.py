@@ -3,6 +3,7 @@
 python trainer/train.py --config_file=configs/coco/kmax_r50.textproto --mode=train_and_eval
 """
 
+import os
 import pathlib
 import secrets
 import signal
@@ -11,6 +12,7 @@ import threading
 
 if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors arrive as exceptions
 
 import orbit  # noqa: E402
 import tensorflow as tf  # noqa: E402
@@ -57,6 +59,10 @@ class Run:
         self._listen_to_signals()
         try:
             step = int(self.experiment.global_step.numpy())
+            if step >= total:
+                print(f"trained to step {step} of {total} already", flush=True)
+                if evaluate:
+                    self.evaluate()
             while step < total:
                 step = min(total, (step // interval + 1) * interval)
                 # Saved before it is evaluated: nothing is lost if the evaluation fails.
@@ -85,6 +91,7 @@ class Run:
         def handle(number: int, _) -> None:
             print(f"signal {number}: saving after the step in progress ...", flush=True)
             self.stop.set()
+            signal.signal(number, signal.SIG_DFL)  # a second one ends the run at once
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, handle)

@@ -198,13 +198,22 @@ def test_other_errors_have_no_bad_example():
     assert pipeline.bad_example_message(tf.errors.InvalidArgumentError(None, None, "shapes differ")) is None
 
 
-def test_too_many_instances_are_reported_by_image(tmp_path, caplog):
+def test_a_record_with_too_many_instances_is_an_error(tmp_path):
     write_records(tmp_path / "a.tfrecord", 1)
-    options = _options(tmp_path, max_thing_id=2)
+    dataset = pipeline.evaluation_dataset(_options(tmp_path, max_thing_id=2), INFO, batch_size=1)
+    with pytest.raises(tf.errors.OpError) as error:
+        next(iter(dataset))
+    assert "img_0_0): it has 6 thing instances, max_thing_id is 2" in pipeline.bad_example_message(error.value)
+
+
+def test_too_many_instances_after_pasting_are_reported_by_image(tmp_path, caplog):
+    write_records(tmp_path / "a.tfrecord", 2)
+    paste = "panoptic_copy_paste { panoptic_copy_paste_scale: 1 panoptic_copy_paste_thing_option: 'all' }"
+    options = _options(tmp_path, "augmentations { " + paste + " }", crop=129, max_thing_id=6)
     with caplog.at_level(logging.WARNING, logger="absl"):
-        (batch,) = pipeline.evaluation_dataset(options, INFO, batch_size=1)
-    assert "image img_0_0 has 4 instances more than max_thing_id = 2" in caplog.text
-    assert np.unique(batch["thing_id_mask_gt"]).tolist() == [-1, 0, 1]
+        batch = next(iter(pipeline.training_dataset(options, INFO, seed=0, batch_size=4)))
+    assert "instances more than max_thing_id = 6" in caplog.text
+    assert batch["thing_id_mask_gt"].numpy().max() == 5
 
 
 def test_unusable_options(tmp_path):
