@@ -32,11 +32,12 @@ demo: $(DEMO)/pictures/.done
 $(DEMO)/data/scenes.json: | $(VENV)
 	$(BIN)/python data/build_scenes.py --output_dir=$(DEMO)/data
 
-$(DEMO)/model/.done: $(DEMO)/data/scenes.json | $(VENV)
+# train.py writes `finished` at the last step, not when it is interrupted.
+$(DEMO)/model/finished: $(DEMO)/data/scenes.json | $(VENV)
 	$(BIN)/python trainer/train.py --config_file=configs/demo/scenes.textproto --mode=train_and_eval --model_dir=$(DEMO)/model
-	@touch $@
+	@test -f $@
 
-$(DEMO)/saved_model/.done: $(DEMO)/model/.done | $(VENV)
+$(DEMO)/saved_model/.done: $(DEMO)/model/finished | $(VENV)
 	$(BIN)/python trainer/export.py --config_file=configs/demo/scenes.textproto --checkpoint=$(DEMO)/model \
 	  --output_dir=$(DEMO)/saved_model
 	@touch $@
@@ -51,7 +52,7 @@ test: $(VENV)
 test-slow: $(VENV)
 	$(BIN)/python -m pytest -m slow
 
-overfit: $(OVERFIT)/model/.done
+overfit: $(OVERFIT)/model/finished
 
 $(OVERFIT)/data/.done: | $(VENV)
 	$(BIN)/python data/build_coco.py --images_dir=$(COCO_SAMPLE)/input_images \
@@ -59,10 +60,10 @@ $(OVERFIT)/data/.done: | $(VENV)
 	  --split=train --num_shards=1 --output_dir=$(OVERFIT)/data
 	@touch $@
 
-$(OVERFIT)/model/.done: $(OVERFIT)/data/.done | $(VENV)
+$(OVERFIT)/model/finished: $(OVERFIT)/data/.done | $(VENV)
 	$(BIN)/python trainer/train.py --config_file=configs/coco/kmax_r50_overfit.textproto --mode=train_and_eval \
 	  --model_dir=$(OVERFIT)/model
-	@touch $@
+	@test -f $@
 
 # protoc of protobuf 4.25: the code of newer ones refuses to run with an older protobuf.
 $(PROTOC)/.installed: | $(VENV)

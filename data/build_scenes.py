@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 
 from absl import flags  # noqa: E402
 
-from data import coco_json, conversion_flags, scene_files  # noqa: E402
+from data import coco_json, conversion_flags, scene_drawing, scene_files  # noqa: E402
 from data.records import DataError  # noqa: E402
 from protos import descriptions  # noqa: E402
 
@@ -31,7 +31,8 @@ def main() -> None:
     """Draws and converts what the flags ask for."""
     info = descriptions.load("scenes_panoptic")
     output_dir = pathlib.Path(conversion_flags.OUTPUT_DIR.value)
-    wanted = {"num_train": _NUM_TRAIN.value, "num_val": _NUM_VAL.value, "seed": _SEED.value}
+    counts = {"num_train": _NUM_TRAIN.value, "num_val": _NUM_VAL.value}
+    wanted = counts | {"seed": _SEED.value, "version": scene_drawing.VERSION}
     marker = output_dir / "scenes.json"
     if marker.is_file():
         there = json.loads(marker.read_text())

@@ -170,7 +170,9 @@ def _with_targets(panoptic: tf.Tensor, options: targets.TargetOptions, name: tf.
         return True
 
     warned = tf.cond(
-        dropped > 0, lambda: tf.numpy_function(shutdown.python_call(warn), [dropped, name], tf.bool), lambda: False
+        dropped > 0,
+        lambda: tf.numpy_function(shutdown.python_call(warn), [dropped, name], tf.bool, stateful=False),
+        lambda: False,
     )
     with tf.control_dependencies([warned]):
         return {key: tf.identity(value) for key, value in made.items()}

@@ -1,7 +1,9 @@
 """Loading weights into a model: our checkpoints and DeepLab2's."""
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +17,9 @@ _NOT_MODEL = re.compile(
     r"\.OPTIMIZER_SLOT|^(optimizer|backbone_optimizer|encoder_optimizer|save_counter|global_step|step|seed)\b"
     r"|^_CHECKPOINTABLE_OBJECT_GRAPH$"
 )
+# Model Garden's trainer stores an encoder under another name.
+_MODEL_GARDEN_ENCODER = "backbone/_encoder/"
+_ENCODERS = ("encoder/", _MODEL_GARDEN_ENCODER, "model/pixel_encoder/")
 
 
 class CheckpointError(ValueError):
@@ -84,26 +89,64 @@ def load_checkpoint(model: tf_keras.Model, path: str, *, skip: tuple[str, ...] =
         shape. Nothing has been assigned then.
     """
     prefix = resolve_checkpoint(path)
+    return _load(prefix, named_variables(model), _model_shapes(prefix), skip)
+
+
+def holds_encoder_only(path: str) -> bool:
+    """Whether a checkpoint is that of an encoder alone, as DeepLab2's ImageNet checkpoints are.
+
+    Raises:
+      CheckpointError: there is none, or it is damaged.
+    """
+    keys = _model_shapes(resolve_checkpoint(path))
+    return any(key.startswith(_ENCODERS) for key in keys) and not any("cluster_centers" in key for key in keys)
+
+
+def load_encoder(model: tf_keras.Model, path: str) -> LoadReport:
+    """Assigns the variables of a built model's encoder; what the checkpoint holds beside an encoder is left out.
+
+    Raises:
+      CheckpointError: as load_checkpoint, for the variables of the encoder.
+    """
+    prefix = resolve_checkpoint(path)
+    shapes = {key: shape for key, shape in _model_shapes(prefix).items() if key.startswith(_ENCODERS)}
+    variables = {name: v for name, v in named_variables(model).items() if name.startswith("pixel_encoder/")}
+    return _load(prefix, variables, shapes, ())
+
+
+def _model_shapes(prefix: str) -> dict[str, list[int]]:
+    """Shapes of what a checkpoint holds of a model, by object path."""
+    with _readable(prefix):
+        shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    return {key.removesuffix(_SUFFIX): shape for key, shape in shapes.items() if not _NOT_MODEL.search(key)}
+
+
+@contextlib.contextmanager
+def _readable(prefix: str) -> Iterator[None]:
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        shapes = {k.removesuffix(_SUFFIX): v for k, v in reader.get_variable_to_shape_map().items() if not _NOT_MODEL.search(k)}
-        variables = named_variables(model)
-        keys = _keys(list(variables), shapes)
-        values, missing, mismatched = {}, [], []
-        for name, variable in variables.items():
-            if name.startswith(skip or ("\0",)):
-                continue
-            if keys[name] not in shapes:
-                missing.append(name)
-                continue
-            value = _fit(reader.get_tensor(keys[name] + _SUFFIX), variable, name)
-            if value is None:
-                mismatched.append(f"{name} {tuple(variable.shape)} (in the checkpoint {tuple(shapes[keys[name]])})")
-            else:
-                values[name] = value
+        yield
     except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
-        message = f"{prefix}: the checkpoint is damaged or not readable: {_first_line(error)}"
+        message = f"{prefix}: the checkpoint is damaged or not readable: {first_line(error)}"
         raise CheckpointError(message, damaged=True) from None
+
+
+def _load(prefix: str, variables: dict[str, tf.Variable], shapes: dict[str, list[int]], skip: tuple[str, ...]) -> LoadReport:
+    """Assigns all variables but those to be skipped, or none."""
+    keys = _keys(list(variables), shapes)
+    values, missing, mismatched = {}, [], []
+    reader = tf.train.load_checkpoint(prefix)
+    for name, variable in variables.items():
+        if any(name.startswith(beginning) for beginning in skip):
+            continue
+        if keys[name] not in shapes:
+            missing.append(name)
+            continue
+        with _readable(prefix):
+            value = _fit(reader.get_tensor(keys[name] + _SUFFIX), variable, name)
+        if value is None:
+            mismatched.append(f"{name} {tuple(variable.shape)} (in the checkpoint {tuple(shapes[keys[name]])})")
+        else:
+            values[name] = value
     unexpected = sorted(set(shapes) - set(keys.values()))
     report = LoadReport(tuple(values), tuple(missing), tuple(unexpected), tuple(mismatched))
     if missing or unexpected or mismatched:
@@ -117,7 +160,10 @@ def _keys(names: list[str], shapes: dict[str, list[int]]) -> dict[str, str]:
     """Checkpoint key of each of our names."""
     if any(key.startswith("model/") for key in shapes):
         return {name: f"model/{name}" for name in names}
-    return deeplab2_names(names)
+    keys = deeplab2_names(names)
+    if any(key.startswith(_MODEL_GARDEN_ENCODER) for key in shapes):
+        keys = {name: re.sub("^encoder/", _MODEL_GARDEN_ENCODER, key) for name, key in keys.items()}
+    return keys
 
 
 def _fit(value: np.ndarray, variable: tf.Variable, name: str) -> np.ndarray | None:
@@ -165,5 +211,6 @@ def _describe(shapes: dict[str, list[int]]) -> str:
     return encoder + slots + classes
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The beginning of a message of TensorFlow, which goes on for pages."""
     return str(error).strip().split("\n", 1)[0][:300]

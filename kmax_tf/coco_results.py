@@ -24,6 +24,11 @@ class ResultsError(ValueError):
     """A file in COCO's panoptic format that cannot be used; the message names the file and the record."""
 
 
+def image_id(name: str) -> int | str:
+    """The id of an image in the annotations: COCO's are the numbers in its file names, other files are known by their name."""
+    return int(name) if name.isdecimal() else name
+
+
 class PanopticResultsWriter:
     """Writes predictions of a dataset: PNG files at once, the JSON that lists them in `finish`."""
 

@@ -10,7 +10,8 @@ from kmax_tf.layers.resize import resize_like
 from kmax_tf.pixel_decoder import PixelDecoder
 from kmax_tf.pixel_encoders import build_encoder
 from kmax_tf.semantic_branch import SemanticBranch
-from protos import descriptions, experiment_pb2, model_pb2, trainer_pb2
+from protos import experiment_pb2, model_pb2, trainer_pb2
+from protos.config import dataset_info
 
 Outputs = dict[str, tf.Tensor | tuple[dict[str, tf.Tensor], ...]]
 
@@ -65,7 +66,7 @@ def build_model(config: experiment_pb2.ExperimentOptions) -> KMaXDeepLab:
     """The model of a config from `load_config`, with its variables created and at their initial values."""
     solver = config.trainer_options.solver_options
     norm = NormSpec(solver.batchnorm_momentum, solver.batchnorm_epsilon, solver.use_sync_batchnorm)
-    info = descriptions.load(config.train_dataset_options.dataset)
+    info = dataset_info(config)
     bfloat16 = config.trainer_options.mixed_precision == trainer_pb2.TrainerOptions.BFLOAT16
     before = tf_keras.mixed_precision.global_policy()
     tf_keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from kmax_tf import mask_merging
-from protos import descriptions, evaluator_pb2, experiment_pb2
+from protos import evaluator_pb2, experiment_pb2
+from protos.config import dataset_info
 from protos.descriptions import ConfigError, DatasetInfo
 
 _SIGNATURE = {
@@ -42,10 +43,7 @@ def build_postprocessor(
       ConfigError: the config names no dataset, or one that does not exist; by the function, at its first call: the outputs
         belong to another number of classes, or there are more slots than the label divisor has instance ids.
     """
-    dataset = config.train_dataset_options.dataset or config.eval_dataset_options.dataset
-    if not dataset:
-        raise ConfigError("train_dataset_options.dataset is not set: post-processing needs the classes of the dataset")
-    info = descriptions.load(dataset)
+    info = dataset_info(config)
     options = config.evaluator_options
 
     def postprocess(outputs: Mapping[str, tf.Tensor], image_size: tuple[int, int] | tf.Tensor) -> dict[str, tf.Tensor]:

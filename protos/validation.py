@@ -124,6 +124,9 @@ def _size_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[s
             f"{path}.max_resize_value: {list(options.max_resize_value)} must be at most crop_size {crop}; "
             "a resized image has to fit into the crop"
         )
+    factor = options.resize_factor
+    if factor > 0 and any(-(-((high or side) - 1) // factor) * factor + 1 > side for high, side in zip(largest, crop)):
+        yield f"{path}.resize_factor: sides rounded up to {factor}k+1 can exceed crop_size {crop}; lower max_resize_value"
     if any(low > (high or low) for low, high in zip(smallest, largest, strict=True)):
         yield (
             f"{path}.min_resize_value: {list(options.min_resize_value)} must be at most max_resize_value "

@@ -7,6 +7,7 @@ import tensorflow as tf
 from absl import logging
 
 from kmax_tf import CheckpointError, load_checkpoint
+from kmax_tf.checkpoint import first_line
 from protos import trainer_pb2
 from protos.descriptions import ConfigError
 from trainer.experiment import Experiment
@@ -35,11 +36,8 @@ class RunCheckpoints(tf.train.CheckpointManager):
         Raises:
           CheckpointError: there are checkpoints, but they belong to another model or none is readable.
         """
-        if not self.checkpoints:
-            self._initialize()
-            return None
         damaged = []
-        for path in reversed(self.checkpoints):
+        for path in self.saved():
             try:
                 self.restore(path)
             except CheckpointError as error:
@@ -50,21 +48,38 @@ class RunCheckpoints(tf.train.CheckpointManager):
                 logging.warning("%s. Falling back to the checkpoint before it", error)
                 damaged.append(path)
                 continue
+            self._last_checkpoint_step = int(self._experiment.global_step.numpy())
             return path
-        raise CheckpointError(f"none of the checkpoints is readable: {', '.join(damaged)}; move them away to start again")
+        if damaged:
+            raise CheckpointError(f"none of the checkpoints is readable: {', '.join(damaged)}; move them away to start again")
+        self._initialize()
+        self._last_checkpoint_step = 0
+        return None
+
+    def saved(self) -> list[str]:
+        """All checkpoints in the folder, newest first; from the files themselves, as TensorFlow's list of them can be lost."""
+        found = {}
+        for index in tf.io.gfile.glob(f"{self.directory}/ckpt-*.index"):
+            prefix = index.removesuffix(".index")
+            if (step := prefix.rsplit("-", 1)[1]).isdecimal():
+                found[int(step)] = prefix
+        return [found[step] for step in sorted(found, reverse=True)]
 
     def restore(self, path: str) -> None:
         """Restores model, optimizers and step from one checkpoint.
 
         Raises:
-          CheckpointError: it is damaged, or of another model; the model is unchanged then.
+          CheckpointError: it is damaged, or of another model or optimizer.
         """
         load_checkpoint(self._experiment.model, path)
         try:
             self.checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise CheckpointError(f"{path}: optimizer state or step cannot be restored: {first}", damaged=True) from None
+        except tf.errors.OpError as error:
+            raise CheckpointError(f"{path}: the checkpoint is damaged: {first_line(error)}", damaged=True) from None
+        except (ValueError, AssertionError):
+            raise CheckpointError(
+                f"{path}: the optimizer state does not fit: solver_options.optimizer has changed since; set it back"
+            ) from None
 
 
 def prepare_model_dir(path: pathlib.Path) -> None:

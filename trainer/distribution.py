@@ -25,6 +25,8 @@ def make_strategy(master: str = "", num_gpus: int = 0) -> tf.distribute.Strategy
     gpus = tf.config.list_physical_devices("GPU")
     if num_gpus < 0 or num_gpus > len(gpus):
         raise ConfigError(f"--num_gpus={num_gpus}: TensorFlow sees {len(gpus)} GPUs on this machine")
+    # Others are left to other processes.
+    tf.config.set_visible_devices(gpus[:num_gpus], "GPU")
     for gpu in gpus[:num_gpus]:
         tf.config.experimental.set_memory_growth(gpu, True)
     if num_gpus == 0:

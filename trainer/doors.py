@@ -14,6 +14,8 @@ class DoorError(ValueError):
 
 def run_door(main: Callable[[list[str]], None], argv: list[str]) -> None:
     """Runs `main`; a ValueError of this project, or a damaged record, ends it with a message instead of a stack trace."""
+    if argv[1:]:
+        _exit(f"unexpected arguments {' '.join(argv[1:])}: all inputs are flags (--name=value); put quotes around patterns")
     try:
         main(argv)
     except tf.errors.OpError as error:

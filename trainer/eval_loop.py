@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pathlib
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,12 +12,13 @@ import orbit
 import tensorflow as tf
 
 from data.pipeline import evaluation_dataset
-from kmax_tf.coco_results import PanopticResultsWriter
+from kmax_tf.coco_results import PanopticResultsWriter, image_id
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.postprocess import build_postprocessor, restore_size
 from trainer.experiment import Experiment
 from trainer.pictures import PictureBook
 from trainer.progress import Stopwatch, duration
+from trainer.stopping import StopRequested
 
 _SCALARS = {
     "evaluation/pq/PQ": "pq",
@@ -32,8 +34,10 @@ _SCALARS = {
 class EvalLoop(orbit.AbstractEvaluator):
     """Predicts on all devices, scores on the host at the size of the raw images."""
 
-    def __init__(self, experiment: Experiment, model_dir: pathlib.Path):
+    def __init__(self, experiment: Experiment, model_dir: pathlib.Path, stop: threading.Event):
+        """`stop`: when it is set, the loop raises StopRequested after the batch in progress."""
         self._experiment = experiment
+        self._stop = stop
         self._options = experiment.config.eval_dataset_options
         self._labels = self._options.decode_groundtruth_label
         self._eval_dir = model_dir / "eval"
@@ -66,9 +70,11 @@ class EvalLoop(orbit.AbstractEvaluator):
                 evaluator.update(name, maps, truth)
                 losses.append(example_losses)
             if results:
-                results.add(name, f"{name}.jpg", maps["panoptic_pred"])
+                results.add(image_id(name), f"{name}.jpg", maps["panoptic_pred"])
             self._pictures.add(step, example, maps)
             count += 1
+            if self._stop.is_set():
+                raise StopRequested
             if watch.elapsed - shown > 10:
                 shown = watch.elapsed
                 print(f"evaluated {count} images, {count / shown:.2f} images/s", flush=True)
@@ -129,14 +135,20 @@ class EvalLoop(orbit.AbstractEvaluator):
             {k: tf.concat(strategy.experimental_local_results(v), 0) for k, v in losses.items()},
         )
 
+    def is_done(self, step: int) -> bool:
+        """Whether the model of this step has been evaluated."""
+        return any(metrics["step"] == step for metrics in self._history())
+
+    def _history(self) -> list[dict]:
+        path = self._eval_dir / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     def _write_metrics(self, metrics: dict) -> None:
         self._eval_dir.mkdir(parents=True, exist_ok=True)
         _write_atomically(self._eval_dir / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-        history = self._eval_dir / "metrics.jsonl"
-        lines = history.read_text().splitlines() if history.exists() else []
         # A step that is evaluated again replaces its line.
-        lines = [line for line in lines if json.loads(line)["step"] != metrics["step"]]
-        _write_atomically(history, "\n".join([*lines, json.dumps(metrics)]) + "\n")
+        history = [entry for entry in self._history() if entry["step"] != metrics["step"]]
+        _write_atomically(self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics]))
 
 
 def _make_predict(experiment: Experiment):

@@ -21,6 +21,7 @@ from kmax_tf.coco_results import PanopticFile, ResultsError, few, read_panoptic_
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality  # noqa: E402
 from kmax_tf.evaluation.segments import Segment, count_labels  # noqa: E402
 from protos.descriptions import ClassInfo  # noqa: E402
+from trainer.doors import run_door  # noqa: E402
 
 _SECONDS_BETWEEN_REPORTS = 10
 
@@ -108,15 +109,10 @@ def format_table(result: dict[str, float | None | dict]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        sys.exit(f"unexpected arguments {argv[1:]}; all inputs are flags, see --help")
-    try:
-        ground_truth = read_panoptic_file(flags.FLAGS.ground_truth_json, flags.FLAGS.ground_truth_dir)
-        predictions = read_panoptic_file(flags.FLAGS.predictions_json, flags.FLAGS.predictions_dir)
-        result = evaluate(ground_truth, predictions)
-    except ValueError as error:
-        sys.exit(str(error))
+def main(_: list[str]) -> None:
+    ground_truth = read_panoptic_file(flags.FLAGS.ground_truth_json, flags.FLAGS.ground_truth_dir)
+    predictions = read_panoptic_file(flags.FLAGS.predictions_json, flags.FLAGS.predictions_dir)
+    result = evaluate(ground_truth, predictions)
     print(format_table(result))
     print(json.dumps(result))
 
@@ -126,4 +122,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("predictions_json", None, "Predictions in COCO panoptic format.", required=True)
     flags.DEFINE_string("ground_truth_dir", None, "PNG files of the ground truth. Default: its JSON's path without .json.")
     flags.DEFINE_string("predictions_dir", None, "PNG files of the predictions. Default: their JSON's path without .json.")
-    app.run(main)
+    app.run(lambda argv: run_door(main, argv))

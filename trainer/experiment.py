@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf import build_loss, build_model, load_checkpoint
+from kmax_tf.checkpoint import holds_encoder_only, load_encoder
 from kmax_tf.losses.criterion import Criterion
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
@@ -30,12 +31,13 @@ class Experiment:
 
     @property
     def encoder_variables(self) -> list[tf.Variable]:
+        """Variables with the learning rate of the encoder."""
         return self.model.pixel_encoder.trainable_variables
 
     @property
     def other_variables(self) -> list[tf.Variable]:
-        encoder = {id(v) for v in self.encoder_variables}
-        return [v for v in self.model.trainable_variables if id(v) not in encoder]
+        """All other trainable variables."""
+        return _without(self.model.trainable_variables, self.encoder_variables)
 
     def checkpoint(self) -> tf.train.Checkpoint:
         """What a checkpoint of a run holds."""
@@ -69,9 +71,8 @@ def build_experiment(config: experiment_pb2.ExperimentOptions, strategy: tf.dist
     with strategy.scope():
         model = build_model(config)
         encoder = model.pixel_encoder.trainable_variables
-        others = [v for v in model.trainable_variables if not any(v is e for e in encoder)]
         solver = trainer.solver_options
-        optimizer = make_optimizer(solver, others)
+        optimizer = make_optimizer(solver, _without(model.trainable_variables, encoder))
         encoder_optimizer = make_optimizer(solver, encoder, solver.backbone_learning_rate_multiplier)
         global_step = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
     return Experiment(
@@ -87,17 +88,31 @@ def build_experiment(config: experiment_pb2.ExperimentOptions, strategy: tf.dist
     )
 
 
+def _without(variables: list[tf.Variable], left_out: list[tf.Variable]) -> list[tf.Variable]:
+    known = {id(v) for v in left_out}
+    return [v for v in variables if id(v) not in known]
+
+
 def load_initial_checkpoint(experiment: Experiment) -> None:
-    """Loads `model_options.initial_checkpoint` into the model, if one is named.
+    """Loads `model_options.initial_checkpoint`, if one is named: the whole model, or an encoder where it holds no more.
 
     Raises:
       CheckpointError: it does not exist, is damaged, or belongs to another model.
+      ConfigError: `backbone.pretrained_weights` is set.
     """
     options = experiment.config.model_options
+    if options.backbone.pretrained_weights:
+        raise ConfigError(
+            f"model_options.backbone.pretrained_weights {options.backbone.pretrained_weights!r}: weight files of other "
+            "libraries cannot be read; name a checkpoint in model_options.initial_checkpoint"
+        )
     if not options.initial_checkpoint:
         return
-    keep_last = not options.restore_semantic_last_layer_from_initial_checkpoint
-    skip = ("semantic_branch/head/final_conv",) if keep_last else ()
     with experiment.strategy.scope():
-        report = load_checkpoint(experiment.model, options.initial_checkpoint, skip=skip)
+        if holds_encoder_only(options.initial_checkpoint):
+            report = load_encoder(experiment.model, options.initial_checkpoint)
+        else:
+            keep_last = not options.restore_semantic_last_layer_from_initial_checkpoint
+            skip = ("semantic_branch/head/final_conv",) if keep_last else ()
+            report = load_checkpoint(experiment.model, options.initial_checkpoint, skip=skip)
     print(f"loaded {len(report.loaded)} variables from {options.initial_checkpoint}", flush=True)

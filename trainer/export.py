@@ -32,14 +32,17 @@ _LEAST_AGREEMENT = 0.999
 
 
 def export(predictor: PanopticPredictor, config: experiment_pb2.ExperimentOptions, output_dir: pathlib.Path) -> None:
-    """Writes the SavedModel, loads it again and compares its output on a test image.
+    """Writes the SavedModel, loads it again, compares its output on a test image, and moves it into place.
 
     Raises:
-      DoorError: output_dir cannot be written, or the exported model does not predict what the one in process does.
+      DoorError: output_dir cannot be written or holds something else, or the exported model does not predict what the one in
+        process does.
     """
-    # Complete, then moved into place: an interrupted export leaves no half of a model.
+    if output_dir.exists() and any(output_dir.iterdir()) and not is_exported(output_dir):
+        raise DoorError(f"output_dir {output_dir} holds files, but no SavedModel of this command: choose another one")
     partial = output_dir.with_name(output_dir.name + ".partial")
     try:
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         signatures = {"serving_default": predictor.__call__, "clusters": predictor.clusters}
         tf.saved_model.save(predictor, str(partial), signatures=signatures)
@@ -49,8 +52,14 @@ def export(predictor: PanopticPredictor, config: experiment_pb2.ExperimentOption
         _check(predictor, partial)
         shutil.rmtree(output_dir, ignore_errors=True)
         partial.rename(output_dir)
-    except OSError as error:
-        raise DoorError(f"output_dir {output_dir} cannot be written: {error.strerror or error}") from None
+    except (OSError, tf.errors.OpError) as error:
+        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+        raise DoorError(f"output_dir {output_dir} cannot be written: {reason}") from None
+
+
+def is_exported(folder: pathlib.Path) -> bool:
+    """Whether a folder holds a SavedModel of this command."""
+    return (folder / "saved_model.pb").is_file() and (folder / DESCRIPTION_FILE).is_file()
 
 
 def _check(predictor: PanopticPredictor, saved: pathlib.Path) -> None:
@@ -66,11 +75,7 @@ def _check(predictor: PanopticPredictor, saved: pathlib.Path) -> None:
 def main(_: list[str]) -> None:
     config = load_config(flags.FLAGS.config_file, flags.FLAGS.override)
     predictor = load_predictor(config, flags.FLAGS.checkpoint)
-    output_dir = pathlib.Path(flags.FLAGS.output_dir).expanduser().absolute()
-    try:
-        output_dir.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DoorError(f"output_dir {output_dir} cannot be written: {error.strerror or error}") from None
+    output_dir = pathlib.Path(flags.FLAGS.output_dir).expanduser().resolve()
     export(predictor, config, output_dir)
     size = sum(f.stat().st_size for f in output_dir.rglob("*") if f.is_file())
     print(f"SavedModel of {size / 1e6:.0f} MB in {output_dir}, checked against the model in process")

@@ -24,13 +24,13 @@ from absl import app, flags  # noqa: E402
 from PIL import Image, ImageOps  # noqa: E402
 
 from kmax_tf import load_config  # noqa: E402
-from kmax_tf.coco_results import PanopticResultsWriter  # noqa: E402
+from kmax_tf.coco_results import PanopticResultsWriter, image_id  # noqa: E402
 from kmax_tf.visualize import cluster_assignment, contact_sheet, overlay_panoptic  # noqa: E402
 from protos import descriptions  # noqa: E402
 from protos.config import dataset_info  # noqa: E402
 from protos.descriptions import DatasetInfo  # noqa: E402
 from trainer.doors import DoorError, run_door  # noqa: E402
-from trainer.export import DESCRIPTION_FILE  # noqa: E402
+from trainer.export import DESCRIPTION_FILE, is_exported  # noqa: E402
 from trainer.inference import load_predictor  # noqa: E402
 from trainer.progress import duration  # noqa: E402
 
@@ -43,7 +43,7 @@ def load_saved_model(path: pathlib.Path) -> tuple[Predict, Predict, DatasetInfo]
     Raises:
       DoorError: it is none.
     """
-    if not (path / "saved_model.pb").is_file() or not (path / DESCRIPTION_FILE).is_file():
+    if not is_exported(path):
         raise DoorError(f"--model={path}: no SavedModel of trainer/export.py there")
     signatures = tf.saved_model.load(str(path)).signatures
     return _numpy(signatures["serving_default"]), _numpy(signatures["clusters"]), descriptions.load(path / DESCRIPTION_FILE)
@@ -69,11 +69,6 @@ def read_rgb(path: str) -> np.ndarray:
         raise DoorError(f"{path}: not an image that can be read ({error})") from None
 
 
-def image_id(path: pathlib.Path) -> int | str:
-    """COCO's ids are the numbers in its file names; other files are known by their name."""
-    return int(path.stem) if path.stem.isdecimal() else path.stem
-
-
 def predict_folder(
     predict: Predict, clusters: Predict | None, info: DatasetInfo, paths: list[str], output_dir: pathlib.Path
 ) -> None:
@@ -85,7 +80,7 @@ def predict_folder(
         path = pathlib.Path(name)
         image = read_rgb(name)
         panoptic = predict(image)["panoptic_pred"]
-        writer.add(image_id(path), path.name, panoptic)
+        writer.add(image_id(path.stem), path.name, panoptic)
         Image.fromarray(overlay_panoptic(image, panoptic, info)).save(output_dir / "overlays" / f"{path.stem}.png")
         if clusters:
             _draw_clusters(image, clusters(image), output_dir / "clusters" / f"{path.stem}.png")

@@ -17,9 +17,6 @@ class Stopwatch:
     """Time of the current loop, and how much of it was spent waiting for input."""
 
     def __init__(self):
-        self.restart()
-
-    def restart(self) -> None:
         self._start = time.perf_counter()
         self._waited = 0.0
 
@@ -28,7 +25,7 @@ class Stopwatch:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the last restart."""
+        """Seconds since it was made."""
         return time.perf_counter() - self._start
 
     @property

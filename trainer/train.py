@@ -6,7 +6,6 @@ python trainer/train.py --config_file=configs/coco/kmax_r50.textproto --mode=tra
 import os
 import pathlib
 import secrets
-import signal
 import sys
 import threading
 
@@ -18,7 +17,7 @@ import orbit  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from absl import app, flags, logging  # noqa: E402
 
-from kmax_tf import ConfigError, load_config  # noqa: E402
+from kmax_tf import CheckpointError, ConfigError, load_config  # noqa: E402
 from protos import experiment_pb2  # noqa: E402
 from protos.config import config_to_text  # noqa: E402
 from trainer.checkpoints import RunCheckpoints, prepare_model_dir  # noqa: E402
@@ -26,7 +25,8 @@ from trainer.distribution import make_strategy  # noqa: E402
 from trainer.doors import run_door  # noqa: E402
 from trainer.eval_loop import EvalLoop  # noqa: E402
 from trainer.experiment import Experiment, build_experiment, load_initial_checkpoint  # noqa: E402
-from trainer.train_loop import StopRequested, TrainLoop  # noqa: E402
+from trainer.stopping import StopRequested, stop_on_signals  # noqa: E402
+from trainer.train_loop import TrainLoop  # noqa: E402
 
 MODES = ["train_and_eval", "train", "eval", "continuous_eval"]
 
@@ -37,43 +37,53 @@ class Run:
     def __init__(self, config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, experiment: Experiment):
         self.config = config
         self.experiment = experiment
+        self.model_dir = model_dir
         self.stop = threading.Event()
         options = config.trainer_options
         trains, evaluates = mode in ("train", "train_and_eval"), mode != "train"
+        self.evaluation = EvalLoop(experiment, model_dir, self.stop) if evaluates else None
         self.controller = orbit.Controller(
             global_step=experiment.global_step,
             trainer=TrainLoop(experiment, self.stop) if trains else None,
-            evaluator=EvalLoop(experiment, model_dir) if evaluates else None,
+            evaluator=self.evaluation,
             strategy=experiment.strategy,
-            steps_per_loop=options.steps_per_loop,
-            checkpoint_manager=RunCheckpoints(experiment, model_dir, lambda: load_initial_checkpoint(experiment)),
+            # Loops end at multiples of their length, where summaries are due, wherever they begin.
+            steps_per_loop=lambda step: options.steps_per_loop - int(step) % options.steps_per_loop,
+            checkpoint_manager=RunCheckpoints(experiment, model_dir, lambda: self._initialize(mode)),
             summary_interval=-(-options.save_summaries_steps // options.steps_per_loop) * options.steps_per_loop,
             summary_dir=str(model_dir / "train"),
             eval_summary_dir=str(model_dir / "eval"),
         )
 
-    def train(self, evaluate: bool) -> None:
-        """Trains to the last step, with an evaluation at every multiple of eval_interval and at the end."""
+    def train(self) -> None:
+        """Trains to the last step, with an evaluation at every multiple of eval_interval and at the end.
+
+        A signal ends it after the step in progress, which is saved. The file `finished` in the folder tells that the last step
+        was reached, and which it was.
+        """
+        (self.model_dir / "finished").unlink(missing_ok=True)
         total = self.config.trainer_options.solver_options.training_number_of_steps
-        interval = self.config.evaluator_options.eval_interval if evaluate else total
-        self._listen_to_signals()
-        try:
-            step = int(self.experiment.global_step.numpy())
-            if step >= total:
-                print(f"trained to step {step} of {total} already", flush=True)
-                if evaluate:
+        interval = self.config.evaluator_options.eval_interval if self.evaluation else total
+        with stop_on_signals(self.stop):
+            try:
+                step = int(self.experiment.global_step.numpy())
+                if self.evaluation and step and (step >= total or step % interval == 0) and not self.evaluation.is_done(step):
                     self.evaluate()
-            while step < total:
-                step = min(total, (step // interval + 1) * interval)
-                # Saved before it is evaluated: nothing is lost if the evaluation fails.
-                self.controller.train(step, checkpoint_at_completion=True)
-                if evaluate:
-                    self.evaluate()
-        except StopRequested:
-            self.controller.save_checkpoint()
-            print(f"stopped at step {self.experiment.global_step.numpy()}; the same command continues", flush=True)
+                while step < total:
+                    step = min(total, (step // interval + 1) * interval)
+                    # Saved before it is evaluated: nothing is lost if the evaluation fails.
+                    self.controller.train(step, checkpoint_at_completion=True)
+                    if self.evaluation:
+                        self.evaluate()
+            except StopRequested:
+                self.controller.save_checkpoint()
+                print(f"stopped at step {self.experiment.global_step.numpy()}; the same command continues", flush=True)
+                return
+        (self.model_dir / "finished").write_text(f"{step}\n")
+        print(f"trained to step {step} of {total}", flush=True)
 
     def evaluate(self) -> None:
+        """Evaluates the weights as they are."""
         self.controller.evaluate(self.config.evaluator_options.eval_steps)
 
     def evaluate_continuously(self) -> None:
@@ -82,22 +92,28 @@ class Run:
         total = self.config.trainer_options.solver_options.training_number_of_steps
         manager = self.controller.checkpoint_manager
         for path in tf.train.checkpoints_iterator(manager.directory, timeout=timeout if timeout >= 0 else None):
-            manager.restore(path)
+            try:
+                manager.restore(path)
+            except CheckpointError as error:
+                if not error.damaged and tf.io.gfile.exists(f"{path}.index"):
+                    raise
+                # The trainer deletes old checkpoints while others are evaluated.
+                logging.warning("%s. Waiting for the next one", error)
+                continue
             self.evaluate()
             if self.experiment.global_step.numpy() >= total:
                 break
 
-    def _listen_to_signals(self) -> None:
-        def handle(number: int, _) -> None:
-            print(f"signal {number}: saving after the step in progress ...", flush=True)
-            self.stop.set()
-            signal.signal(number, signal.SIG_DFL)  # a second one ends the run at once
+    def _initialize(self, mode: str) -> None:
+        if mode == "eval" and not self.config.model_options.initial_checkpoint:
+            raise ConfigError(
+                f"{self.model_dir} holds no checkpoint to evaluate, and model_options.initial_checkpoint names none: "
+                "correct --model_dir, or set the field"
+            )
+        load_initial_checkpoint(self.experiment)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, handle)
 
-
-def _seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) -> int:
+def run_seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) -> int:
     """The seed of the config, or one drawn once for this model_dir."""
     if config.trainer_options.HasField("seed"):
         return config.trainer_options.seed
@@ -118,20 +134,22 @@ def run_experiment(
       ValueError: config, data, checkpoint or folder cannot be used; the message says what to change.
       tf.errors.OpError: a record is damaged, see data.pipeline.bad_example_message.
     """
-    for section, needed in (("train_dataset_options", "train" in mode), ("eval_dataset_options", mode != "train")):
+    trains = mode in ("train", "train_and_eval")
+    for section, needed in (("train_dataset_options", trains), ("eval_dataset_options", mode != "train")):
         if needed and not config.HasField(section):
             raise ConfigError(f"{config.experiment_name}: mode {mode} needs {section}")
     prepare_model_dir(model_dir)
-    experiment = build_experiment(config, strategy, _seed(config, model_dir))
+    # Evaluation draws nothing, and may run beside a training that owns the folder.
+    experiment = build_experiment(config, strategy, run_seed(config, model_dir) if trains else 0)
     print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
     run = Run(config, mode, model_dir, experiment)
-    (model_dir / "config.textproto").write_text(config_to_text(config))
-    if mode == "eval":
+    if trains:
+        (model_dir / "config.textproto").write_text(config_to_text(config))
+        run.train()
+    elif mode == "eval":
         run.evaluate()
-    elif mode == "continuous_eval":
-        run.evaluate_continuously()
     else:
-        run.train(evaluate=mode == "train_and_eval")
+        run.evaluate_continuously()
 
 
 def main(_: list[str]) -> None:

@@ -11,15 +11,12 @@ import tensorflow as tf
 from data.pipeline import training_dataset
 from trainer.experiment import Experiment
 from trainer.progress import Stopwatch, progress_line
+from trainer.stopping import StopRequested
 from trainer.train_step import make_train_step
 
 
 class NonFiniteLossError(ValueError):
     """Training diverged; the message names step, loss terms and images."""
-
-
-class StopRequested(Exception):
-    """A signal asked the run to stop; the step in progress is finished."""
 
 
 class TrainLoop(orbit.AbstractTrainer):

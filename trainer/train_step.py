@@ -33,7 +33,7 @@ def _replica_step(experiment: Experiment, batch: Batch) -> Terms:
     replica = tf.distribute.get_replica_context()
     seed = tf.stack([tf.constant(experiment.seed, tf.int32), tf.cast(experiment.global_step, tf.int32)])
     seed = tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
-    gradients, terms = _accumulated_gradients(experiment, batch, seed)
+    gradients, terms = accumulated_gradients(experiment, batch, seed)
     # Gradients add up over replicas, each of which has the mean over its own examples.
     gradients = [g / replica.num_replicas_in_sync for g in gradients]
     if replica.num_replicas_in_sync > 1:
@@ -51,7 +51,7 @@ def _replica_step(experiment: Experiment, batch: Batch) -> Terms:
     return terms
 
 
-def _accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor) -> tuple[list[tf.Tensor], Terms]:
+def accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor) -> tuple[list[tf.Tensor], Terms]:
     """Mean gradients and loss terms over the parts of a replica's batch, encoder variables first."""
     parts = experiment.config.trainer_options.accumulate_steps
     if parts == 1:
@@ -62,10 +62,18 @@ def _accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor
         part_seed = tf.random.experimental.stateless_fold_in(seed, part)
         return _gradients(experiment, {k: v[part] for k, v in split.items()}, part_seed)
 
+    if experiment.strategy.num_replicas_in_sync > 1:
+        # Batch norm adds up over replicas, which a while_loop does not allow.
+        sums = of_part(0)
+        for part in range(1, parts):
+            sums = tf.nest.map_structure(tf.add, sums, of_part(part))
+        return tf.nest.map_structure(lambda x: x / parts, sums)
+
     def add(part: tf.Tensor, total: tuple[list[tf.Tensor], Terms]) -> tuple[tf.Tensor, tuple[list[tf.Tensor], Terms]]:
         return part + 1, tf.nest.map_structure(tf.add, total, of_part(part))
 
-    _, total = tf.while_loop(lambda part, _: part < parts, add, (tf.constant(1), of_part(0)))
+    # One part at a time: they are there to save memory.
+    _, total = tf.while_loop(lambda part, _: part < parts, add, (tf.constant(1), of_part(0)), parallel_iterations=1)
     return tf.nest.map_structure(lambda x: x / parts, total)
 
 

@@ -8,7 +8,8 @@ from kmax_tf.losses import instance_discrimination, mask_id, pq_style, semantic
 from kmax_tf.losses.assignment import Assignment, assign
 from kmax_tf.losses.ground_truth import GroundTruth, prepare
 from kmax_tf.model import Outputs, resize_auxiliary
-from protos import descriptions, experiment_pb2, model_pb2, trainer_pb2
+from protos import experiment_pb2, model_pb2, trainer_pb2
+from protos.config import dataset_info
 
 Targets = dict[str, tf.Tensor]
 Criterion = Callable[[Targets, Outputs], dict[str, tf.Tensor]]
@@ -23,7 +24,7 @@ def build_loss(config: experiment_pb2.ExperimentOptions) -> Criterion:
     outputs share the assignment of the main one. Where the assignment met costs that are not finite, total_loss is NaN.
     """
     options = config.trainer_options.loss_options
-    info = descriptions.load(config.train_dataset_options.dataset)
+    info = dataset_info(config)
     head = config.model_options.max_deeplab
 
     def criterion(targets: Targets, outputs: Outputs) -> dict[str, tf.Tensor]:

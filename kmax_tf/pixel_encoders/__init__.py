@@ -6,8 +6,6 @@ from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.pixel_encoders import axial_resnet, convnext, resnet
 from protos import model_pb2
 
-Encoder = resnet.ResNet | axial_resnet.AxialResNet | convnext.ConvNeXt
-
 
 def build_encoder(options: model_pb2.BackboneOptions, norm: NormSpec) -> tf_keras.layers.Layer:
     """The encoder named in the options; its name has been validated with the config."""

@@ -1,13 +1,9 @@
 """A tiny model on a few drawn scenes: everything that the trainer does, in seconds."""
 
 import pathlib
-import subprocess
-import sys
-import tempfile
 
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from command_line import run_door
 
 TINY = """
 experiment_name: "tiny"
@@ -72,15 +68,6 @@ evaluator_options {
   pixel_confidence_threshold: 0.1
 }
 """
-
-
-def run_door(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess:
-    """Runs `python <door> <flags>` as a user would, from any folder."""
-    door, *arguments = (str(part) for part in command)
-    environment = {"PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir(), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    return subprocess.run(
-        [sys.executable, str(ROOT / door), *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
-    )
 
 
 @pytest.fixture(scope="session")

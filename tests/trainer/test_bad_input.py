@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from data import records as schema
-from kmax_tf import load_config
+from kmax_tf import ConfigError, load_config
 from trainer.checkpoints import RunCheckpoints
 from trainer.distribution import make_strategy
 from trainer.doors import run_door as guard
@@ -53,19 +53,24 @@ def test_truncated_records(capsys, tiny_config, records, tmp_path):
     whole = sorted(records.glob("train-*.tfrecord"))[0].read_bytes()
     (tmp_path / "cut.tfrecord").write_bytes(whole[: len(whole) // 2])
     message = _fails(capsys, tiny_config, tmp_path / "run", f"train_dataset_options.file_pattern={tmp_path}/cut.tfrecord")
-    assert "cut.tfrecord" in message and "record" in message
+    assert "cut.tfrecord" in message and "truncated" in message
 
 
 def test_damaged_jpeg(capsys, tiny_config, tmp_path):
     override = _write(tmp_path / "bad.tfrecord", _jpeg(80, 70)[:300], np.full([80, 70], 4 * 256, np.int32))
     message = _fails(capsys, tiny_config, tmp_path / "run", override)
-    assert "bad.tfrecord record 0 (the_image)" in message
+    assert "bad.tfrecord record 0 (the_image)" in message and "JPEG" in message
 
 
 def test_label_of_another_size(capsys, tiny_config, tmp_path):
     override = _write(tmp_path / "bad.tfrecord", _jpeg(80, 70), np.full([80, 60], 4 * 256, np.int32))
     message = _fails(capsys, tiny_config, tmp_path / "run", override)
-    assert "bad.tfrecord record 0 (the_image)" in message
+    assert "bad.tfrecord record 0 (the_image)" in message and "(80, 70)" in message and "(80, 60)" in message
+
+
+def test_evaluation_without_a_checkpoint(capsys, tiny_config, tmp_path):
+    with pytest.raises(ConfigError, match="holds no checkpoint to evaluate"):
+        run_experiment(load_config(tiny_config), "eval", tmp_path / "mistyped", make_strategy())
 
 
 def test_more_things_than_max_thing_id(capsys, tiny_config, tmp_path):

@@ -7,7 +7,7 @@ from kmax_tf.variable_names import named_variables
 from trainer.checkpoints import RunCheckpoints
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
-from trainer.train import _seed
+from trainer.train import run_seed
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def test_empty_folder_initializes(experiment, tmp_path):
 
 def test_seed_is_that_of_the_config_or_one_that_is_kept(tiny_config, tmp_path):
     config = load_config(tiny_config)
-    assert _seed(config, tmp_path) == 3
+    assert run_seed(config, tmp_path) == 3
     config.trainer_options.ClearField("seed")
-    drawn = _seed(config, tmp_path)
-    assert _seed(config, tmp_path) == drawn
+    drawn = run_seed(config, tmp_path)
+    assert run_seed(config, tmp_path) == drawn
     assert 0 <= drawn < 2**31

@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run_door
+from command_line import run_door
 from PIL import Image
 
-from kmax_tf import load_config
+from kmax_tf import build_model, load_checkpoint, load_config
 from kmax_tf.variable_names import named_variables
 from protos.config import dataset_info
 from trainer import export as export_door
@@ -101,7 +101,10 @@ def test_clusters_are_the_argmax_of_the_decoders(predictor, tiny_config):
     image = tf.constant(_images()["97x97"])
     assignment = predictor[0].clusters(image)
     assert list(assignment) == ["decoder_0"]
-    outputs = predictor[0]._forward(tf.cast(image, tf.float32)[None])
+    config = load_config(tiny_config)
+    model = build_model(config)
+    load_checkpoint(model, str(predictor[1]))
+    outputs = model(image[None], training=False)
     expected = np.argmax(outputs["auxiliary_outputs"][0]["pixel_space_mask_logits"], -1)
     assert (assignment["decoder_0"].numpy() == expected).mean() > 0.99
 
@@ -127,3 +130,10 @@ def test_predict_refuses_in_one_line(arguments, message, records, tmp_path):
     assert "Traceback" not in result.stderr
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and message in errors[0]
+
+
+def test_export_does_not_replace_other_folders(predictor, tiny_config, tmp_path):
+    (tmp_path / "precious").write_text("")
+    with pytest.raises(export_door.DoorError, match="choose another one"):
+        export_door.export(predictor[0], load_config(tiny_config), tmp_path)
+    assert (tmp_path / "precious").exists()

@@ -18,7 +18,7 @@ def _train(config_path: pathlib.Path, model_dir: pathlib.Path, stop_at: int | No
     experiment = build_experiment(config, make_strategy(), config.trainer_options.seed)
     run = Run(config, "train", model_dir, experiment)
     if stop_at is None:
-        run.train(evaluate=False)
+        run.train()
     else:
         run.controller.train(stop_at)
     return experiment

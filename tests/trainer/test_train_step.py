@@ -7,10 +7,10 @@ from data.pipeline import training_dataset
 from kmax_tf import load_config
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
-from trainer.train_step import _accumulated_gradients
+from trainer.train_step import accumulated_gradients
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_config):
+def testaccumulated_gradients_are_those_of_the_whole_batch(tiny_config):
     """Two parts with the same example have the batch statistics, losses and gradients of that example."""
     config = load_config(
         tiny_config,
@@ -27,9 +27,9 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_config):
     batch = next(iter(training_dataset(options, experiment.info, seed=0, batch_size=2)))
     one = {k: v[:1] for k, v in batch.items() if v.dtype != tf.string}
     seed = tf.constant([1, 2])
-    halves, half_terms = _accumulated_gradients(experiment, {k: tf.repeat(v, 2, 0) for k, v in one.items()}, seed)
+    halves, half_terms = accumulated_gradients(experiment, {k: tf.repeat(v, 2, 0) for k, v in one.items()}, seed)
     config.trainer_options.accumulate_steps = 1
-    whole, whole_terms = _accumulated_gradients(experiment, one, seed)
+    whole, whole_terms = accumulated_gradients(experiment, one, seed)
     for name, value in whole_terms.items():
         np.testing.assert_allclose(half_terms[name], value, rtol=1e-5, err_msg=name)
     norms = [float(tf.norm(g)) for g in whole]

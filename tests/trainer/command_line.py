@@ -1,0 +1,17 @@
+"""Runs the commands as a user would."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run_door(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess:
+    """Runs `python <door> <flags>` as a user would, from any folder."""
+    door, *arguments = (str(part) for part in command)
+    environment = {"PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir(), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / door), *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
+    )

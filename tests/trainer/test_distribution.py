@@ -1,0 +1,68 @@
+"""Two devices make the step of one: same examples, statistics of the whole batch, gradients added up."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from command_line import ROOT
+
+from protos.descriptions import ConfigError
+from trainer.distribution import make_strategy
+
+# In a process of its own: logical devices must be set up before TensorFlow starts.
+_STEP = """
+import json, sys, threading
+import tensorflow as tf
+devices = int(sys.argv[2])
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * devices)
+from kmax_tf import load_config
+from kmax_tf.variable_names import named_variables
+from trainer.eval_loop import EvalLoop
+from trainer.experiment import build_experiment
+from trainer.train_loop import TrainLoop
+strategy = tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(devices)])
+config = load_config(sys.argv[1], (
+    "model_options.backbone.drop_path_keep_prob=1", "model_options.decoder.use_semantic_decoder=false",
+    "model_options.max_deeplab.transformer_decoder_drop_path_keep_prob=1",
+    "model_options.max_deeplab.instance_discrimination_sample_k=289",
+    "trainer_options.solver_options.optimizer=sgd", "trainer_options.solver_options.warmup_steps=0"))
+experiment = build_experiment(config, strategy, seed=0)
+loop = TrainLoop(experiment, threading.Event())
+loop._report = lambda terms, *_: print("TERMS", json.dumps(terms))
+loop.train(tf.constant(1))
+norms = {k: float(tf.norm(v)) for k, v in named_variables(experiment.model).items()}
+print("NORMS", json.dumps(norms))
+import pathlib, tempfile
+EvalLoop(experiment, pathlib.Path(tempfile.mkdtemp())).evaluate(tf.constant(-1))
+"""
+
+
+def _step(config: pathlib.Path, devices: int) -> tuple[dict[str, float], dict[str, float], str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", _STEP, str(config), str(devices)]
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=280).stdout
+    found = {line.split(" ", 1)[0]: line for line in output.splitlines()}
+    return json.loads(found["TERMS"][6:]), json.loads(found["NORMS"][6:]), found["evaluation"]
+
+
+def test_two_replicas_equal_one(tiny_config):
+    one, two = _step(tiny_config, 1), _step(tiny_config, 2)
+    assert one[0].keys() == two[0].keys()
+    for name, value in one[0].items():
+        np.testing.assert_allclose(two[0][name], value, rtol=1e-4, err_msg=name)
+    assert len(one[1]) > 300
+    for name, value in one[1].items():
+        np.testing.assert_allclose(two[1][name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+    assert one[2] == two[2], "the last batch of three images is filled up for two devices"
+
+
+def test_missing_devices_are_named():
+    with pytest.raises(ConfigError, match="TensorFlow sees 0 GPUs"):
+        make_strategy(num_gpus=2)
+    with pytest.raises(ConfigError, match="exclude each other"):
+        make_strategy(master="local", num_gpus=1)

@@ -1,0 +1,115 @@
+"""The four modes, and what a run leaves behind."""
+
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+from command_line import ROOT, run_door
+
+from kmax_tf import load_config
+from protos.config import config_to_text
+from trainer.distribution import make_strategy
+from trainer.train import run_experiment
+
+METRICS = ("pq", "sq", "rq", "pq_things", "pq_stuff", "mean_iou", "ap")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_config, tmp_path_factory) -> pathlib.Path:
+    """The folder of 4 steps of training with evaluations after 2 and 4, and pictures of 2 images."""
+    folder = tmp_path_factory.mktemp("run")
+    overrides = (
+        "trainer_options.solver_options.training_number_of_steps=4",
+        "evaluator_options.eval_interval=2",
+        "evaluator_options.save_predictions=true",
+        "evaluator_options.num_vis_samples=2",
+        "evaluator_options.save_raw_predictions=true",
+    )
+    run_experiment(load_config(tiny_config, overrides), "train_and_eval", folder, make_strategy())
+    return folder
+
+
+def _history(folder: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "eval" / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_metrics_of_each_evaluation(trained):
+    history = _history(trained)
+    assert [entry["step"] for entry in history] == [2, 4]
+    latest = json.loads((trained / "eval" / "metrics.json").read_text())
+    assert latest == history[-1]
+    assert set(METRICS) <= set(latest)
+    assert set(latest["per_class"]) == {"disc", "box", "triangle", "sky", "grass", "water"}
+    segments = sum(c["tp"] + c["fp"] + c["fn"] for c in latest["per_class"].values())
+    assert segments > 5, "the three scenes have segments"
+    assert 0 < latest["mean_iou"] < 100
+
+
+def test_pictures_results_summaries_and_marker(trained, records):
+    names = sorted(p.stem for p in (records / "val").glob("*.jpg"))
+    for step in (2, 4):
+        assert sorted(p.stem for p in (trained / "vis" / f"step-{step:07d}").glob("*.png")) == names[:2]
+        results = json.loads((trained / "eval" / "predictions" / f"panoptic_{step}.json").read_text())
+        assert [a["image_id"] for a in results["annotations"]] == names
+    assert list((trained / "train").glob("events*")) and list((trained / "eval").glob("events*"))
+    assert (trained / "finished").read_text() == "4\n"
+    assert load_config(trained / "config.textproto").trainer_options.solver_options.training_number_of_steps == 4
+
+
+@pytest.mark.parametrize("mode", ["eval", "continuous_eval"])
+def test_evaluating_the_checkpoint_gives_the_same_metrics(trained, tiny_config, mode):
+    config = load_config(tiny_config, ("trainer_options.solver_options.training_number_of_steps=4",))
+    before = _history(trained)
+    run_experiment(config, mode, trained, make_strategy())
+    after = _history(trained)
+    assert [entry["step"] for entry in after] == [2, 4]
+    for key in METRICS:
+        assert after[-1][key] == pytest.approx(before[-1][key], abs=1e-4), key
+
+
+def test_finished_run_is_left_alone(trained, capsys):
+    before = _history(trained)
+    run_experiment(load_config(trained / "config.textproto"), "train_and_eval", trained, make_strategy())
+    assert "trained to step 4 of 4" in capsys.readouterr().out
+    assert _history(trained) == before
+
+
+@pytest.mark.timeout(300)
+def test_sigterm_saves_and_the_same_command_continues(tiny_config, tmp_path):
+    """The command itself, from a folder that is not the project's."""
+    config = tmp_path / "long.textproto"
+    config.write_text(
+        config_to_text(load_config(tiny_config, ("trainer_options.solver_options.training_number_of_steps=9999",)))
+    )
+    command = [sys.executable, str(ROOT / "trainer" / "train.py"), f"--config_file={config}", "--mode=train"]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir()}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("step "):
+            process.send_signal(signal.SIGTERM)
+            break
+    start = time.monotonic()
+    rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and time.monotonic() - start < 30
+    stopped = int(re.search(r"stopped at step (\d+)", rest).group(1))
+    model_dir = tmp_path / "runs" / "tiny"
+    assert (model_dir / f"ckpt-{stopped}.index").exists() and not (model_dir / "finished").exists()
+
+    override = f"--override=trainer_options.solver_options.training_number_of_steps={stopped + 1}"
+    resumed = run_door("trainer/train.py", *command[2:], override, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"ckpt-{stopped}" in resumed.stdout and f"trained to step {stopped + 1}" in resumed.stdout
+
+
+def test_unquoted_patterns_and_unknown_fields_are_refused(tiny_config, tmp_path):
+    result = run_door("trainer/train.py", f"--config_file={tiny_config}", "leftover", cwd=tmp_path)
+    assert result.returncode == 1 and "unexpected arguments leftover" in result.stderr
+    result = run_door("trainer/train.py", f"--config_file={tiny_config}", "--override=trainer_options.seeed=1", cwd=tmp_path)
+    assert result.returncode == 1 and "seeed" in result.stderr and "seed" in result.stderr
+    assert "Traceback" not in result.stderr
