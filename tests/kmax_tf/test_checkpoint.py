@@ -8,6 +8,7 @@ from example_configs import small_config
 from published_checkpoint import write_checkpoint
 
 from kmax_tf import CheckpointError, build_model, load_checkpoint
+from kmax_tf.checkpoint import holds_encoder_only, load_encoder
 from kmax_tf.variable_names import deeplab2_names, named_variables
 
 
@@ -162,3 +163,26 @@ def test_another_number_of_classes_and_slots(checkpoint):
 def test_a_checkpoint_of_something_else(other_model, tmp_path):
     path = tf.train.Checkpoint(weights=[tf.Variable([1.0])]).save(str(tmp_path / "other"))
     assert "none of a kMaX-DeepLab encoder" in str(refused(other_model, path))
+
+
+@pytest.mark.parametrize("prefix", ["encoder/", "backbone/_encoder/"])
+def test_encoder_alone_is_loaded_from_an_imagenet_checkpoint(prefix, saved_model, other_model, tmp_path):
+    names = deeplab2_names(list(named_variables(saved_model)))
+    encoder = {name: key for name, key in names.items() if name.startswith("pixel_encoder/")}
+    values = {key.replace("encoder/", prefix, 1): named_variables(saved_model)[name] for name, key in encoder.items()}
+    path = str(tmp_path / "ckpt-1")
+    write_checkpoint(path, {key: v.numpy() for key, v in values.items()} | {"classifier/kernel": np.zeros([4, 10])})
+    assert holds_encoder_only(path)
+    before = values_of(other_model)
+    for name in encoder:
+        named_variables(other_model)[name].assign(before[name] * 0)
+    report = load_encoder(other_model, path)
+    assert set(report.loaded) == set(encoder)
+    after = values_of(other_model)
+    assert_equal({n: after[n] for n in encoder}, {n: values_of(saved_model)[n] for n in encoder})
+    assert_equal({n: v for n, v in after.items() if n not in encoder}, {n: v for n, v in before.items() if n not in encoder})
+    refused(other_model, path, match="not in the checkpoint")
+
+
+def test_whole_model_is_no_encoder(checkpoint):
+    assert not holds_encoder_only(checkpoint)
