@@ -63,10 +63,10 @@ def dataset_info(config: experiment_pb2.ExperimentOptions) -> DatasetInfo:
     Raises:
       ConfigError: the config names no dataset, or one that does not exist.
     """
-    sections = dataset_sections(config)
-    if not sections:
-        raise ConfigError("train_dataset_options: not set, nor is eval_dataset_options; at least one has to name a dataset")
-    return descriptions.load(sections[0][1].dataset)
+    names = [options.dataset for _, options in dataset_sections(config) if options.dataset]
+    if not names:
+        raise ConfigError("train_dataset_options.dataset is not set, nor is that of eval_dataset_options")
+    return descriptions.load(names[0])
 
 
 def config_to_text(config: experiment_pb2.ExperimentOptions) -> str:

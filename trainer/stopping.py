@@ -1,6 +1,7 @@
 """Stopping a run in an orderly way when the system asks for it."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
     """Sets `stop` on SIGTERM and SIGINT; a second signal ends the process at once."""
 
     def handle(number: int, _) -> None:
-        print(f"{signal.Signals(number).name}: stopping and saving ...", flush=True)
+        # Not print: the signal may have come while the program was printing.
+        os.write(2, f"{signal.Signals(number).name}: stopping and saving ...\n".encode())
         stop.set()
         signal.signal(number, signal.SIG_DFL)
 

@@ -118,7 +118,7 @@ def test_name_of_a_shipped_description_stays(write):
 def test_evaluation_only_config_takes_its_classes_from_evaluation(write):
     config = load_config(write(MINIMAL.replace("train_dataset", "eval_dataset")))
     assert dataset_info(config).name == "coco_panoptic"
-    with pytest.raises(ConfigError, match="train_dataset_options: not set"):
+    with pytest.raises(ConfigError, match="train_dataset_options.dataset is not set"):
         dataset_info(experiment_pb2.ExperimentOptions())
 
 

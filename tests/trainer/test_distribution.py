@@ -38,15 +38,16 @@ loop.train(tf.constant(1))
 norms = {k: float(tf.norm(v)) for k, v in named_variables(experiment.model).items()}
 print("NORMS", json.dumps(norms))
 import pathlib, tempfile
-EvalLoop(experiment, pathlib.Path(tempfile.mkdtemp())).evaluate(tf.constant(-1))
+EvalLoop(experiment, pathlib.Path(tempfile.mkdtemp()), threading.Event()).evaluate(tf.constant(-1))
 """
 
 
 def _step(config: pathlib.Path, devices: int) -> tuple[dict[str, float], dict[str, float], str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-c", _STEP, str(config), str(devices)]
-    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=280).stdout
-    found = {line.split(" ", 1)[0]: line for line in output.splitlines()}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = {line.split(" ", 1)[0]: line for line in result.stdout.splitlines()}
     return json.loads(found["TERMS"][6:]), json.loads(found["NORMS"][6:]), found["evaluation"]
 
 

@@ -1,16 +1,18 @@
-"""Gradient accumulation and the random numbers of a step."""
+"""Gradient accumulation, and the step compiled with XLA."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
+from command_line import ROOT
 
 from data.pipeline import training_dataset
 from kmax_tf import load_config
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
-from trainer.train_step import accumulated_gradients
+from trainer.train_step import accumulated_gradients, make_train_step
 
 
-def testaccumulated_gradients_are_those_of_the_whole_batch(tiny_config):
+def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_config):
     """Two parts with the same example have the batch statistics, losses and gradients of that example."""
     config = load_config(
         tiny_config,
@@ -36,3 +38,51 @@ def testaccumulated_gradients_are_those_of_the_whole_batch(tiny_config):
     assert sum(norm > 1e-6 for norm in norms) > 100
     for ours, theirs, norm in zip(halves, whole, norms):
         assert float(tf.norm(ours - theirs)) <= 1e-4 * norm + 1e-7
+
+
+# Without draws: XLA has other random numbers for the same seed.
+NO_DRAWS = (
+    "model_options.backbone.drop_path_keep_prob=1",
+    "model_options.max_deeplab.transformer_decoder_drop_path_keep_prob=1",
+    "model_options.max_deeplab.instance_discrimination_sample_k=4096",
+    "model_options.decoder.use_semantic_decoder=false",
+    "train_dataset_options.batch_size=1",
+    "train_dataset_options.crop_size=[65,65]",
+)
+
+
+def _one_step(config_path, records, jit_compile: bool) -> tuple[dict[str, float], float]:
+    """Loss terms of a step, and how far it moved the cluster centres."""
+    pattern = f"train_dataset_options.file_pattern={records}/train-*.tfrecord"
+    compiled = f"trainer_options.jit_compile={str(jit_compile).lower()}"
+    warm = "trainer_options.solver_options.warmup_steps=0"
+    dataset = "train_dataset_options={ dataset: 'scenes_panoptic' max_thing_id: 16 min_resize_value: 0 max_resize_value: 0 }"
+    eval_dataset = "eval_dataset_options={ dataset: 'scenes_panoptic' max_thing_id: 16 }"
+    classes = "model_options.max_deeplab.auxiliary_semantic_head={ output_channels: 7 }"
+    config = load_config(config_path, (dataset, eval_dataset, classes, pattern, compiled, warm, *NO_DRAWS))
+    experiment = build_experiment(config, make_strategy(), seed=0)
+    batch = next(iter(training_dataset(config.train_dataset_options, experiment.info, seed=0, batch_size=1)))
+    centers = experiment.model.kmax_decoder.cluster_centers
+    before = tf.identity(centers)
+    terms = make_train_step(experiment)({k: v for k, v in batch.items() if v.dtype != tf.string})
+    assert experiment.global_step.numpy() == 1
+    return {k: float(v) for k, v in terms.items()}, float(tf.norm(centers - before))
+
+
+def _assert_compiled_step_equals_plain_one(config_path, records) -> None:
+    plain, moved = _one_step(config_path, records, jit_compile=False)
+    compiled, compiled_moved = _one_step(config_path, records, jit_compile=True)
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        np.testing.assert_allclose(compiled[name], value, rtol=2e-3, err_msg=name)
+    assert compiled_moved == pytest.approx(moved, rel=0.05) and moved > 0
+
+
+def test_step_compiles_with_xla(tiny_config, records):
+    _assert_compiled_step_equals_plain_one(tiny_config, records)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_step_of_resnet50_compiles_with_xla(records):
+    _assert_compiled_step_equals_plain_one(ROOT / "configs" / "coco" / "kmax_r50.textproto", records)
