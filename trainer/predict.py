@@ -21,8 +21,9 @@ if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
-from PIL import Image, ImageOps  # noqa: E402
+from PIL import Image  # noqa: E402
 
+from data.source_images import read_image  # noqa: E402
 from kmax_tf import load_config  # noqa: E402
 from kmax_tf.coco_results import PanopticResultsWriter, image_id  # noqa: E402
 from kmax_tf.visualize import cluster_assignment, contact_sheet, overlay_panoptic  # noqa: E402
@@ -56,17 +57,13 @@ def _numpy(function: Callable[..., dict[str, tf.Tensor]]) -> Predict:
     return call
 
 
-def read_rgb(path: str) -> np.ndarray:
-    """An image file as uint8 [H,W,3], upright.
+def read_rgb(path: pathlib.Path) -> np.ndarray:
+    """An image file as uint8 [H,W,3], upright, decoded as in training: JPEG decoders differ enough to change predictions.
 
     Raises:
-      DoorError: it is not an image, or damaged.
+      DataError: it is not an image, or damaged.
     """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError) as error:
-        raise DoorError(f"{path}: not an image that can be read ({error})") from None
+    return tf.io.decode_image(read_image(path).data, channels=3, expand_animations=False).numpy()
 
 
 def predict_folder(
@@ -78,7 +75,7 @@ def predict_folder(
     start = shown = time.perf_counter()
     for count, name in enumerate(paths, 1):
         path = pathlib.Path(name)
-        image = read_rgb(name)
+        image = read_rgb(path)
         panoptic = predict(image)["panoptic_pred"]
         writer.add(image_id(path.stem), path.name, panoptic)
         Image.fromarray(overlay_panoptic(image, panoptic, info)).save(output_dir / "overlays" / f"{path.stem}.png")

@@ -12,6 +12,7 @@ import tensorflow as tf
 from command_line import run_door
 from PIL import Image
 
+from data.pipeline import evaluation_dataset
 from kmax_tf import build_model, load_checkpoint, load_config
 from kmax_tf.variable_names import named_variables
 from protos.config import dataset_info
@@ -85,7 +86,7 @@ def test_predict_writes_results_that_the_scorer_reads(saved_model, records, tmp_
     results = json.loads((output / "panoptic.json").read_text())
     assert len(results["annotations"]) == len(paths) == 3
     for annotation, path in zip(results["annotations"], paths):
-        panoptic = predict(predict_door.read_rgb(path))["panoptic_pred"]
+        panoptic = predict(predict_door.read_rgb(pathlib.Path(path)))["panoptic_pred"]
         ids = np.asarray(Image.open(output / "panoptic" / annotation["file_name"])).astype(int) @ [1, 256, 65536]
         assert {s["id"] for s in annotation["segments_info"]} == set(np.unique(ids)) - {0}
         for segment in annotation["segments_info"]:
@@ -137,3 +138,12 @@ def test_export_does_not_replace_other_folders(predictor, tiny_config, tmp_path)
     with pytest.raises(export_door.DoorError, match="choose another one"):
         export_door.export(predictor[0], load_config(tiny_config), tmp_path)
     assert (tmp_path / "precious").exists()
+
+
+def test_images_are_decoded_as_the_input_pipeline_does(records, tiny_config):
+    options = load_config(tiny_config).eval_dataset_options
+    info = dataset_info(load_config(tiny_config))
+    example = next(iter(evaluation_dataset(options, info, batch_size=1)))
+    path = records / "val" / f"{example['image_name'].numpy()[0].decode()}.jpg"
+    raw = tf.io.decode_image(example["raw_image"][0]).numpy()
+    np.testing.assert_array_equal(predict_door.read_rgb(path), raw)

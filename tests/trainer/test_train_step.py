@@ -56,10 +56,14 @@ def _one_step(config_path, records, jit_compile: bool) -> tuple[dict[str, float]
     pattern = f"train_dataset_options.file_pattern={records}/train-*.tfrecord"
     compiled = f"trainer_options.jit_compile={str(jit_compile).lower()}"
     warm = "trainer_options.solver_options.warmup_steps=0"
-    dataset = "train_dataset_options={ dataset: 'scenes_panoptic' max_thing_id: 16 min_resize_value: 0 max_resize_value: 0 }"
-    eval_dataset = "eval_dataset_options={ dataset: 'scenes_panoptic' max_thing_id: 16 }"
-    classes = "model_options.max_deeplab.auxiliary_semantic_head={ output_channels: 7 }"
-    config = load_config(config_path, (dataset, eval_dataset, classes, pattern, compiled, warm, *NO_DRAWS))
+    scenes = (
+        "train_dataset_options.dataset=scenes_panoptic",
+        "eval_dataset_options.dataset=scenes_panoptic",
+        "train_dataset_options.min_resize_value=[0,0]",
+        "train_dataset_options.max_resize_value=[0,0]",
+        "model_options.max_deeplab.auxiliary_semantic_head.output_channels=7",
+    )
+    config = load_config(config_path, (*scenes, pattern, compiled, warm, *NO_DRAWS))
     experiment = build_experiment(config, make_strategy(), seed=0)
     batch = next(iter(training_dataset(config.train_dataset_options, experiment.info, seed=0, batch_size=1)))
     centers = experiment.model.kmax_decoder.cluster_centers
