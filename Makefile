@@ -5,7 +5,8 @@
 # Finished steps are skipped. Deleting runs/demo, runs/overfit or .venv starts over.
 
 PYTHON ?= python3
-COCO_SAMPLE ?= ../shared/coco_sample
+# Folder with input_images/, panoptic_examples.json and panoptic_examples/ (COCO's own sample of the panoptic format).
+COCO_SAMPLE ?=
 
 BIN := .venv/bin
 VENV := .venv/.installed
@@ -55,6 +56,7 @@ test-slow: $(VENV)
 overfit: $(OVERFIT)/model/finished
 
 $(OVERFIT)/data/.done: | $(VENV)
+	@test -n "$(COCO_SAMPLE)" || { echo "error: make overfit COCO_SAMPLE=DIR, see the Makefile" >&2; exit 1; }
 	$(BIN)/python data/build_coco.py --images_dir=$(COCO_SAMPLE)/input_images \
 	  --panoptic_json=$(COCO_SAMPLE)/panoptic_examples.json --panoptic_dir=$(COCO_SAMPLE)/panoptic_examples \
 	  --split=train --num_shards=1 --output_dir=$(OVERFIT)/data

@@ -53,46 +53,44 @@ class EvalLoop(orbit.AbstractEvaluator):
         replicas = self._experiment.strategy.num_replicas_in_sync
         return -(-self._options.batch_size // replicas) * replicas
 
-    def evaluate(self, num_steps: tf.Tensor) -> dict[str, float]:
-        """Evaluates `num_steps` images, all of them if it is -1, and writes metrics.json."""
+    def evaluate(self, num_steps: tf.Tensor) -> None:
+        """Evaluates `num_steps` images, all of them if it is -1; writes metrics.json, summaries and pictures.
+
+        Raises:
+          StopRequested: see `stop`.
+        """
         step = int(self._experiment.global_step.numpy())
-        config = self._experiment.config
         limit = int(num_steps) if num_steps >= 0 else None
-        evaluator = PanopticEvaluator(self._experiment.info, config.evaluator_options)
+        evaluator = PanopticEvaluator(self._experiment.info, self._experiment.config.evaluator_options)
         losses: list[dict[str, float]] = []
         results = self._results_writer(step)
-        watch, shown = Stopwatch(), 0.0
-        count = 0
+        progress = _Progress()
         for example, maps, example_losses in itertools.islice(self._predictions(), limit):
             name = example["image_name"].decode(errors="replace")
             if self._labels:
-                truth = tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy()
-                evaluator.update(name, maps, truth)
+                evaluator.update(name, maps, tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy())
                 losses.append(example_losses)
             if results:
                 results.add(image_id(name), f"{name}.jpg", maps["panoptic_pred"])
             self._pictures.add(step, example, maps)
-            count += 1
+            progress.add_image()
             if self._stop.is_set():
                 raise StopRequested
-            if watch.elapsed - shown > 10:
-                shown = watch.elapsed
-                print(f"evaluated {count} images, {count / shown:.2f} images/s", flush=True)
+        progress.finish()
         if results:
             results.finish()
-        print(f"evaluated {count} images in {duration(watch.elapsed)} ({count / watch.elapsed:.2f} images/s)", flush=True)
         self._pictures.finish(step)
-        if not self._labels:
-            return {}
-        metrics = {"step": step, **evaluator.result()}
+        if self._labels:
+            self._report({"step": step, **evaluator.result()}, losses)
+
+    def _report(self, metrics: dict, losses: list[dict[str, float]]) -> None:
         self._write_metrics(metrics)
         scalars = {tag: metrics[key] for tag, key in _SCALARS.items() if metrics[key] is not None}
         for name in losses[0] if losses else ():
             scalars[f"losses/eval_{name}"] = float(np.mean([entry[name] for entry in losses]))
         for tag, value in scalars.items():
-            tf.summary.scalar(tag, value, step=step)
+            tf.summary.scalar(tag, value, step=metrics["step"])
         print(_summary_line(metrics), flush=True)
-        return {}
 
     def _results_writer(self, step: int) -> PanopticResultsWriter | None:
         if not self._experiment.config.evaluator_options.save_raw_predictions:
@@ -149,6 +147,26 @@ class EvalLoop(orbit.AbstractEvaluator):
         # A step that is evaluated again replaces its line.
         history = [entry for entry in self._history() if entry["step"] != metrics["step"]]
         _write_atomically(self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics]))
+
+
+class _Progress:
+    """Tells every ten seconds how many images have been evaluated, and at which rate."""
+
+    def __init__(self):
+        self._watch = Stopwatch()
+        self._count = 0
+        self._told = 0.0
+
+    def add_image(self) -> None:
+        self._count += 1
+        elapsed = self._watch.elapsed
+        if elapsed - self._told > 10:
+            self._told = elapsed
+            print(f"evaluated {self._count} images, {self._count / elapsed:.2f} images/s", flush=True)
+
+    def finish(self) -> None:
+        elapsed = self._watch.elapsed
+        print(f"evaluated {self._count} images in {duration(elapsed)} ({self._count / elapsed:.2f} images/s)", flush=True)
 
 
 def _make_predict(experiment: Experiment):
