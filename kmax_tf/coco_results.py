@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from kmax_tf import atomic_files
 from kmax_tf.evaluation.segments import count_labels, decode_segments
 from kmax_tf.visualize import segment_color
 from protos.descriptions import DatasetInfo
@@ -84,9 +85,7 @@ class PanopticResultsWriter:
         """Writes the JSON, in one step, so that a reader finds a whole file or none, and returns its path."""
         categories = [{"id": c.category_id, "name": c.name, "isthing": int(c.is_thing)} for c in self._info.classes]
         text = json.dumps({"annotations": list(self._annotations.values()), "categories": categories})
-        partial = self._json.with_name(self._json.name + ".partial")
-        partial.write_text(text)
-        os.replace(partial, self._json)
+        atomic_files.write_text(self._json, text)
         return self._json
 
 

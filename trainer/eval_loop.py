@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import pathlib
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import orbit
 import tensorflow as tf
 
 from data.pipeline import evaluation_dataset
+from kmax_tf import atomic_files
 from kmax_tf.coco_results import PanopticResultsWriter, image_id
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.postprocess import build_postprocessor, restore_size
@@ -143,10 +143,12 @@ class EvalLoop(orbit.AbstractEvaluator):
 
     def _write_metrics(self, metrics: dict) -> None:
         self._eval_dir.mkdir(parents=True, exist_ok=True)
-        _write_atomically(self._eval_dir / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+        atomic_files.write_text(self._eval_dir / "metrics.json", json.dumps(metrics, indent=1) + "\n")
         # A step that is evaluated again replaces its line.
         history = [entry for entry in self._history() if entry["step"] != metrics["step"]]
-        _write_atomically(self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics]))
+        atomic_files.write_text(
+            self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics])
+        )
 
 
 class _Progress:
@@ -185,12 +187,6 @@ def _make_predict(experiment: Experiment):
 
 def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([values, np.repeat(values[-1:], count - len(values), 0)])
-
-
-def _write_atomically(path: pathlib.Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def _summary_line(metrics: dict) -> str:
