@@ -117,6 +117,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "num_decoders": at_least(0),
         "decoder_channels": multiple_of(16),
         "ffn_channels": at_least(1),
+        "num_dropped_mask_slots": at_least(0),
     },
     "PixelDecoderOptions": {"channels": multiple_of(8), "num_blocks": at_least(1), "bottleneck_dilation": at_least(1)},
     "TrainerOptions": {
@@ -146,10 +147,20 @@ RULES: dict[str, dict[str, Rule]] = {
 
 # Fields without effect, and the values beside their default that describe what is done anyway: those need no warning.
 IGNORED: dict[str, dict[str, tuple[object, ...]]] = {
-    "DatasetOptions": {"sigma": (), "use_two_frames": (), "thing_id_mask_annotations": (True,), "use_next_frame": ()},
+    "DatasetOptions": {
+        "sigma": (),
+        "use_two_frames": (),
+        "thing_id_mask_annotations": (True,),
+        "use_next_frame": (),
+        "cameras_to_use": (),
+    },
     "EvaluatorOptions": {
         "use_tf_function": (),
         "add_flipped_images": (),
+        "center_score_threshold": (),
+        "nms_kernel": (),
+        "keep_k_centers": (),
+        "eval_scales": (1.0,),
         "convert_raw_to_eval_ids": (),
         "merge_semantic_and_instance_with_tf_op": (),
         "raw_panoptic_format": (),
@@ -169,8 +180,15 @@ IGNORED: dict[str, dict[str, tuple[object, ...]]] = {
         "decoder_conv_type": (),
         "aspp_use_only_1x1_proj_conv": (),
     },
-    "HeadOptions": {"head_conv_type": ()},
+    "HeadOptions": {"head_conv_type": (), "max_value_after_activation": (), "min_value_after_activation": ()},
     "MaXDeepLabOptions": {"semantic_sample_k": (), "semantic_sample_temperature": ()},
     "SolverOptions": {"weight_decay": ()},
+    "LossOptions": {
+        "center_loss": (),
+        "regression_loss": (),
+        "motion_loss": (),
+        "next_regression_loss": (),
+        "depth_loss": (),
+    },
     "SingleLossOptions": {"name": ("softmax_cross_entropy",)},
 }

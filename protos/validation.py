@@ -102,11 +102,18 @@ def _value_problems(config: message.Message) -> Iterator[str]:
             yield f"{path}: {problem}"
 
 
-def _ignored_fields(config: message.Message) -> Iterator[str]:
-    for path, options, field, value in _set_fields(config):
-        harmless = IGNORED.get(options.DESCRIPTOR.name, {}).get(field.name)
-        if harmless is not None and value not in (field.default_value, *harmless):
-            yield f"{path} is accepted for compatibility with DeepLab2 and has no effect"
+def _ignored_fields(options: message.Message, prefix: str = "") -> Iterator[str]:
+    """One sentence for each field that is set and has no effect."""
+    ignored = IGNORED.get(options.DESCRIPTOR.name, {})
+    for field, value in options.ListFields():
+        repeated = hasattr(value, "extend")
+        items = list(value) if repeated else [value]
+        if field.name in ignored:
+            if any(item not in (field.default_value, *ignored[field.name]) for item in items):
+                yield f"{prefix}{field.name} is accepted for compatibility with DeepLab2 and has no effect"
+        elif field.message_type is not None:
+            for position, item in enumerate(items):
+                yield from _ignored_fields(item, f"{prefix}{field.name}[{position}]." if repeated else f"{prefix}{field.name}.")
 
 
 def _size_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[str]:
