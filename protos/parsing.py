@@ -12,6 +12,8 @@ from protos.descriptions import ConfigError
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
 _UNKNOWN_ENUM_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
 _REPEATED_SCALAR = re.compile(r'should not have multiple "(\w+)" fields')
+# What a config of DeepLab2 sets in place of max_deeplab.
+_OTHER_ARCHITECTURES = ("deeplab_v3", "deeplab_v3_plus", "panoptic_deeplab", "motion_deeplab", "vip_deeplab")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -55,7 +57,10 @@ def explain(error: text_format.ParseError, text: str) -> str:
 
 def unknown_field(owner: descriptor.Descriptor, name: str) -> str:
     """The sentence for a field that `owner` does not have."""
-    hint = nearest(name, owner.fields_by_name) or f"; its fields are {', '.join(owner.fields_by_name)}"
+    if name in _OTHER_ARCHITECTURES:
+        hint = ": of the architectures of DeepLab2, this project has kMaX-DeepLab (max_deeplab) only"
+    else:
+        hint = nearest(name, owner.fields_by_name) or f"; its fields are {', '.join(owner.fields_by_name)}"
     return f'{owner.name} has no field "{name}"{hint}'
 
 
