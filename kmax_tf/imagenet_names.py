@@ -1,0 +1,123 @@
+"""Names and layouts of ConvNeXt weights in the files of timm, Facebook and Keras Applications."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from kmax_tf.variable_names import Rule
+
+# Names of the encoder's variables, as `named_variables` has them without "pixel_encoder/".
+_ENCODER = re.compile(
+    r"downsamples/[0-3]/(conv/(kernel|bias)|norm/(gamma|beta))"
+    r"|stages/[0-3]/\d+/(depthwise/(depthwise_kernel|bias)|norm/(gamma|beta)|(expand|project)/(kernel|bias)|layer_scale)"
+)
+
+# The stem's convolution comes before its norm, elsewhere the norm comes first.
+_TIMM: list[Rule] = [
+    (r"^stem\.0\.", "downsamples/0/conv/"),
+    (r"^stem\.1\.", "downsamples/0/norm/"),
+    (r"^stages\.([1-3])\.downsample\.0\.", r"downsamples/\1/norm/"),
+    (r"^stages\.([1-3])\.downsample\.1\.", r"downsamples/\1/conv/"),
+    (r"^stages\.(\d)\.blocks\.(\d+)\.", r"stages/\1/\2/"),
+    (r"/conv_dw\.", "/depthwise/"),
+    (r"/mlp\.fc1\.", "/expand/"),
+    (r"/mlp\.fc2\.", "/project/"),
+]
+_FACEBOOK: list[Rule] = [
+    (r"^downsample_layers\.0\.0\.", "downsamples/0/conv/"),
+    (r"^downsample_layers\.0\.1\.", "downsamples/0/norm/"),
+    (r"^downsample_layers\.([1-3])\.0\.", r"downsamples/\1/norm/"),
+    (r"^downsample_layers\.([1-3])\.1\.", r"downsamples/\1/conv/"),
+    (r"^stages\.(\d)\.(\d+)\.", r"stages/\1/\2/"),
+    (r"/dwconv\.", "/depthwise/"),
+    (r"/pwconv1\.", "/expand/"),
+    (r"/pwconv2\.", "/project/"),
+]
+_PYTORCH: list[Rule] = [
+    (r"/norm\.", "/norm/"),
+    (r"/norm/weight$", "/norm/gamma"),
+    (r"/norm/bias$", "/norm/beta"),
+    (r"/depthwise/weight$", "/depthwise/depthwise_kernel"),
+    (r"/(conv|expand|project)/weight$", r"/\1/kernel"),
+    (r"/gamma$(?<!norm/gamma)", "/layer_scale"),
+]
+# Layer and weight; the model's name, which begins each layer's, is left out. Keras 2 gives the layer scale a name of its
+# own, Keras 3 a running number, so the weight's name does not count there.
+_KERAS: list[Rule] = [
+    (r"^stem_conv/", "downsamples/0/conv/"),
+    (r"^stem_layernorm/", "downsamples/0/norm/"),
+    (r"^downsampling_conv_(\d)/", lambda m: f"downsamples/{int(m[1]) + 1}/conv/"),
+    (r"^downsampling_layernorm_(\d)/", lambda m: f"downsamples/{int(m[1]) + 1}/norm/"),
+    (r"^stage_(\d)_block_(\d+)_layer_scale/.*", r"stages/\1/\2/layer_scale"),
+    (r"^stage_(\d)_block_(\d+)_", r"stages/\1/\2/"),
+    (r"/depthwise_conv/kernel$", "/depthwise/depthwise_kernel"),
+    (r"/depthwise_conv/", "/depthwise/"),
+    (r"/layernorm/", "/norm/"),
+    (r"/pointwise_conv_1/", "/expand/"),
+    (r"/pointwise_conv_2/", "/project/"),
+]
+
+
+def _from_pytorch(name: str, value: np.ndarray) -> np.ndarray:
+    """[out,in,h,w] -> [h,w,in,out], [out,in] or a 1x1 convolution -> [in,out], depthwise [C,1,h,w] -> [h,w,C,1]."""
+    if name.endswith(("expand/kernel", "project/kernel")) and value.shape[2:] == (1, 1):
+        value = value[:, :, 0, 0]
+    if name.endswith("depthwise_kernel") and value.ndim == 4:
+        return value.transpose(2, 3, 0, 1)
+    return value.transpose(*range(2, value.ndim), 1, 0) if name.endswith("kernel") and value.ndim >= 2 else value
+
+
+def from_tensorflow(name: str, value: np.ndarray) -> np.ndarray:
+    """A grouped convolution [h,w,1,C] -> depthwise [h,w,C,1]; layer scale [1,1,1,C] -> [C]."""
+    if name.endswith("depthwise_kernel") and value.ndim == 4:
+        return value.transpose(0, 1, 3, 2)
+    return value.reshape(-1) if name.endswith("layer_scale") else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """How one source writes the weights of a ConvNeXt.
+
+    Attributes:
+      stem: end of the name of the stem's kernel; what precedes it there, precedes all names.
+      rules: substitutions that make our name, one after another.
+      left_out: final norm and classifier.
+      layout: brings a value of our name into our layout.
+    """
+
+    stem: str
+    rules: list[Rule]
+    left_out: re.Pattern[str]
+    layout: Callable[[str, np.ndarray], np.ndarray]
+
+
+FORMATS = (
+    Format("stem.0.weight", _TIMM + _PYTORCH, re.compile(r"norm_pre\.|head\.(norm|fc|pre_logits\.fc)\."), _from_pytorch),
+    Format("downsample_layers.0.0.weight", _FACEBOOK + _PYTORCH, re.compile(r"(norm|head)\.(weight|bias)$"), _from_pytorch),
+    Format("stem_conv/kernel", _KERAS, re.compile(r"head_(layernorm|dense)/|layer_normalization(_\d+)?/"), from_tensorflow),
+)
+
+
+def find_format(keys: Collection[str]) -> tuple[Format, str] | None:
+    """The format that names are in and the beginning that they have in common, or None if it is none of them."""
+    for form in FORMATS:
+        stems = [key for key in keys if key.endswith(form.stem)]
+        if stems:
+            return form, min(stems, key=len).removesuffix(form.stem)
+    return None
+
+
+def encoder_names(form: Format, prefix: str, keys: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """{our name without "pixel_encoder/": name in the file}, and what in the file is no weight of a ConvNeXt."""
+    names, unexpected = {}, []
+    for key in keys:
+        bare = name = key.removeprefix(prefix)
+        for pattern, replacement in form.rules:
+            name = re.sub(pattern, replacement, name)
+        if _ENCODER.fullmatch(name) and name not in names:
+            names[name] = key
+        elif not form.left_out.match(bare):
+            unexpected.append(key)
+    return names, unexpected
