@@ -1,0 +1,87 @@
+"""What a model costs: trainable parameters, and multiply-adds of inference for one image."""
+
+import collections
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from kmax_tf.graph_cost import CostError, graph_cost
+from kmax_tf.model import KMaXDeepLab
+
+# Attributes of the model; the last one is for training alone.
+PARTS = ("pixel_encoder", "pixel_decoder", "kmax_decoder", "predictor", "semantic_branch")
+KINDS = {
+    "Conv2D": "convolutions",
+    "DepthwiseConv2dNative": "depthwise_convolutions",
+    "MatMul": "matrix_products",
+    "BatchMatMul": "matrix_products",
+    "BatchMatMulV2": "matrix_products",
+    "BatchMatMulV3": "matrix_products",
+    "Einsum": "einsums",
+}
+# What post-processing and scores are made from; the same tensors of the auxiliary outputs are for training.
+_RESULTS = ("transformer_class_logits", "pixel_space_mask_logits", "pixel_space_normalized_feature")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCost:
+    """`parameters[part]`, trainable ones, and `multiply_adds[part][kind]`, of inference; parts are PARTS, kinds those of KINDS.
+
+    Parts that inference does without have no multiply-adds.
+    """
+
+    parameters: dict[str, int]
+    multiply_adds: dict[str, dict[str, int]]
+
+    @property
+    def inference_parameters(self) -> int:
+        """Trainable parameters without the semantic branch, which only training uses: what papers state."""
+        return sum(self.parameters.values()) - self.parameters["semantic_branch"]
+
+    @property
+    def all_multiply_adds(self) -> int:
+        """The sum over all parts and kinds."""
+        return sum(sum(kinds.values()) for kinds in self.multiply_adds.values())
+
+    @property
+    def published_multiply_adds(self) -> int:
+        """What figures of papers compare with: without depthwise convolutions of the encoder, 1 % of a ConvNeXt model.
+
+        The published ConvNeXt has them as grouped convolutions inside a function call, where the profiler does not look.
+        """
+        return self.all_multiply_adds - self.multiply_adds["pixel_encoder"].get("depthwise_convolutions", 0)
+
+
+def model_cost(model: KMaXDeepLab, height: int, width: int) -> ModelCost:
+    """Counts a model at one input size, batch 1; the graph is traced, not run.
+
+    The size is taken as it is, without padding to 32k+1. Every convolution, matrix product and einsum counts that the class
+    logits, mask logits or pixel features of the final prediction depend on, the product with the one-hot assignment in the
+    k-means step among them.
+
+    Raises:
+      CostError: a product whose cost does not follow from its shapes, or that is in no part of the model.
+    """
+    spec = tf.TensorSpec([1, height, width, 3], tf.uint8)
+    traced = tf.function(lambda images: _results(model, images), autograph=False).get_concrete_function(spec)
+    layers = {getattr(model, part).name: part for part in PARTS}
+    sums = {part: collections.Counter() for part in PARTS}
+    for cost in graph_cost(traced.outputs):
+        part = next((layers[scope] for scope in cost.name.split("/") if scope in layers), None)
+        if part is None:
+            raise CostError(f"{cost.name}: this product is in none of {', '.join(PARTS)}")
+        sums[part][KINDS[cost.kind]] += cost.multiply_adds
+    return ModelCost(
+        {part: _num_parameters(getattr(model, part)) for part in PARTS},
+        {part: dict(kinds) for part, kinds in sums.items() if kinds},
+    )
+
+
+def _results(model: KMaXDeepLab, images: tf.Tensor) -> list[tf.Tensor]:
+    outputs = model(images, training=False)
+    return [outputs[name] for name in _RESULTS]
+
+
+def _num_parameters(layer: tf.Module) -> int:
+    return sum(math.prod(variable.shape) for variable in layer.trainable_variables)
