@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tf_keras
 
+from kmax_tf import randomness
 from kmax_tf.heads import MaskPredictor
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm, truncated_normal
@@ -107,6 +108,7 @@ class KMaXDecoder(tf_keras.layers.Layer):
     def __init__(self, options: model_pb2.MaXDeepLabOptions, num_classes: int, norm: NormSpec):
         super().__init__()
         self.slots = options.num_mask_slots
+        self.kept_in_training = options.num_mask_slots - options.num_dropped_mask_slots
         self.channels = options.decoder_channels
         self.stages = [[KMaXDecoderLayer(options, num_classes, norm) for _ in range(layers)] for layers in options.num_decoders]
         self.class_embedding = DenseNorm(self.channels, norm, activation=gelu)
@@ -120,11 +122,21 @@ class KMaXDecoder(tf_keras.layers.Layer):
     def call(
         self, pixel_features: list[tf.Tensor], training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor, list[dict[str, tf.Tensor]]]:
-        """Features at stride 32, 16, 8, ... -> class embedding [B,N,E], mask embedding [B,N,E], predictions of the layers."""
-        centers = tf.tile(self.cluster_centers, [tf.shape(pixel_features[0])[0], 1, 1])
+        """Features at stride 32, 16, 8, ... -> class embedding [B,N,E], mask embedding [B,N,E], predictions of the layers.
+
+        N is smaller in training where slots are dropped.
+        """
+        centers = tf.tile(self._initial_centers(training), [tf.shape(pixel_features[0])[0], 1, 1])
         predictions = []
         for pixels, layers in zip(pixel_features, self.stages):
             for layer in layers:
                 centers, prediction = layer(pixels, centers, training=training)
                 predictions.append(prediction)
         return self.class_embedding(centers, training=training), self.mask_embedding(centers, training=training), predictions
+
+    def _initial_centers(self, training: bool) -> tf.Tensor:
+        """[1,N,E], in training without the slots that drop query leaves out of this step (paper, implementation details)."""
+        if not training or self.kept_in_training == self.slots:
+            return self.cluster_centers
+        order = tf.argsort(randomness.uniform((self.slots,)))
+        return tf.gather(self.cluster_centers, tf.sort(order[: self.kept_in_training]), axis=1)

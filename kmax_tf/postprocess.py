@@ -31,7 +31,8 @@ def build_postprocessor(
     `outputs` holds `pixel_space_mask_logits` [B, h, w, N] and `transformer_class_logits` [B, N, C + 1] (things, stuff, void) of
     any float type; `image_size` is the (height, width) of the network input. The maps are [B, height, width]:
 
-    * `panoptic_pred`: class id * label divisor + instance id (0 for stuff); void has the description's `void_label`.
+    * `panoptic_pred`: class id * label divisor + instance id (0 for stuff); void has the description's `void_label`. Instance
+      ids are slot (pixel-wise) or rank (mask-wise) + 1; where the divisor has no room for that, the visible things count.
     * `semantic_pred`: class of the strongest slot of each pixel, whatever its confidence; never void.
     * `instance_pred`: 1 + rank of the owning mask (mask-wise; 1 where there is none) or 1 + its slot (pixel-wise).
     * `instance_scores`: largest mask probability; `semantic_scores`: class confidence of the owner. Both in [0, 1], and 0
@@ -41,14 +42,14 @@ def build_postprocessor(
 
     Raises:
       ConfigError: the config names no dataset, or one that does not exist; by the function, at its first call: the outputs
-        belong to another number of classes, or there are more slots than the label divisor has instance ids.
+        belong to another number of classes.
     """
     info = dataset_info(config)
     options = config.evaluator_options
 
     def postprocess(outputs: Mapping[str, tf.Tensor], image_size: tuple[int, int] | tf.Tensor) -> dict[str, tf.Tensor]:
         mask_logits, class_logits = outputs["pixel_space_mask_logits"], outputs["transformer_class_logits"]
-        _check_shapes(mask_logits, class_logits, info)
+        _check_classes(class_logits, info)
         height, width = (x if tf.is_tensor(x) else int(x) for x in (image_size[0], image_size[1]))
         maps = tf.map_fn(
             lambda logits: _one_image(
@@ -86,17 +87,12 @@ def _nearest(source: int | tf.Tensor, target: int | tf.Tensor) -> tf.Tensor:
     return tf.minimum(index, source - 1)
 
 
-def _check_shapes(mask_logits: tf.Tensor, class_logits: tf.Tensor, info: DatasetInfo) -> None:
-    channels, num_slots = class_logits.shape[-1], mask_logits.shape[-1]
+def _check_classes(class_logits: tf.Tensor, info: DatasetInfo) -> None:
+    channels = class_logits.shape[-1]
     if channels != info.num_classes + 1:
         raise ConfigError(
             f"transformer_class_logits has {channels} channels, but dataset {info.name!r} has {info.num_classes} classes and "
             "void: model and dataset description do not belong together"
-        )
-    if num_slots >= info.label_divisor:
-        raise ConfigError(
-            f"{info.name}: panoptic_label_divisor is {info.label_divisor}, too small for the instance ids of {num_slots} mask "
-            "slots; it must be larger than their number"
         )
 
 
@@ -140,5 +136,17 @@ def _slot_labels(
     area = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, tf.size(slots.channel))
     class_area = tf.gather(tf.math.unsorted_segment_sum(area, slots.channel, info.num_classes), slots.channel)
     large = tf.where(slots.is_thing, area >= options.thing_area_limit, class_area >= options.stuff_area_limit)
-    label = slots.class_id * info.label_divisor + tf.where(slots.is_thing, merged.instance_id, 0)
+    instance_id = merged.instance_id
+    if slots.channel.shape[0] >= info.label_divisor:
+        instance_id = _count_things(instance_id, slots.is_thing & large & (area > 0))
+        # More things than ids: the last ones have to go.
+        large &= instance_id < info.label_divisor
+    label = slots.class_id * info.label_divisor + tf.where(slots.is_thing, instance_id, 0)
     return tf.where(large, label, info.void_label)
+
+
+def _count_things(instance_id: tf.Tensor, visible: tf.Tensor) -> tf.Tensor:
+    """Numbers 1, 2, ... for the slots that are visible things, in the order of their ids; 0 for the others. [N] -> [N]."""
+    order = tf.argsort(instance_id)
+    seen = tf.cast(tf.gather(visible, order), tf.int32)
+    return tf.gather(tf.cumsum(seen) * seen, tf.math.invert_permutation(order))

@@ -168,11 +168,9 @@ def _label_problems(path: str, options: dataset_pb2.DatasetOptions, info: Datase
 def _model_problems(config: experiment_pb2.ExperimentOptions, info: DatasetInfo) -> Iterator[str]:
     model, transformer = config.model_options, config.model_options.max_deeplab
     prefix = "model_options.max_deeplab"
-    if transformer.num_mask_slots >= info.label_divisor:
-        yield (
-            f"{prefix}.num_mask_slots: {transformer.num_mask_slots} must be below the panoptic_label_divisor of "
-            f"{info.name}, {info.label_divisor}, because slots become instance ids"
-        )
+    dropped, slots = transformer.num_dropped_mask_slots, transformer.num_mask_slots
+    if dropped >= slots:
+        yield f"{prefix}.num_dropped_mask_slots: {dropped} must be below num_mask_slots, {slots}"
     decoders = list(transformer.num_decoders)
     if len(decoders) != 3 or sum(decoders) < 1:
         yield f"{prefix}.num_decoders: {decoders} must be three values (stride 32, 16, 8), not all zero"

@@ -5,6 +5,7 @@ from example_configs import small_config
 
 from kmax_tf.kmax_decoder import CenterAttention, KMaXDecoder, KMaXDecoderLayer, kmeans_update
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.randomness import random_stream
 
 
 def random_tensor(*shape, seed=0):
@@ -75,3 +76,34 @@ def test_decoders_read_the_feature_of_their_stride(decoders):
     assert classes.shape == masks.shape == (2, 8, 32)
     expected = [size for size, count in zip(sizes, decoders) for _ in range(count)]
     assert [tuple(one["pixel_space_mask_logits"].shape[1:3]) for one in predictions] == expected
+
+
+def test_drop_query_draws_slots_anew_in_each_step_and_uses_all_otherwise():
+    overrides = [f"model_options.max_deeplab.{field}" for field in ("num_dropped_mask_slots=5", "num_decoders=[1,0,0]")]
+    decoder = KMaXDecoder(small_config(overrides).model_options.max_deeplab, num_classes=6, norm=NormSpec())
+    features = [random_tensor(2, 2, 3, 16)]
+    masks = decoder(features)[1]
+    assert masks.shape == (2, 8, 32)
+    table = [tuple(center) for center in decoder.cluster_centers.numpy()[0]]
+    drawn = []
+    for step in range(20):
+        with random_stream(tf.constant([7, step])):
+            centers = decoder._initial_centers(training=True).numpy()[0]
+        drawn.append([table.index(tuple(center)) for center in centers])
+        assert drawn[-1] == sorted(set(drawn[-1])) and len(drawn[-1]) == 3
+    assert len(set(map(tuple, drawn))) > 10 and {slot for slots in drawn for slot in slots} == set(range(8))
+    with random_stream(tf.constant([7, 3])):
+        classes, masks, predictions = decoder(features, training=True)
+    assert classes.shape == masks.shape == (2, 3, 32) and predictions[0]["pixel_space_mask_logits"].shape[-1] == 3
+
+
+def test_dropped_slots_have_no_gradient():
+    options = small_config(["model_options.max_deeplab.num_dropped_mask_slots=5"]).model_options.max_deeplab
+    decoder = KMaXDecoder(options, num_classes=6, norm=NormSpec())
+    features = [random_tensor(2, 2, 3, 16)]
+    decoder(features)
+    with random_stream(tf.constant([1, 2])), tf.GradientTape() as tape:
+        classes, _, _ = decoder(features, training=True)
+        total = tf.reduce_sum(tf.sin(classes))
+    gradient = tf.convert_to_tensor(tape.gradient(total, decoder.cluster_centers)).numpy()[0]
+    assert np.count_nonzero(np.abs(gradient).sum(-1)) == 3

@@ -239,6 +239,40 @@ def test_model_of_another_dataset():
     outputs = make_outputs(mask_logits[None], class_logits[None])
     with pytest.raises(ConfigError, match="7 channels, but dataset 'coco_panoptic' has 133 classes"):
         build_postprocessor(make_config("coco_panoptic", "maskwise"))(outputs, (65, 81))
-    many = make_outputs(np.zeros([1, 17, 21, 256]), np.zeros([1, 256, 7]))
-    with pytest.raises(ConfigError, match="panoptic_label_divisor is 256, too small"):
-        build_postprocessor(make_config("scenes_panoptic", "maskwise"))(many, (65, 81))
+
+
+@pytest.mark.parametrize("mode", ["maskwise", "pixelwise"])
+def test_more_slots_than_instance_ids(mode):
+    """300 slots and a divisor of 256: the same segments as with a divisor that has room, numbered by their order."""
+    slots, classes = 300, 6
+    random = np.random.default_rng(3)
+    mask_logits = random.normal(size=(33, 41, slots)).astype(np.float32)
+    class_logits = 6 * np.eye(classes + 1, dtype=np.float32)[random.integers(0, classes, slots)]
+    for slot in random.permutation(slots)[:40]:
+        class_logits[slot] *= 0.7  # The last ranks.
+        top, left = random.integers(0, 28), random.integers(0, 36)
+        mask_logits[top : top + 8, left : left + 8, slot] += 12
+    maps = build_postprocessor(make_config("scenes_panoptic", mode, 4, 4))(
+        make_outputs(mask_logits[None], class_logits[None]), (65, 81)
+    )
+    panoptic = maps["panoptic_pred"].numpy()[0]
+    owners = maps["instance_pred"].numpy()[0] - 1  # slot, or rank of the slot
+    things = panoptic % 256 > 0
+    assert len(np.unique(owners[things])) > 10 and owners[things].max() >= 255
+    ids = {owner: np.unique(panoptic[things & (owners == owner)] % 256) for owner in np.unique(owners[things])}
+    assert [list(i) for i in ids.values()] == [[n] for n in range(1, len(ids) + 1)]
+    channels = class_logits.argmax(-1)
+    if mode == "pixelwise":
+        np.testing.assert_array_equal(panoptic[things] // 256, channels[owners[things]] + 1)
+
+
+def test_more_things_than_instance_ids():
+    """A pixel of its own for each of 300 things: those beyond the 255 ids are void."""
+    slots = 300
+    mask_logits = np.zeros((1, 15, 20, slots), np.float32)
+    mask_logits[0].reshape(slots, slots)[np.arange(slots), np.arange(slots)] = 20
+    class_logits = np.tile(6 * np.eye(7, dtype=np.float32)[0], (1, slots, 1))
+    panoptic = build_postprocessor(make_config("scenes_panoptic", "pixelwise", 0, 0))(
+        make_outputs(mask_logits, class_logits), (15, 20)
+    )["panoptic_pred"].numpy()
+    np.testing.assert_array_equal(panoptic.ravel(), [*range(257, 512), *[0] * 45])

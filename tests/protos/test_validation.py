@@ -66,7 +66,7 @@ WRONG = [
     # Labels.
     ([f"{TRAIN}.max_thing_id=0"], f"{TRAIN}.max_thing_id", "at least 1"),
     ([f"{TRAIN}.max_thing_id=256"], f"{TRAIN}.max_thing_id", "below the panoptic_label_divisor of coco_panoptic, 256"),
-    ([f"{MAX}.num_mask_slots=256"], f"{MAX}.num_mask_slots", "below the panoptic_label_divisor of coco_panoptic, 256"),
+    ([f"{MAX}.num_dropped_mask_slots=128"], f"{MAX}.num_dropped_mask_slots", "128 must be below num_mask_slots, 128"),
     ([f"{MAX}.num_mask_slots=0"], f"{MAX}.num_mask_slots", "at least 1"),
     ([f"{MAX}.auxiliary_semantic_head.output_channels=133"], f"{MAX}.auxiliary_semantic_head.output_channels", "must be 134"),
     # Augmentation.
@@ -137,7 +137,8 @@ def test_the_base_of_these_tests_is_right():
         f"{TRAIN}.max_resize_value=[641,641]",
         f"{TRAIN}.min_resize_value=1281",
         f"{TRAIN}.max_thing_id=255",
-        f"{MAX}.num_mask_slots=255",
+        f"{MAX}.num_mask_slots=300",
+        f"{MAX}.num_dropped_mask_slots=127",
         f"{MAX}.num_decoders=[0,0,1]",
         f"{MAX}.decoder_channels=16",
         f"{MODEL}.pixel_decoder={{channels: [64, 48, 32, 32, 16] num_blocks: [1, 1, 1, 1, 2]}}",
