@@ -252,9 +252,8 @@ def test_more_slots_than_instance_ids(mode):
         class_logits[slot] *= 0.7  # The last ranks.
         top, left = random.integers(0, 28), random.integers(0, 36)
         mask_logits[top : top + 8, left : left + 8, slot] += 12
-    maps = build_postprocessor(make_config("scenes_panoptic", mode, 4, 4))(
-        make_outputs(mask_logits[None], class_logits[None]), (65, 81)
-    )
+    by_class = make_config("scenes_panoptic", mode, 4, 4, rules=(0.7, 0.7, 0.5, 1.0, 0.0))
+    maps = build_postprocessor(by_class)(make_outputs(mask_logits[None], class_logits[None]), (65, 81))
     panoptic = maps["panoptic_pred"].numpy()[0]
     owners = maps["instance_pred"].numpy()[0] - 1  # slot, or rank of the slot
     things = panoptic % 256 > 0
