@@ -81,31 +81,46 @@ class Format:
     """How one source writes the weights of a ConvNeXt.
 
     Attributes:
-      stem: end of the name of the stem's kernel; what precedes it there, precedes all names.
+      mark: names of the depthwise kernels; what precedes them in a file, precedes all its names.
       rules: substitutions that make our name, one after another.
       left_out: final norm and classifier.
       layout: brings a value of our name into our layout.
     """
 
-    stem: str
+    mark: re.Pattern[str]
     rules: list[Rule]
     left_out: re.Pattern[str]
     layout: Callable[[str, np.ndarray], np.ndarray]
 
 
 FORMATS = (
-    Format("stem.0.weight", _TIMM + _PYTORCH, re.compile(r"norm_pre\.|head\.(norm|fc|pre_logits\.fc)\."), _from_pytorch),
-    Format("downsample_layers.0.0.weight", _FACEBOOK + _PYTORCH, re.compile(r"(norm|head)\.(weight|bias)$"), _from_pytorch),
-    Format("stem_conv/kernel", _KERAS, re.compile(r"head_(layernorm|dense)/|layer_normalization(_\d+)?/"), from_tensorflow),
+    Format(
+        mark=re.compile(r"(.*?)stages\.\d\.blocks\.\d+\.conv_dw\.weight"),
+        rules=_TIMM + _PYTORCH,
+        left_out=re.compile(r"norm_pre\.|head\.(norm|fc|pre_logits\.fc)\."),
+        layout=_from_pytorch,
+    ),
+    Format(
+        mark=re.compile(r"(.*?)stages\.\d\.\d+\.dwconv\.weight"),
+        rules=_FACEBOOK + _PYTORCH,
+        left_out=re.compile(r"(norm|head)\.(weight|bias)$"),
+        layout=_from_pytorch,
+    ),
+    Format(
+        mark=re.compile(r"(.*?)stage_\d_block_\d+_depthwise_conv/kernel"),
+        rules=_KERAS,
+        left_out=re.compile(r"head_(layernorm|dense)/|layer_normalization(_\d+)?/"),
+        layout=from_tensorflow,
+    ),
 )
 
 
 def find_format(keys: Collection[str]) -> tuple[Format, str] | None:
     """The format that names are in and the beginning that they have in common, or None if it is none of them."""
     for form in FORMATS:
-        stems = [key for key in keys if key.endswith(form.stem)]
-        if stems:
-            return form, min(stems, key=len).removesuffix(form.stem)
+        prefixes = [match[1] for key in keys if (match := form.mark.fullmatch(key))]
+        if prefixes:
+            return form, min(prefixes, key=len)
     return None
 
 

@@ -1,10 +1,17 @@
-"""ConvNeXts of Keras Applications and timm, run as ours: their own layers with our padding in between."""
+"""ConvNeXts of Keras Applications and timm: small ones, and how to run them as ours, with our padding in between."""
 
+import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.applications import convnext as keras_convnext
+from published_checkpoint import draw_weight
+from published_values import arrays
+from tf_keras.src.applications import convnext as tf_keras_convnext
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
+# The classifier of Keras Applications wants a fixed size.
+NO_TOP, TOP = {"include_top": False, "input_shape": (None, None, 3)}, {"include_top": True, "classes": 7}
 
 
 def make_image(height: int = 65, width: int = 97) -> np.ndarray:
@@ -75,3 +82,33 @@ def facebook_names(keys: list[str]) -> list[str]:
             parts = ["norm" if parts[1] == "norm" else "head", parts[2]]
         names.append(".".join(parts).replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv"))
     return names
+
+
+def keras_convnext_atto(library, **options):
+    """The network of Keras Applications in the size of kmax_convnext_atto, which has no public name there."""
+    size = {"depths": [2, 2, 6, 2], "projection_dims": [40, 80, 160, 320], "weights": None}
+    if library is keras:
+        model = keras_convnext.ConvNeXt(weights_name="convnext_atto", name="mine", **size, **options)
+    else:
+        model = tf_keras_convnext.ConvNeXt(model_name="mine", **size, **options)
+    return randomised(model)
+
+
+def randomised(model):
+    """The model with weights away from their initial values, of which the layer scale is nearly zero."""
+    random = np.random.default_rng(3)
+    model.set_weights([w + 0.1 * random.standard_normal(w.shape, np.float32) for w in model.get_weights()])
+    return model
+
+
+def timm_weights():
+    """{timm's name: drawn value}, those for which timm has computed the golden features."""
+    golden = arrays("timm_convnext")
+    shapes = (tuple(map(int, shape.split(","))) for shape in golden["shapes"])
+    return {key: draw_weight(key, shape) for key, shape in zip(golden["keys"].tolist(), shapes)}
+
+
+def facebook_weights():
+    """The same weights as Facebook's release would have them, with dense layers in the place of 1x1 convolutions."""
+    values = [value[:, :, 0, 0] if value.shape[2:] == (1, 1) else value for value in timm_weights().values()]
+    return dict(zip(arrays("timm_convnext")["facebook_keys"].tolist(), values))

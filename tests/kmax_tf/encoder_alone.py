@@ -1,0 +1,39 @@
+"""An encoder without the rest of the model, for the tests that load its weights."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from kmax_tf.checkpoint import CheckpointError
+from kmax_tf.imagenet_weights import load_pretrained_encoder
+from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.pixel_encoders import build_encoder
+from kmax_tf.variable_names import named_variables
+from protos import model_pb2
+
+
+class EncoderAlone(tf_keras.layers.Layer):
+    """What the loading needs of a model: a built encoder."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.pixel_encoder = build_encoder(model_pb2.BackboneOptions(name=name), NormSpec())
+        self.pixel_encoder(tf.zeros([1, 33, 33, 3]))
+
+
+def assert_everything_loaded(model, report):
+    assert sorted(report.loaded) == sorted(named_variables(model))
+    assert report.missing == report.unexpected == report.mismatched == ()
+
+
+def refused(model, path):
+    """The message of a load, after which every variable is as before."""
+    before = [variable.numpy() for variable in model.variables]
+    with pytest.raises(CheckpointError) as caught:
+        load_pretrained_encoder(model, path)
+    for variable, value in zip(model.variables, before):
+        np.testing.assert_array_equal(variable, value)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and len(message) < 1500
+    return message

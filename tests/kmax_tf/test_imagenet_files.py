@@ -1,0 +1,121 @@
+import json
+import subprocess
+import sys
+
+import h5py
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+import tf_keras
+from encoder_alone import EncoderAlone, assert_everything_loaded, refused
+from foreign_convnext import NO_TOP, facebook_weights, keras_convnext_atto, timm_weights
+from safetensors.numpy import save_file
+
+from kmax_tf.checkpoint import CheckpointError
+from kmax_tf.imagenet_weights import load_pretrained_encoder
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """Its values belong to no test: each starts from what the one before has left."""
+    return EncoderAlone("kmax_convnext_atto")
+
+
+def safetensors_of(code, values):
+    """A file's content by the description of the format: length of the header, header, values."""
+    header, end = {}, 0
+    for key, value in values.items():
+        header[key] = {"dtype": code, "shape": value.shape, "data_offsets": (end, end + value.nbytes)}
+        end += value.nbytes
+    text = json.dumps(header).encode()
+    return b"".join([len(text).to_bytes(8, "little"), text, *(value.tobytes() for value in values.values())])
+
+
+@pytest.mark.parametrize(("code", "dtype"), [("F64", np.float64), ("F16", np.float16), ("BF16", ml_dtypes.bfloat16)])
+def test_other_floating_point_numbers(code, dtype, encoder, tmp_path):
+    stored = {key: value.astype(dtype) for key, value in timm_weights().items()}
+    (tmp_path / "x.safetensors").write_bytes(safetensors_of(code, stored))
+    load_pretrained_encoder(encoder, tmp_path / "x.safetensors", fold_input_normalization=False)
+    kernel = stored["stages.2.blocks.5.mlp.fc2.weight"].astype(np.float32)[:, :, 0, 0].T
+    np.testing.assert_array_equal(encoder.pixel_encoder.stages[2][5].project.kernel, kernel)
+
+
+def test_weights_that_are_there_twice(encoder, tmp_path):
+    weights = timm_weights()
+    twice = {f"ema.{key}": value for key, value in weights.items()} | {"ema.norm": weights["stem.1.bias"]}
+    save_file(weights | twice, tmp_path / "x.safetensors")
+    assert "not in the encoder (129): ema." in refused(encoder, tmp_path / "x.safetensors")
+    # Both forms of a name after the common beginning.
+    twice = {f"model.{key}": value for key, value in weights.items()} | {"stem.0.bias": weights["stem.0.bias"]}
+    save_file(twice, tmp_path / "x.safetensors")
+    assert "not in the encoder (1): " in refused(encoder, tmp_path / "x.safetensors")
+
+
+def test_missing_layer_of_keras(encoder, tmp_path):
+    path = tmp_path / "x.weights.h5"
+    keras_convnext_atto(keras, **NO_TOP).save_weights(path)
+    with h5py.File(path, "a") as file:
+        file.move("layers/dense_7", "layers/dense_70")
+    # The name that Keras 3 notes counts more than the number.
+    assert_everything_loaded(encoder, load_pretrained_encoder(encoder, path))
+    with h5py.File(path, "a") as file:
+        del file["layers/dense_70/vars"].attrs["name"]
+    message = refused(encoder, path)
+    assert "not in the file (2): pixel_encoder/stages/1/1/project/kernel, pixel_encoder/stages/1/1/project/bias" in message
+    assert "not in the encoder (2): layers/dense_70/vars/0" in message
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.h5", "x.keras"])
+def test_file_that_does_not_exist(name, encoder, tmp_path):
+    assert refused(encoder, tmp_path / name).endswith("no such file")
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.h5", "x.weights.h5", "x.keras"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
+def test_damaged_file(name, damage, encoder, tmp_path):
+    path = tmp_path / name
+    if name == "x.safetensors":
+        save_file(timm_weights(), path)
+    else:
+        # The values do not matter here, nor whose model it is.
+        model = tf_keras.Sequential([tf_keras.layers.Dense(99, input_shape=(99,))])
+        model.save(path) if name == "x.keras" else model.save_weights(path)
+    content = path.read_bytes()
+    path.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "text": b"<html>not found</html>\n" * 9}[damage])
+    with pytest.raises(CheckpointError) as caught:
+        load_pretrained_encoder(encoder, path)
+    assert caught.value.damaged and str(caught.value).startswith(f"{path}: damaged or no ") and "\n" not in str(caught.value)
+
+
+def test_numbers_of_another_type(encoder, tmp_path):
+    weights = timm_weights() | {"stem.0.bias": np.zeros([40], np.int8)}
+    save_file(weights, tmp_path / "x.safetensors")
+    assert "stem.0.bias is of type I8" in refused(encoder, tmp_path / "x.safetensors")
+
+
+def test_something_else_in_the_file(encoder, tmp_path):
+    save_file({"conv1.weight": np.zeros([2], np.float32)}, tmp_path / "x.safetensors")
+    assert "holds no ConvNeXt" in refused(encoder, tmp_path / "x.safetensors")
+    tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,), name="mine")]).save_weights(tmp_path / "x.h5")
+    assert "but mine/bias, mine/kernel" in refused(encoder, tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize("name", ["convnext.pth", "model.pt", "pytorch_model.bin", "best.pth.tar"])
+def test_pickled_weights_are_not_opened(name, encoder, tmp_path):
+    message = refused(encoder, tmp_path / name)
+    assert "python -c" in message and f"{tmp_path / name.split('.')[0]}.safetensors" in message
+
+
+@pytest.mark.slow
+def test_command_that_converts_pickled_weights(encoder, tmp_path):
+    torch = pytest.importorskip("torch")
+    weights = {key: torch.from_numpy(value) for key, value in facebook_weights().items()}
+    torch.save({"model": weights}, tmp_path / "convnext.pth")
+    command = refused(encoder, tmp_path / "convnext.pth").splitlines()[1].strip()
+    subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True)
+    load_pretrained_encoder(encoder, tmp_path / "convnext.safetensors", fold_input_normalization=False)
+    kernel = encoder.pixel_encoder.stages[3][1].expand.kernel
+    np.testing.assert_array_equal(kernel, facebook_weights()["stages.3.1.pwconv1.weight"].T)
+    kernel = encoder.pixel_encoder.downsamples[0].conv.kernel
+    np.testing.assert_array_equal(kernel, facebook_weights()["downsample_layers.0.0.weight"].transpose(2, 3, 1, 0))
