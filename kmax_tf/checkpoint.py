@@ -19,7 +19,7 @@ _NOT_MODEL = re.compile(
 )
 # Model Garden's trainer stores an encoder under another name.
 _MODEL_GARDEN_ENCODER = "backbone/_encoder/"
-_ENCODERS = ("encoder/", _MODEL_GARDEN_ENCODER, "model/pixel_encoder/")
+_ENCODERS = ("encoder/", _MODEL_GARDEN_ENCODER, "model/pixel_encoder/", "pixel_encoder/")
 
 
 class CheckpointError(ValueError):
@@ -75,7 +75,9 @@ def _only_checkpoint(directory: str) -> str:
     return f"{directory.rstrip('/')}/{prefixes[0]}"
 
 
-def load_checkpoint(model: tf_keras.Model, path: str, *, skip: tuple[str, ...] = ()) -> LoadReport:
+def load_checkpoint(
+    model: tf_keras.Model, path: str, *, skip: tuple[str, ...] = (), skip_mismatched: bool = False
+) -> LoadReport:
     """Assigns every variable of a built model from a checkpoint.
 
     Args:
@@ -83,13 +85,15 @@ def load_checkpoint(model: tf_keras.Model, path: str, *, skip: tuple[str, ...] =
       path: prefix, or directory whose latest checkpoint is taken; of this project's trainer or of DeepLab2. Optimizer state
         and step are left out.
       skip: beginnings of our variable names that keep their values.
+      skip_mismatched: whether variables without a counterpart of the same shape keep their values too, as fine-tuning to
+        other classes needs; the report names them. The encoder has to fit nevertheless.
 
     Raises:
       CheckpointError: no checkpoint there, it is damaged, or a variable of either side has no counterpart of the same
         shape. Nothing has been assigned then.
     """
     prefix = resolve_checkpoint(path)
-    return _load(prefix, named_variables(model), _model_shapes(prefix), skip)
+    return _load(prefix, named_variables(model), _model_shapes(prefix), skip, skip_mismatched)
 
 
 def holds_encoder_only(path: str) -> bool:
@@ -111,7 +115,7 @@ def load_encoder(model: tf_keras.Model, path: str) -> LoadReport:
     prefix = resolve_checkpoint(path)
     shapes = {key: shape for key, shape in _model_shapes(prefix).items() if key.startswith(_ENCODERS)}
     variables = {name: v for name, v in named_variables(model).items() if name.startswith("pixel_encoder/")}
-    return _load(prefix, variables, shapes, ())
+    return _load(prefix, variables, shapes)
 
 
 def _model_shapes(prefix: str) -> dict[str, list[int]]:
@@ -130,7 +134,13 @@ def _readable(prefix: str) -> Iterator[None]:
         raise CheckpointError(message, damaged=True) from None
 
 
-def _load(prefix: str, variables: dict[str, tf.Variable], shapes: dict[str, list[int]], skip: tuple[str, ...]) -> LoadReport:
+def _load(
+    prefix: str,
+    variables: dict[str, tf.Variable],
+    shapes: dict[str, list[int]],
+    skip: tuple[str, ...] = (),
+    skip_mismatched: bool = False,
+) -> LoadReport:
     """Assigns all variables but those to be skipped, or none."""
     keys = _keys(list(variables), shapes)
     values, missing, mismatched = {}, [], []
@@ -149,7 +159,8 @@ def _load(prefix: str, variables: dict[str, tf.Variable], shapes: dict[str, list
             values[name] = value
     unexpected = sorted(set(shapes) - set(keys.values()))
     report = LoadReport(tuple(values), tuple(missing), tuple(unexpected), tuple(mismatched))
-    if missing or unexpected or mismatched:
+    wrong = (*missing, *unexpected, *mismatched)
+    if wrong and not (skip_mismatched and values and not any(name.startswith(_ENCODERS) for name in wrong)):
         raise CheckpointError(_explain(prefix, report, shapes))
     for name, value in values.items():
         variables[name].assign(value)
@@ -189,7 +200,12 @@ def _explain(prefix: str, report: LoadReport, shapes: dict[str, list[int]]) -> s
         if names:
             rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
             lines.append(f"  {title} ({len(names)}): {', '.join(names[:4])}{rest}")
-    lines.append(f"  The checkpoint holds {_describe(shapes)}: use the config of that model.")
+    advice = "use the config of that model"
+    if not any(
+        name.startswith(_ENCODERS) for names in (report.missing, report.unexpected, report.mismatched) for name in names
+    ):
+        advice += ", or leave out what does not fit with model_options.restore { skip_mismatched: true }"
+    lines.append(f"  The checkpoint holds {_describe(shapes)}: {advice}.")
     return "\n".join(lines)
 
 

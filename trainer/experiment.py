@@ -6,7 +6,8 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf import build_loss, build_model, load_checkpoint
-from kmax_tf.checkpoint import holds_encoder_only, load_encoder
+from kmax_tf.checkpoint import LoadReport, holds_encoder_only, load_encoder
+from kmax_tf.imagenet_weights import load_pretrained_encoder
 from kmax_tf.losses.criterion import Criterion
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
@@ -93,26 +94,37 @@ def _without(variables: list[tf.Variable], left_out: list[tf.Variable]) -> list[
     return [v for v in variables if id(v) not in known]
 
 
-def load_initial_checkpoint(experiment: Experiment) -> None:
-    """Loads `model_options.initial_checkpoint`, if one is named: the whole model, or an encoder where it holds no more.
+def load_initial_weights(experiment: Experiment) -> None:
+    """Loads the weights that the config starts from, if it names any: those of the whole model, or of the encoder alone.
+
+    `model_options.initial_checkpoint` comes before `backbone.pretrained_weights`, since it holds the encoder too. Variables
+    that keep their initial values are printed by name.
 
     Raises:
-      CheckpointError: it does not exist, is damaged, or belongs to another model.
-      ConfigError: `backbone.pretrained_weights` is set.
+      CheckpointError: the file does not exist, is damaged, or belongs to another model.
     """
     options = experiment.config.model_options
-    if options.backbone.pretrained_weights:
-        raise ConfigError(
-            f"model_options.backbone.pretrained_weights {options.backbone.pretrained_weights!r}: weight files of other "
-            "libraries cannot be read; name a checkpoint in model_options.initial_checkpoint"
-        )
-    if not options.initial_checkpoint:
+    path = options.initial_checkpoint or options.backbone.pretrained_weights
+    if not path:
         return
     with experiment.strategy.scope():
-        if holds_encoder_only(options.initial_checkpoint):
-            report = load_encoder(experiment.model, options.initial_checkpoint)
+        if not options.initial_checkpoint:
+            fold = options.backbone.fold_input_normalization
+            report = load_pretrained_encoder(experiment.model, path, fold_input_normalization=fold)
+        elif holds_encoder_only(path):
+            report = load_encoder(experiment.model, path)
         else:
             keep_last = not options.restore_semantic_last_layer_from_initial_checkpoint
             skip = ("semantic_branch/head/final_conv",) if keep_last else ()
-            report = load_checkpoint(experiment.model, options.initial_checkpoint, skip=skip)
-    print(f"loaded {len(report.loaded)} variables from {options.initial_checkpoint}", flush=True)
+            report = load_checkpoint(experiment.model, path, skip=skip, skip_mismatched=options.restore.skip_mismatched)
+    _print_report(path, report)
+
+
+def _print_report(path: str, report: LoadReport) -> None:
+    for name in report.missing:
+        print(f"initial value kept, not in the checkpoint: {name}")
+    for name in report.mismatched:
+        print(f"initial value kept, another shape: {name}")
+    for name in report.unexpected:
+        print(f"left out of the checkpoint: {name}")
+    print(f"loaded {len(report.loaded)} variables from {path}", flush=True)

@@ -155,9 +155,46 @@ def test_another_number_of_classes_and_slots(checkpoint):
     assert "another shape (7)" in message
     assert "kmax_decoder/cluster_centers (1, 16, 32) (in the checkpoint (1, 8, 32))" in message
     assert "a ConvNeXt encoder, 8 mask slots, 6 classes without void" in message
+    assert "model_options.restore { skip_mismatched: true }" in message
     # Two class heads with kernel and bias, and the semantic head's.
     named = ("predictor/class_head", "kmax_decoder/stages/0/0/predictor/class_head", "semantic_branch/head/final_conv")
     assert sum(name in message for name in named) >= 2
+
+
+def test_fine_tuning_keeps_what_does_not_fit(saved_model, checkpoint):
+    overrides = ["train_dataset_options.dataset=coco_panoptic", "model_options.max_deeplab.num_mask_slots=16"]
+    model = build_model(small_config(overrides))
+    before, saved = values_of(model), values_of(saved_model)
+    report = load_checkpoint(model, checkpoint, skip_mismatched=True)
+    classes = ("predictor/class_head", "kmax_decoder/stages/0/0/predictor/class_head", "semantic_branch/head/final_conv")
+    kept = {"kmax_decoder/cluster_centers"} | {f"{layer}/{weight}" for layer in classes for weight in ("kernel", "bias")}
+    assert {name.split(" ")[0] for name in report.mismatched} == kept and report.missing == report.unexpected == ()
+    assert set(report.loaded) == set(saved) - kept
+    after = values_of(model)
+    assert_equal({name: after[name] for name in kept}, {name: before[name] for name in kept})
+    assert_equal({name: after[name] for name in report.loaded}, {name: saved[name] for name in report.loaded})
+
+
+def test_fine_tuning_with_another_layout_of_the_pixel_decoder(saved_model, checkpoint):
+    """From four stages to five: the masks' head reads another feature, and a stage is new."""
+    stages = [f"model_options.pixel_decoder.{field}" for field in ("channels=[8,8,8,8,16]", "num_blocks=[1,1,1,1,1]")]
+    model = build_model(small_config(stages))
+    report = load_checkpoint(model, checkpoint, skip_mismatched=True)
+    assert report.missing and all(
+        name.startswith(("pixel_decoder/stages/4/", "pixel_decoder/fuses/3/", "pixel_decoder/input_norms/4/"))
+        for name in report.missing
+    )
+    assert {name.split("/")[1] for name in report.mismatched} == {"pixel_head"} and report.unexpected == ()
+
+
+def test_fine_tuning_needs_the_same_encoder(other_model, coco_r50_checkpoint, checkpoint, tmp_path):
+    before = values_of(other_model)
+    with pytest.raises(CheckpointError, match="not in the checkpoint"):
+        load_checkpoint(other_model, coco_r50_checkpoint, skip_mismatched=True)
+    other = tf.train.Checkpoint(weights=[tf.Variable([1.0])]).save(str(tmp_path / "other"))
+    with pytest.raises(CheckpointError, match="none of a kMaX-DeepLab encoder"):
+        load_checkpoint(other_model, other, skip_mismatched=True)
+    assert_equal(values_of(other_model), before)
 
 
 def test_a_checkpoint_of_something_else(other_model, tmp_path):
