@@ -91,7 +91,12 @@ def _layers(file: h5py.File) -> dict[str, np.ndarray]:
 
     file.visititems(visit)
     blocks = _block_names(datasets)
-    return {_layer_weight(path, dataset, blocks): dataset[()] for path, dataset in datasets.items()}
+    values = {}
+    for path, dataset in datasets.items():
+        name = _layer_weight(path, dataset, blocks)
+        # Models inside of a model may repeat a name: the second is reported with its path.
+        values[path if name in values else name] = dataset[()]
+    return values
 
 
 def _layer_weight(path: str, dataset: h5py.Dataset, blocks: list[str]) -> str:
@@ -128,7 +133,7 @@ def _counted_layer(match: re.Match[str], blocks: list[str]) -> str | None:
 
 
 def _block_names(datasets: dict[str, h5py.Dataset]) -> list[str]:
-    """ "stage_0_block_0" and so on for each depthwise convolution: a stage is a run of the same number of channels."""
+    """Names like "stage_0_block_0", one for each depthwise convolution: a stage is a run of the same number of channels."""
     kernels = {}
     for path, dataset in datasets.items():
         match = _KERAS_3.fullmatch(path)

@@ -52,6 +52,14 @@ def test_weights_that_are_there_twice(encoder, tmp_path):
     assert "not in the encoder (1): " in refused(encoder, tmp_path / "x.safetensors")
 
 
+def test_layers_that_are_there_twice(encoder, tmp_path):
+    path = tmp_path / "x.h5"
+    keras_convnext_atto(tf_keras, **NO_TOP).save_weights(path)
+    with h5py.File(path, "a") as file:
+        file.copy("mine_stem", file.create_group("other"), name="mine_stem")
+    assert "not in the encoder (4): other/mine_stem/mine_stem_conv/bias" in refused(encoder, path)
+
+
 def test_missing_layer_of_keras(encoder, tmp_path):
     path = tmp_path / "x.weights.h5"
     keras_convnext_atto(keras, **NO_TOP).save_weights(path)
