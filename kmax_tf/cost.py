@@ -21,7 +21,7 @@ KINDS = {
     "Einsum": "einsums",
 }
 # What post-processing and scores are made from; the same tensors of the auxiliary outputs are for training.
-_RESULTS = ("transformer_class_logits", "pixel_space_mask_logits", "pixel_space_normalized_feature")
+RESULTS = ("transformer_class_logits", "pixel_space_mask_logits", "pixel_space_normalized_feature")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ def model_cost(model: KMaXDeepLab, height: int, width: int) -> ModelCost:
 
 def _results(model: KMaXDeepLab, images: tf.Tensor) -> list[tf.Tensor]:
     outputs = model(images, training=False)
-    return [outputs[name] for name in _RESULTS]
+    return [outputs[name] for name in RESULTS]
 
 
 def _num_parameters(layer: tf.Module) -> int:

@@ -1,0 +1,66 @@
+"""Tasks in processes of their own: results, progress, errors, sudden ends and their own peak memory."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from protos.descriptions import ConfigError
+from trainer.doors import DoorError
+from trainer.fresh_process import run_alone
+from trainer.timing import peak_host_memory
+
+
+def _peak_with(mebibytes: int, *, progress) -> tuple[int, float]:
+    progress("allocating")
+    held = np.ones(mebibytes * 2**20, np.uint8)
+    progress("allocated")
+    return os.getpid(), peak_host_memory() + 0 * held[0]
+
+
+def _fail(error: Exception, *, progress) -> None:
+    raise error
+
+
+def _exit(code: int, *, progress) -> None:
+    os._exit(code)
+
+
+def _kill(*, progress) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _exhaust(*, progress) -> None:
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore lines")
+
+
+def test_each_task_has_a_process_and_a_peak_of_its_own():
+    lines = []
+    large_id, large = run_alone("large", _peak_with, 1200, progress=lines.append)
+    small_id, small = run_alone("small", _peak_with, 200, progress=lines.append)
+    assert lines == ["allocating", "allocated"] * 2
+    assert len({large_id, small_id, os.getpid()}) == 3
+    # The exact difference, unless this process itself has been larger: a child's peak starts at that of its parent.
+    if peak_host_memory() < small:
+        assert large - small == pytest.approx(1000, abs=50)
+    assert large > 1200
+
+
+def test_errors_arrive_as_they_were_raised():
+    with pytest.raises(ConfigError, match="^no such thing$"):
+        run_alone("task", _fail, ConfigError("no such thing"), progress=print)
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "message"),
+    [
+        (_kill, (), "^task: the system ended the process, as it does when memory runs out"),
+        (_exit, (3,), "^task: the process ended with exit code 3"),
+        (_exhaust, (), "^a device has no memory left for this: OOM when allocating tensor$"),
+    ],
+)
+def test_sudden_ends_become_messages(task, arguments, message):
+    with pytest.raises(DoorError, match=message):
+        run_alone("task", task, *arguments, progress=print)

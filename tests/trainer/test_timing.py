@@ -1,0 +1,33 @@
+"""Times of calls by a clock that the calls themselves move."""
+
+import pytest
+import tensorflow as tf
+
+from trainer import timing
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that have passed, in a list of one."""
+    now = [100.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_first_call_and_warm_up_are_not_among_the_calls(clock):
+    durations = iter([50.0, 7.0, 6.0, 1.0, 2.0, 5.0, 4.0])
+
+    def call() -> None:
+        clock[0] += next(durations)
+
+    lines = []
+    found = timing.time_calls(call, 4, lines.append)
+    assert found == timing.Timing(50.0, (1.0, 2.0, 5.0, 4.0))
+    assert found.median == 3.0
+    assert next(durations, None) is None
+    assert lines == ["first call: tracing and compiling", "step 2 of 4: 2 s", "step 3 of 4: 5 s", "step 4 of 4: 4 s"]
+
+
+def test_a_call_is_over_when_the_devices_are(clock, monkeypatch):
+    monkeypatch.setattr(tf.test.experimental, "sync_devices", lambda: clock.__setitem__(0, clock[0] + 3.0))
+    assert timing.time_calls(lambda: None, 2, print).calls == (3.0, 3.0)

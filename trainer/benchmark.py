@@ -1,0 +1,151 @@
+"""What a model costs: parameters, multiply-adds, images per second, memory.
+
+python trainer/benchmark.py --config_file=F --image_size=H,W [--train]
+
+The last line is a JSON object with everything that the report says. Weights are initial ones and images noise: neither changes
+the work. Every measurement has a process of its own, and one GPU if there is one, else the CPU.
+"""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import sys
+
+if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors arrive as exceptions
+
+from collections.abc import Sequence  # noqa: E402
+from typing import Any  # noqa: E402
+
+from absl import app, flags, logging  # noqa: E402
+
+from kmax_tf import ConfigError, load_config  # noqa: E402
+from protos import experiment_pb2, trainer_pb2  # noqa: E402
+from trainer import measurements  # noqa: E402
+from trainer.benchmark_report import cost_report, machine_report, speed_report  # noqa: E402
+from trainer.doors import DoorError, run_door  # noqa: E402
+from trainer.fresh_process import run_alone  # noqa: E402
+
+_TASKS = {
+    "model": measurements.measure_model,
+    "panoptic_map": measurements.measure_panoptic_map,
+    "training": measurements.measure_training,
+}
+# Inputs of evaluation and training are 32k+1 pixels high and wide.
+_STEP = 32
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from `H,W`.
+
+    Raises:
+      DoorError: it is written otherwise, or a side is too short.
+    """
+    match = re.fullmatch(r"\s*(\d{1,5})\s*,\s*(\d{1,5})\s*", text)
+    if not match:
+        raise DoorError(f"--image_size={text}: write height and width in pixels, such as --image_size=801,1201")
+    height, width = int(match[1]), int(match[2])
+    if min(height, width) <= _STEP:
+        raise DoorError(f"--image_size={text}: height and width must be at least {_STEP + 1} pixels")
+    return height, width
+
+
+def padded_size(height: int, width: int) -> tuple[int, int]:
+    """The smallest input of evaluation and training that an image fits into: each side 32k+1."""
+    return tuple(-(-(side - 1) // _STEP) * _STEP + 1 for side in (height, width))
+
+
+def sized_config(
+    path: str, overrides: Sequence[str], size: tuple[int, int], batch_size: int
+) -> experiment_pb2.ExperimentOptions:
+    """A config whose inputs have `size` (each side 32k+1) and whose images are not resized to fit it.
+
+    Raises:
+      ConfigError: as kmax_tf.load_config.
+    """
+    config = load_config(path, overrides)
+    sections = [name for name in ("train_dataset_options", "eval_dataset_options") if config.HasField(name)]
+    values = (f"crop_size=[{size[0]},{size[1]}]", "min_resize_value=[]", "max_resize_value=[]", "resize_factor=0")
+    changes = [f"{section}.{value}" for section in sections for value in values]
+    if config.HasField("train_dataset_options"):
+        changes.append(f"train_dataset_options.batch_size={batch_size}")
+    # What there is to warn of has been said.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        return load_config(path, [*overrides, *changes])
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def benchmark(
+    config: experiment_pb2.ExperimentOptions, job: measurements.Job, *, count_only: bool, train: bool
+) -> dict[str, Any]:
+    """Measures and prints; the result is what the last line says.
+
+    Raises:
+      ValueError: the config cannot be used for this, or memory runs out.
+    """
+    if train and not config.HasField("train_dataset_options"):
+        raise ConfigError(f"{config.experiment_name}: --train needs train_dataset_options")
+    tasks = {} if count_only else {name: task for name, task in _TASKS.items() if train or name != "training"}
+    cost, machine = _run("cost", measurements.count_cost, job, 1, len(tasks) + 1)
+    machine |= {
+        "precision": trainer_pb2.TrainerOptions.Precision.Name(config.trainer_options.mixed_precision),
+        "jit_compile": config.trainer_options.jit_compile,
+    }
+    size, padded = (job.height, job.width), padded_size(job.height, job.width)
+    print(f"\n{config.experiment_name} at {job.height}x{job.width} (height x width)")
+    print(f"{machine_report(machine)}\n\n{cost_report(cost)}\n", flush=True)
+    speeds = {name: _run(name, task, job, i, len(tasks) + 1) for i, (name, task) in enumerate(tasks.items(), 2)}
+    if speeds:
+        print(f"\n{speed_report(speeds, size, padded)}\n")
+    return {
+        "experiment": config.experiment_name,
+        "image_size": list(size),
+        "padded_size": list(padded),
+        "parameters": cost.inference_parameters,
+        "parameters_with_semantic_branch": sum(cost.parameters.values()),
+        "multiply_adds": cost.published_multiply_adds,
+        "multiply_adds_with_encoder_depthwise": cost.all_multiply_adds,
+        "parameters_by_part": cost.parameters,
+        "multiply_adds_by_part": cost.multiply_adds,
+        **speeds,
+        "machine": machine,
+    }
+
+
+def _run(name: str, task: Any, job: measurements.Job, number: int, total: int) -> Any:
+    what = name.replace("_", " ")
+    return run_alone(what, task, job, progress=lambda line: print(f"[{number}/{total}] {what}: {line}", flush=True))
+
+
+def main(_: list[str]) -> None:
+    values = flags.FLAGS
+    height, width = parse_size(values.image_size)
+    if values.count_only and values.train:
+        raise DoorError("--count_only measures nothing: leave out either it or --train")
+    config = sized_config(values.config_file, values.override, padded_size(height, width), values.batch_size)
+    job = measurements.Job(config.SerializeToString(), height, width, values.batch_size, values.steps)
+    # Ends the process that measures as well.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        result = benchmark(config, job, count_only=values.count_only, train=values.train)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
+    flags.DEFINE_string("image_size", None, "Height and width of images in pixels: H,W.", required=True)
+    flags.DEFINE_bool("train", False, "Measure the training step as well.")
+    flags.DEFINE_integer("batch_size", 1, "Images of a call of the model alone, and of a training step.", lower_bound=1)
+    flags.DEFINE_integer("steps", 10, "Calls to measure.", lower_bound=1)
+    flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds, measure nothing.")
+    flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
+    app.run(lambda argv: run_door(main, argv))

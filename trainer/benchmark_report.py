@@ -1,0 +1,78 @@
+"""The report of trainer/benchmark.py in words and tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kmax_tf.cost import KINDS, ModelCost
+
+_KINDS = tuple(dict.fromkeys(KINDS.values()))
+
+
+def machine_report(machine: dict[str, Any]) -> str:
+    """One line: processors, GPUs, versions and settings."""
+    cpus = f"{machine['cpus']} CPU cores" + (f" ({machine['cpu']})" if machine["cpu"] else "")
+    gpus = ", ".join(machine["gpus"]) or "no GPU"
+    compiled = "compiled with XLA, but for panoptic maps" if machine["jit_compile"] else "not compiled with XLA"
+    return f"on {cpus}, {gpus}; TensorFlow {machine['tensorflow']}, {machine['precision'].lower()}, {compiled}"
+
+
+def cost_report(cost: ModelCost) -> str:
+    """Parameters and multiply-adds (M: millions, G: billions) of each part, and the sums that papers state."""
+    rows = [["", "parameters", *(kind.replace("_", " ") for kind in _KINDS), "sum"]]
+    for part, parameters in cost.parameters.items():
+        kinds = cost.multiply_adds.get(part, {})
+        products = [kinds.get(kind, 0) for kind in _KINDS]
+        rows.append([part.replace("_", " "), f"{parameters / 1e6:.2f} M", *map(_scaled, [*products, sum(products)])])
+    sums = [sum(kinds.get(kind, 0) for kinds in cost.multiply_adds.values()) for kind in _KINDS]
+    total = sum(cost.parameters.values())
+    rows.append(["sum", f"{total / 1e6:.2f} M", *map(_scaled, [*sums, cost.all_multiply_adds])])
+    lines = [
+        f"parameters, trainable: {cost.inference_parameters / 1e6:.2f} M, and {total / 1e6:.2f} M with the semantic branch, "
+        "which is for training alone",
+        f"multiply-adds, inference of one image: {_scaled(cost.published_multiply_adds)}",
+    ]
+    if cost.all_multiply_adds != cost.published_multiply_adds:
+        lines[-1] += (
+            f", and {_scaled(cost.all_multiply_adds)} with the depthwise convolutions of the encoder, "
+            "which published figures leave out"
+        )
+    return "\n".join([*lines, _table(rows)])
+
+
+def speed_report(speeds: dict[str, dict[str, Any]], size: tuple[int, int], padded: tuple[int, int]) -> str:
+    """Speed and memory of each measurement."""
+    rows = [["", "images/s", "steps/s", "s per step (fastest to slowest)", "first call", "peak memory", "on the device"]]
+    for name, speed in speeds.items():
+        seconds = speed["seconds_per_step"]
+        device = speed["peak_device_mib"]
+        rows.append(
+            [
+                f"{name.replace('_', ' ')}, batch {speed['batch_size']}",
+                f"{speed['images_per_second']:.3g}",
+                f"{speed['steps_per_second']:.3g}",
+                f"{seconds['median']:.3g} ({seconds['fastest']:.3g} to {seconds['slowest']:.3g})",
+                f"{speed['first_call_seconds']:.1f} s",
+                f"{speed['peak_host_mib']:.0f} MiB",
+                "-" if device is None else f"{device:.0f} MiB",
+            ]
+        )
+    lines = ["median speed after warm-up, initial weights", _table(rows)]
+    if size != padded:
+        lines.append(
+            f"{size[0]}x{size[1]} is not of the form 32k+1: the model alone takes it as it is, "
+            f"panoptic maps and training pad it to {padded[0]}x{padded[1]}"
+        )
+    return "\n".join(lines)
+
+
+def _scaled(number: int) -> str:
+    if number == 0:
+        return "-"
+    return f"{number / 1e9:.2f} G" if number >= 1e8 else f"{number / 1e6:.2f} M"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]) for row in rows
+    )
