@@ -28,6 +28,7 @@ from trainer.experiment import Experiment, build_experiment, load_initial_weight
 from trainer.stopping import StopRequested, stop_on_signals  # noqa: E402
 from trainer.train_loop import TrainLoop  # noqa: E402
 
+LOSS_TERMS = ("semantic_loss", "pq_style_loss", "mask_id_cross_entropy_loss", "instance_discrimination_loss")
 MODES = ["train_and_eval", "train", "eval", "continuous_eval"]
 
 
@@ -135,9 +136,7 @@ def run_experiment(
       tf.errors.OpError: a record is damaged, see data.pipeline.bad_example_message.
     """
     trains = mode in ("train", "train_and_eval")
-    for section, needed in (("train_dataset_options", trains), ("eval_dataset_options", mode != "train")):
-        if needed and not config.HasField(section):
-            raise ConfigError(f"{config.experiment_name}: mode {mode} needs {section}")
+    _check_mode(config, mode, trains)
     prepare_model_dir(model_dir)
     # Evaluation draws nothing, and may run beside a training that owns the folder.
     experiment = build_experiment(config, strategy, run_seed(config, model_dir) if trains else 0)
@@ -150,6 +149,22 @@ def run_experiment(
         run.evaluate()
     else:
         run.evaluate_continuously()
+
+
+def _check_mode(config: experiment_pb2.ExperimentOptions, mode: str, trains: bool) -> None:
+    """Refuses a config that is right in itself, but lacks what `mode` needs."""
+    name = config.experiment_name
+    for section, needed in (("train_dataset_options", trains), ("eval_dataset_options", mode != "train")):
+        if needed and not config.HasField(section):
+            raise ConfigError(f"{name}: mode {mode} needs {section}")
+        unfilled = [pattern for pattern in getattr(config, section).file_pattern if "${" in pattern]
+        if needed and unfilled:
+            raise ConfigError(f"{name}: {section}.file_pattern: {unfilled[0]} is a placeholder; name the TFRecord files there")
+    losses = config.trainer_options.loss_options
+    if trains and not any(losses.HasField(term) for term in LOSS_TERMS):
+        raise ConfigError(
+            f"{name}: trainer_options.loss_options: no term is set, nothing would be learnt; {', '.join(LOSS_TERMS)}"
+        )
 
 
 def main(_: list[str]) -> None:

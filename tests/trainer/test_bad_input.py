@@ -49,6 +49,21 @@ def test_no_records(capsys, tiny_config, tmp_path):
     assert f"{tmp_path}/none-*" in message and "data/build_scenes.py" in message
 
 
+def test_unfilled_placeholder(capsys, tiny_config, tmp_path):
+    message = _fails(capsys, tiny_config, tmp_path / "run", "train_dataset_options.file_pattern=${TRAIN_SET}")
+    assert message.startswith("tiny: train_dataset_options.file_pattern: ${TRAIN_SET} is a placeholder")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_loss_term(capsys, tiny_config, tmp_path):
+    text = tiny_config.read_text()
+    beginning, end = text.index("  loss_options {"), text.index("  solver_options {")
+    path = tmp_path / "lossless.textproto"
+    path.write_text(text[:beginning] + text[end:])
+    message = _fails(capsys, path, tmp_path / "run")
+    assert "trainer_options.loss_options: no term is set" in message and "pq_style_loss" in message
+
+
 def test_truncated_records(capsys, tiny_config, records, tmp_path):
     whole = sorted(records.glob("train-*.tfrecord"))[0].read_bytes()
     (tmp_path / "cut.tfrecord").write_bytes(whole[: len(whole) // 2])
