@@ -1,0 +1,84 @@
+"""Every experiment config, from records to an exported model: two steps at a small crop."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from data import records as schema
+from kmax_tf import load_config
+from protos import descriptions
+from trainer.distribution import make_strategy
+from trainer.export import export
+from trainer.inference import load_predictor
+from trainer.predict import load_saved_model
+from trainer.train import run_experiment
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIGS = {str(path.relative_to(ROOT / "configs")): path for path in sorted((ROOT / "configs").glob("*/*.textproto"))}
+SIZE = 65
+
+
+@pytest.fixture
+def few_images(tmp_path):
+    """Writes records of a dataset: four things on two halves of stuff, in the colours of their classes."""
+
+    def write(dataset: str) -> pathlib.Path:
+        info = descriptions.load(dataset)
+        colors = {c.id: c.color for c in info.classes}
+        rng = np.random.default_rng(0)
+        path = tmp_path / "few.tfrecord"
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for number in range(2):
+                upper, lower = rng.choice(info.stuff_ids, 2, replace=False)
+                panoptic = np.where(np.arange(SIZE)[:, None] < 30, upper, lower) * np.ones((1, SIZE), int) * info.label_divisor
+                for instance, thing in enumerate(rng.choice(info.thing_ids, 4), 1):
+                    top, left = rng.integers(0, 40, 2)
+                    panoptic[top : top + 20, left : left + 20] = thing * info.label_divisor + instance
+                image = np.array([colors[label // info.label_divisor] for label in panoptic.ravel()], np.uint8)
+                encoded = tf.io.encode_png(image.reshape(SIZE, SIZE, 3)).numpy()
+                example = schema.build_example(encoded, "png", f"few_{number}", SIZE, SIZE, panoptic.astype(np.int32))
+                writer.write(example.SerializeToString())
+        return path
+
+    return write
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_trains_evaluates_and_exports(name, few_images, tmp_path):
+    path = few_images(load_config(CONFIGS[name]).train_dataset_options.dataset)
+    overrides = [
+        f"{section}.{field}"
+        for section in ("train_dataset_options", "eval_dataset_options")
+        for field in (f"file_pattern=[{path}]", f"crop_size=[{SIZE},{SIZE}]")
+    ] + [
+        "train_dataset_options.batch_size=2",
+        "trainer_options.seed=1",
+        "trainer_options.steps_per_loop=1",
+        "trainer_options.solver_options.training_number_of_steps=2",
+        "trainer_options.solver_options.warmup_steps=1",
+        "evaluator_options.eval_steps=1",
+        # The thresholds of a trained model would leave nothing to compare.
+        "evaluator_options.thing_area_limit=0",
+        "evaluator_options.stuff_area_limit=0",
+        "evaluator_options.pixel_confidence_threshold=0.003",
+        "evaluator_options.maskwise_postprocessing.transformer_class_confidence_threshold_thing=0",
+        "evaluator_options.maskwise_postprocessing.transformer_class_confidence_threshold_stuff=0",
+        "evaluator_options.maskwise_postprocessing.overlapping_threshold=0",
+    ]
+    config = load_config(CONFIGS[name], overrides)
+    run_experiment(config, "train_and_eval", tmp_path / "run", make_strategy())
+    assert (tmp_path / "run" / "eval" / "metrics.json").exists()
+
+    tf_keras.backend.clear_session()
+    predictor = load_predictor(config, str(tmp_path / "run"))
+    export(predictor, config, tmp_path / "saved_model")
+    predict, _, info = load_saved_model(tmp_path / "saved_model")
+    image = np.random.default_rng(1).integers(0, 256, (50, SIZE, 3), np.uint8)
+    panoptic = predict(image)["panoptic_pred"]
+    np.testing.assert_array_equal(panoptic, predictor(tf.constant(image))["panoptic_pred"][0])
+    assert panoptic.shape == image.shape[:2] and set(np.unique(panoptic // info.label_divisor)) - {info.ignore_label}
