@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import signal
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,7 @@ def _serve(sender: multiprocessing.connection.Connection, task: Callable[..., An
         except tf.errors.ResourceExhaustedError as error:
             sender.send(("error", DoorError(f"a device has no memory left for this: {error.message.splitlines()[0]}")))
         except ValueError as error:
+            error.add_note(traceback.format_exc())  # shown where nobody expected the error
             sender.send(("error", error))
 
 

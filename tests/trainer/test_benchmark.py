@@ -145,30 +145,25 @@ def test_ctrl_c_ends_it_and_the_process_that_measures(config_file):
 # Parameters in millions, multiply-adds in billions. The paper (tables 1 to 3) has 57, 74, 122 and 232 M, and 168, 240, 380 and
 # 744 G for COCO, 434, 602, 858 and 1673 G for Cityscapes, 75, 295, 333 and 1302 G for ADE20K.
 _PUBLISHED = [
-    ("coco", "resnet50", "801,1201", 56.58, 172.0),
-    ("coco", "axial_resnet50", "801,1201", 74.42, 244.8),
-    ("coco", "convnext_base", "801,1201", 121.51, 389.1),
-    ("coco", "convnext_large", "801,1201", 231.84, 764.4),
-    ("cityscapes", "resnet50", "1025,2049", 56.40, 432.0),
-    ("cityscapes", "axial_resnet50", "1025,2049", 74.24, 597.6),
-    ("cityscapes", "convnext_base", "1025,2049", 121.34, 854.0),
-    ("cityscapes", "convnext_large", "1025,2049", 231.66, 1667.1),
-    ("ade20k", "resnet50", "641,641", 56.61, 74.6),
-    ("ade20k", "resnet50", "1281,1281", 56.61, 293.4),
-    ("ade20k", "convnext_large", "641,641", 231.87, 331.8),
-    ("ade20k", "convnext_large", "1281,1281", 231.87, 1297.0),
+    ("coco/kmax_r50", "801,1201", 56.58, 172.0),
+    ("coco/kmax_maxs", "801,1201", 74.42, 244.8),
+    ("coco/kmax_convnext_b", "801,1201", 121.51, 389.1),
+    ("coco/kmax_convnext_l", "801,1201", 231.84, 764.4),
+    ("cityscapes/kmax_r50", "1025,2049", 56.40, 432.0),
+    ("cityscapes/kmax_maxs", "1025,2049", 74.24, 597.6),
+    ("cityscapes/kmax_convnext_b", "1025,2049", 121.34, 854.0),
+    ("cityscapes/kmax_convnext_l", "1025,2049", 231.66, 1667.1),
+    ("ade20k/kmax_r50_641", "641,641", 56.61, 74.6),
+    ("ade20k/kmax_r50_1281", "1281,1281", 56.61, 293.4),
+    ("ade20k/kmax_convnext_l_641", "641,641", 231.87, 331.8),
+    ("ade20k/kmax_convnext_l_1281", "1281,1281", 231.87, 1297.0),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dataset", "encoder", "size", "parameters", "multiply_adds"), _PUBLISHED)
-def test_published_models_cost_what_is_known(dataset, encoder, size, parameters, multiply_adds, tmp_path):
-    path = tmp_path / "published.textproto"
-    path.write_text(
-        f'model_options {{ backbone {{ name: "kmax_{encoder}" }} }}\n'
-        "trainer_options { solver_options { } }\n"
-        f'eval_dataset_options {{ dataset: "{dataset}_panoptic" crop_size: [641, 641] }}\n'
-    )
+@pytest.mark.parametrize(("config", "size", "parameters", "multiply_adds"), _PUBLISHED)
+def test_published_models_cost_what_is_known(config, size, parameters, multiply_adds):
+    path = ROOT / "configs" / f"{config}.textproto"
     result = _result(run_door(DOOR, f"--config_file={path}", f"--image_size={size}", "--count_only"))
     assert result["parameters"] / 1e6 == pytest.approx(parameters, abs=0.005)
     assert result["multiply_adds"] / 1e9 == pytest.approx(multiply_adds, rel=0.001)
