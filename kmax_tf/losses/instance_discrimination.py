@@ -27,9 +27,9 @@ def pixel_contrast(truth: GroundTruth, features: tf.Tensor, samples: int, area_e
     same = tf.cast((row[:, :, None] == row[:, None, :]) & (row >= 0)[:, :, None], tf.float32)
     target = same / tf.maximum(tf.reduce_sum(same, 2, keepdims=True), 1.0)
     similarity = tf.matmul(features, features, transpose_b=True) / _TEMPERATURE
-    # Cross entropy with soft targets; rows without a mask have none and lose nothing.
-    loss = tf.cast(row >= 0, tf.float32) * tf.reduce_logsumexp(similarity, 2) - tf.reduce_sum(target * similarity, 2)
-    return mean_of_nonzero(loss)
+    # Void pixels have no target and lose nothing, but the gradient of this op is softmax - target for them too: it drives
+    # their features away from all others. The published models were trained so.
+    return mean_of_nonzero(tf.nn.softmax_cross_entropy_with_logits(target, similarity))
 
 
 def draw_pixels(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Tensor:

@@ -1,7 +1,10 @@
-"""The other encoders, and the five-stage pixel decoder of Cityscapes, against the published implementation in training mode.
+"""The other encoders, and the five-stage pixel decoder of Cityscapes, against the published implementation.
 
-The batch statistics make the moving ones irrelevant, so that few golden numbers suffice.
+Batch norm has no momentum here: after a pass in training mode the moving statistics are those of the batch, with which the
+golden inference was made.
 """
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -10,10 +13,11 @@ from example_configs import published_config
 from published_checkpoint import draw_weight, write_checkpoint
 from published_values import arrays, checkpoint_keys, relative_error
 
-from kmax_tf import build_loss, build_model, load_checkpoint
+from kmax_tf import build_loss, build_model, build_postprocessor, load_checkpoint
 from kmax_tf.layers.dropping import Dropout
 from kmax_tf.losses.assignment import assign
 from kmax_tf.losses.ground_truth import prepare
+from kmax_tf.variable_names import deeplab2_names, named_variables
 from protos import descriptions
 
 CASES = {
@@ -21,6 +25,78 @@ CASES = {
     "coco_convnext_tiny": ("coco", "kmax_convnext_tiny"),
     "cityscapes_r50": ("cityscapes", "kmax_resnet50"),
 }
+# Where the assignment is a near-tie, there are no golden losses and gradients.
+CLEAR_CUT = ("coco_axial_r50", "cityscapes_r50")
+# The evaluator options of the published experiments that decide about the maps.
+MERGING = {
+    "coco": ("thing=0.7", "stuff=0.5", 0.8, 1.0, 400, 6400),
+    "cityscapes": ("thing=0.5", "stuff=0.3", 0.9, 0.0, 256, 2048),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    name: str
+    config: object
+    golden: dict
+    targets: dict
+    training: dict
+    losses: dict
+    gradient_norms: dict
+    inference: dict
+
+
+def merging_overrides(dataset):
+    thing, stuff, overlap, mask_weight, thing_area, stuff_area = MERGING[dataset]
+    merging = "evaluator_options.maskwise_postprocessing."
+    return [
+        "evaluator_options.transformer_post_processing=maskwise",
+        f"{merging}transformer_class_confidence_threshold_{thing}",
+        f"{merging}transformer_class_confidence_threshold_{stuff}",
+        f"{merging}overlapping_threshold={overlap}",
+        f"{merging}reorder_mask_weight={mask_weight}",
+        f"evaluator_options.thing_area_limit={thing_area}",
+        f"evaluator_options.stuff_area_limit={stuff_area}",
+    ]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, tmp_path_factory):
+    dataset, backbone = CASES[request.param]
+    golden = arrays("other_models", f"{request.param}/")
+    overrides = [
+        # More samples than pixels: every pixel is used, as for the golden losses.
+        "model_options.max_deeplab.instance_discrimination_sample_k=10000",
+        "trainer_options.solver_options.batchnorm_momentum=0",
+        *merging_overrides(dataset),
+    ]
+    config = published_config(dataset, backbone, overrides)
+    model = build_model(config)
+    shapes = checkpoint_keys()[request.param]["variables"]
+    folder = tmp_path_factory.mktemp(request.param)
+    write_checkpoint(str(folder / "ckpt-1"), {key: draw_weight(key, shape) for key, shape in shapes.items()})
+    assert len(load_checkpoint(model, str(folder)).loaded) == len(shapes)
+
+    names = ("semantic", "thing_id_mask", "thing_id_class")
+    clear_cut = request.param in CLEAR_CUT
+    targets = {f"{name}_gt": tf.constant(golden[f"gt/{name}"], tf.int32) for name in names} if clear_cut else {}
+    images = tf.constant(arrays("coco_r50")["image"])
+    with pytest.MonkeyPatch.context() as patch, tf.GradientTape() as tape:
+        patch.setattr(Dropout, "call", lambda self, x, training=False: x)
+        training = model(images, training=True)
+        losses = build_loss(config)(targets, training) if clear_cut else {}
+        total = tf.reduce_mean(losses["total_loss"]) if clear_cut else None
+    norms = _gradient_norms(tape, total, model) if clear_cut else {}
+    inference = model(images, training=False)
+    return Case(request.param, config, golden, targets, training, losses, norms, inference)
+
+
+def _gradient_norms(tape, total, model):
+    """Of the kMaX decoder and the heads, by the published names."""
+    variables = {name: v for name, v in named_variables(model).items() if v.trainable}
+    published = deeplab2_names(list(variables))
+    kept = {published[name]: v for name, v in variables.items() if name.startswith(("kmax_decoder/", "predictor/"))}
+    return {key: float(tf.norm(gradient)) for key, gradient in zip(kept, tape.gradient(total, list(kept.values())))}
 
 
 def sample(name, value):
@@ -31,33 +107,47 @@ def sample(name, value):
     return value[:, ::stride, ::stride, ::4]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_outputs_and_losses(case, tmp_path, monkeypatch):
-    dataset, backbone = CASES[case]
-    golden = arrays("other_models", f"{case}/")
-    # More samples than pixels: every pixel is used, as for the golden losses.
-    config = published_config(dataset, backbone, ["model_options.max_deeplab.instance_discrimination_sample_k=10000"])
-    model = build_model(config)
-    variables = checkpoint_keys()[case]["variables"]
-    write_checkpoint(str(tmp_path / "ckpt-1"), {key: draw_weight(key, shape) for key, shape in variables.items()})
-    assert len(load_checkpoint(model, str(tmp_path)).loaded) == len(variables)
+def errors(case, mode, outputs):
+    names = [key.removeprefix(f"{mode}/") for key in case.golden if key.startswith(f"{mode}/")]
+    assert len(names) >= 3
+    return {name: relative_error(sample(name, outputs[name].numpy()), case.golden[f"{mode}/{name}"]) for name in names}
 
-    monkeypatch.setattr(Dropout, "call", lambda self, x, training=False: x)
-    outputs = model(tf.constant(arrays("coco_r50")["image"]), training=True)
-    for name in [key.removeprefix("train/") for key in golden if key.startswith("train/")]:
-        assert relative_error(sample(name, outputs[name].numpy()), golden[f"train/{name}"]) <= 1e-3, name
 
-    terms = [key.removeprefix("loss/") for key in golden if key.startswith("loss/")]
-    if not terms:  # The assignment of ConvNeXt is a near-tie there.
-        return
-    names = ("semantic", "thing_id_mask", "thing_id_class")
-    targets = {f"{name}_gt": tf.constant(golden[f"gt/{name}"], tf.int32) for name in names}
-    losses = build_loss(config)(targets, outputs)
-    assert set(losses) == set(terms)
-    for name in terms:
-        np.testing.assert_allclose(losses[name].numpy(), golden[f"loss/{name}"], rtol=1e-3, err_msg=name)
-    masks = outputs["pixel_space_mask_logits"]
-    truth = prepare(targets, *masks.shape[1:3], descriptions.load(f"{dataset}_panoptic"))
-    pixels = tf.reshape(masks, [masks.shape[0], -1, masks.shape[-1]])
-    slots = assign(truth, pixels, outputs["transformer_class_logits"]).slot_of_row
-    np.testing.assert_array_equal(slots, golden["match/slot"])
+def test_outputs_in_training_mode(case):
+    for name, error in errors(case, "train", case.training).items():
+        assert error <= 1e-3, name
+
+
+def test_outputs_in_inference_mode(case):
+    # One pixel of MaX-S is a near-tie between two slots in the last assignment, which moves all slots a little.
+    limit = 5e-3 if case.name == "coco_axial_r50" else 1e-3
+    for name, error in errors(case, "infer", case.inference).items():
+        assert error <= limit, name
+
+
+def test_losses(case):
+    assert set(case.losses) == {key.removeprefix("loss/") for key in case.golden if key.startswith("loss/")}
+    for name, loss in case.losses.items():
+        np.testing.assert_allclose(loss.numpy(), case.golden[f"loss/{name}"], rtol=1e-3, err_msg=name)
+
+
+def test_assignment(case):
+    if case.name in CLEAR_CUT:
+        masks = case.training["pixel_space_mask_logits"]
+        truth = prepare(case.targets, *masks.shape[1:3], descriptions.load(f"{CASES[case.name][0]}_panoptic"))
+        pixels = tf.reshape(masks, [masks.shape[0], -1, masks.shape[-1]])
+        slots = assign(truth, pixels, case.training["transformer_class_logits"]).slot_of_row
+        np.testing.assert_array_equal(slots, case.golden["match/slot"])
+
+
+def test_gradients_of_the_kmax_decoder_and_the_heads(case):
+    if case.name in CLEAR_CUT:
+        published = dict(zip(case.golden["grad_norm/name"].tolist(), case.golden["grad_norm/value"].tolist()))
+        assert len(published) == 280
+        for key, norm in published.items():
+            assert case.gradient_norms[key] == pytest.approx(norm, rel=0.005), key
+
+
+def test_panoptic_maps(case):
+    maps = build_postprocessor(case.config)(case.inference, (129, 193))
+    assert np.mean(maps["panoptic_pred"].numpy() == case.golden["post/panoptic_pred"]) >= 0.999

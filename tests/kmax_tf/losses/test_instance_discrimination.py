@@ -67,3 +67,21 @@ def test_contrast_of_all_pixels_against_numpy():
     truth = make_truth(rows, (rows >= 0).astype(int))
     loss = pixel_contrast(truth, tf.constant(features[None], tf.float32), 8, 1.5)
     np.testing.assert_allclose(loss.numpy(), [np.mean(expected)], rtol=1e-5)
+
+
+def test_gradient_drives_void_pixels_away_from_all_others():
+    """As in the published implementation: softmax - target for every pixel, though void ones have neither target nor loss."""
+    row = np.array([0, 0, 1, 1, 1, -1, -1])
+    features = np.random.default_rng(0).standard_normal((7, 4))
+    truth = make_truth(row, (row >= 0).astype(np.float32))
+    with tf.GradientTape() as tape:
+        variable = tf.constant(features[None], tf.float32)
+        tape.watch(variable)
+        loss = pixel_contrast(truth, variable, samples=7, area_exponent=1.5)
+    similarity = features @ features.T / 0.3
+    softmax = np.exp(similarity) / np.exp(similarity).sum(1, keepdims=True)
+    same = (row[:, None] == row) & (row >= 0)[:, None]
+    target = same / np.maximum(same.sum(1, keepdims=True), 1)
+    np.testing.assert_allclose(loss[0], -(target * np.log(softmax)).sum() / 5, rtol=1e-5)
+    by_similarity = (softmax - target) / 5 / 0.3
+    np.testing.assert_allclose(tape.gradient(loss, variable)[0], (by_similarity + by_similarity.T) @ features, rtol=1e-4)
