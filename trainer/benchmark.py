@@ -24,15 +24,15 @@ from absl import app, flags, logging  # noqa: E402
 
 from kmax_tf import ConfigError, load_config  # noqa: E402
 from protos import experiment_pb2, trainer_pb2  # noqa: E402
-from trainer import measurements  # noqa: E402
-from trainer.benchmark_report import cost_report, machine_report, speed_report  # noqa: E402
 from trainer.doors import DoorError, run_door  # noqa: E402
-from trainer.fresh_process import run_alone  # noqa: E402
+from trainer.measure import jobs  # noqa: E402
+from trainer.measure.fresh_process import run_alone  # noqa: E402
+from trainer.measure.report import cost_report, machine_report, speed_report  # noqa: E402
 
 _TASKS = {
-    "model": measurements.measure_model,
-    "panoptic_map": measurements.measure_panoptic_map,
-    "training": measurements.measure_training,
+    "model": jobs.measure_model,
+    "panoptic_map": jobs.measure_panoptic_map,
+    "training": jobs.measure_training,
 }
 # Inputs of evaluation and training are 32k+1 pixels high and wide.
 _STEP = 32
@@ -81,9 +81,7 @@ def sized_config(
         logging.set_verbosity(verbosity)
 
 
-def benchmark(
-    config: experiment_pb2.ExperimentOptions, job: measurements.Job, *, count_only: bool, train: bool
-) -> dict[str, Any]:
+def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_only: bool, train: bool) -> dict[str, Any]:
     """Measures and prints; the result is what the last line says.
 
     Raises:
@@ -92,7 +90,7 @@ def benchmark(
     if train and not config.HasField("train_dataset_options"):
         raise ConfigError(f"{config.experiment_name}: --train needs train_dataset_options")
     tasks = {} if count_only else {name: task for name, task in _TASKS.items() if train or name != "training"}
-    cost, machine = _run("cost", measurements.count_cost, job, 1, len(tasks) + 1)
+    cost, machine = _run("cost", jobs.count_cost, job, 1, len(tasks) + 1)
     machine |= {
         "precision": trainer_pb2.TrainerOptions.Precision.Name(config.trainer_options.mixed_precision),
         "jit_compile": config.trainer_options.jit_compile,
@@ -118,7 +116,7 @@ def benchmark(
     }
 
 
-def _run(name: str, task: Any, job: measurements.Job, number: int, total: int) -> Any:
+def _run(name: str, task: Any, job: jobs.Job, number: int, total: int) -> Any:
     what = name.replace("_", " ")
     return run_alone(what, task, job, progress=lambda line: print(f"[{number}/{total}] {what}: {line}", flush=True))
 
@@ -129,7 +127,7 @@ def main(_: list[str]) -> None:
     if values.count_only and values.train:
         raise DoorError("--count_only measures nothing: leave out either it or --train")
     config = sized_config(values.config_file, values.override, padded_size(height, width), values.batch_size)
-    job = measurements.Job(config.SerializeToString(), height, width, values.batch_size, values.steps)
+    job = jobs.Job(config.SerializeToString(), height, width, values.batch_size, values.steps)
     # Ends the process that measures as well.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:

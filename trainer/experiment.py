@@ -7,7 +7,7 @@ import tf_keras
 
 from kmax_tf import build_loss, build_model, load_checkpoint
 from kmax_tf.checkpoint import LoadReport, holds_encoder_only, load_encoder
-from kmax_tf.imagenet_weights import load_pretrained_encoder
+from kmax_tf.imagenet.weights import load_pretrained_encoder
 from kmax_tf.losses.criterion import Criterion
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2

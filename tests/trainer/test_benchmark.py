@@ -18,7 +18,7 @@ from kmax_tf import ConfigError, build_model, load_config
 from kmax_tf.cost import model_cost
 from trainer.benchmark import benchmark, padded_size, parse_size, sized_config
 from trainer.doors import DoorError
-from trainer.measurements import Job
+from trainer.measure.jobs import Job
 
 DOOR = "trainer/benchmark.py"
 

@@ -22,7 +22,7 @@ from published_checkpoint import draw_weight, write_checkpoint
 from published_values import arrays
 from safetensors.numpy import save_file
 
-from kmax_tf.imagenet_weights import load_pretrained_encoder
+from kmax_tf.imagenet.weights import load_pretrained_encoder
 from kmax_tf.variable_names import deeplab2_names, named_variables
 
 GOLDEN = arrays("timm_convnext")

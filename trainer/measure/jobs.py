@@ -1,4 +1,4 @@
-"""What trainer/benchmark.py measures, each function to be run in a fresh process (trainer/fresh_process.py)."""
+"""What trainer/benchmark.py measures, each function to be run in a fresh process (trainer/measure/fresh_process.py)."""
 
 import dataclasses
 import os
@@ -16,10 +16,10 @@ from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
-from trainer.fresh_process import Progress
 from trainer.inference import PanopticPredictor
-from trainer.synthetic_batch import synthetic_batch
-from trainer.timing import peak_device_memory, peak_host_memory, time_calls
+from trainer.measure.fresh_process import Progress
+from trainer.measure.synthetic_batch import synthetic_batch
+from trainer.measure.timing import peak_device_memory, peak_host_memory, time_calls
 from trainer.train_step import make_train_step
 
 

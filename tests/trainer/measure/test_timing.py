@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from trainer import timing
+from trainer.measure import timing
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf.checkpoint import CheckpointError, LoadReport, load_encoder, resolve_checkpoint
-from kmax_tf.imagenet_files import read_keras, read_safetensors, readable
-from kmax_tf.imagenet_names import encoder_names, find_format, from_tensorflow
+from kmax_tf.imagenet.files import read_keras, read_safetensors, readable
+from kmax_tf.imagenet.names import encoder_names, find_format, from_tensorflow
 from kmax_tf.pixel_encoders.convnext import VARIANTS, ConvNeXt
 from kmax_tf.variable_names import deeplab2_names, named_variables
 

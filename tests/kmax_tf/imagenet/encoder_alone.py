@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf.checkpoint import CheckpointError
-from kmax_tf.imagenet_weights import load_pretrained_encoder
+from kmax_tf.imagenet.weights import load_pretrained_encoder
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.pixel_encoders import build_encoder
 from kmax_tf.variable_names import named_variables

@@ -6,7 +6,7 @@ import tensorflow as tf
 from data.pipeline import training_dataset
 from kmax_tf import load_config
 from protos.config import dataset_info
-from trainer.synthetic_batch import synthetic_batch
+from trainer.measure.synthetic_batch import synthetic_batch
 
 
 def test_shapes_and_types_are_those_of_the_pipeline(tiny_config):

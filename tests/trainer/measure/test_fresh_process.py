@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from protos.descriptions import ConfigError
 from trainer.doors import DoorError
-from trainer.fresh_process import run_alone
-from trainer.timing import peak_host_memory
+from trainer.measure.fresh_process import run_alone
+from trainer.measure.timing import peak_host_memory
 
 
 def _peak_with(mebibytes: int, *, progress) -> tuple[int, float]:

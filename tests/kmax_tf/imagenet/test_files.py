@@ -13,7 +13,7 @@ from foreign_convnext import NO_TOP, facebook_weights, keras_convnext_atto, timm
 from safetensors.numpy import save_file
 
 from kmax_tf.checkpoint import CheckpointError
-from kmax_tf.imagenet_weights import load_pretrained_encoder
+from kmax_tf.imagenet.weights import load_pretrained_encoder
 
 
 @pytest.fixture(scope="module")

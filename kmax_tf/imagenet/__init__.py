@@ -1,0 +1,1 @@
+"""Starting the encoder from weights that were trained on ImageNet."""

@@ -1,0 +1,1 @@
+"""What trainer/benchmark.py measures, and how."""
