@@ -42,6 +42,7 @@ class PanopticResultsWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._info = info
         self._annotations: dict[str, dict] = {}
+        self._images: list[dict] = []
 
     def add(self, image_id: int | str, file_name: str, panoptic: np.ndarray) -> pathlib.Path:
         """Writes the prediction for one image and returns the path of its PNG.
@@ -79,12 +80,18 @@ class PanopticResultsWriter:
             )
         Image.fromarray((ids[..., None] // _BASE % 256).astype(np.uint8)).save(png)
         self._annotations[png.name] = {"image_id": image_id, "file_name": png.name, "segments_info": records}
+        height, width = panoptic.shape
+        self._images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
         return png
 
     def finish(self) -> pathlib.Path:
-        """Writes the JSON, in one step, so that a reader finds a whole file or none, and returns its path."""
+        """Writes the JSON, in one step, so that a reader finds a whole file or none, and returns its path.
+
+        It also lists the images, which COCO asks of annotations alone: the predictions can be labels of a training.
+        """
         categories = [{"id": c.category_id, "name": c.name, "isthing": int(c.is_thing)} for c in self._info.classes]
-        text = json.dumps({"annotations": list(self._annotations.values()), "categories": categories})
+        annotations = list(self._annotations.values())
+        text = json.dumps({"images": self._images, "annotations": annotations, "categories": categories})
         atomic_files.write_text(self._json, text)
         return self._json
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from command_line import run_door
 from PIL import Image
 
+from data.coco_json import read_panoptic_json
 from data.pipeline import evaluation_dataset
 from kmax_tf import build_model, load_checkpoint, load_config
 from kmax_tf.variable_names import named_variables
@@ -94,6 +95,12 @@ def test_predict_writes_results_that_the_scorer_reads(saved_model, records, tmp_
             assert len(labels) == 1
             assert info.by_category()[segment["category_id"]].id == labels[0] // info.label_divisor
             assert segment["area"] == (ids == segment["id"]).sum()
+    # Pseudo-labels: what a converter takes for annotations of these images.
+    labels = read_panoptic_json(output / "panoptic.json", records / "val", output / "panoptic")
+    assert [str(source.image_path) for source in labels.images] == paths
+    assert [list(source.segments) for source in labels.images] == [a["segments_info"] for a in results["annotations"]]
+    for image, path in zip(results["images"], paths):
+        assert (image["width"], image["height"]) == Image.open(path).size
     for folder in ("overlays", "clusters"):
         assert {p.stem for p in (output / folder).glob("*.png")} == {pathlib.Path(p).stem for p in paths}
 
