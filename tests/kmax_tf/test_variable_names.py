@@ -1,14 +1,19 @@
 """Our variables against the object paths and shapes in checkpoints of the 15 published configs."""
 
 import math
+import pathlib
+import re
 
+import numpy as np
 import pytest
 from example_configs import published_config, small_config
+from published_checkpoint import draw_weight, write_checkpoint
 from published_values import checkpoint_keys
 
-from kmax_tf import build_model
+from kmax_tf import build_model, load_checkpoint, load_config
 from kmax_tf.variable_names import deeplab2_names, named_variables
 
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 PUBLISHED = checkpoint_keys()
 # The others take seconds each; test_parity.py and test_parity_of_other_models.py load four of them.
 FAST = ("ade20k_r50", "cityscapes_convnext_tiny", "coco_axial_r50")
@@ -30,6 +35,32 @@ def test_published_checkpoint_keys(case):
     assert found == {key: without_ones(shape) for key, shape in PUBLISHED[case]["variables"].items()}
     trainable = sum(math.prod(variable.shape) for variable in variables.values() if variable.trainable)
     assert trainable == PUBLISHED[case]["trainable_params"]
+
+
+def our_config(case):
+    """configs/cityscapes/kmax_convnext_l.textproto for cityscapes_convnext_large."""
+    dataset, _, encoder = case.removesuffix("_res1281").partition("_")
+    name = re.sub("convnext_([tsbl]).*", r"convnext_\1", encoder.replace("axial_r50", "maxs"))
+    size = {"ade20k": "_1281" if case.endswith("_res1281") else "_641"}.get(dataset, "")
+    return CONFIGS / dataset / f"kmax_{name}{size}.textproto"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", PUBLISHED)
+def test_published_checkpoints_load_into_our_configs(case, tmp_path):
+    """From a file in DeepLab2's format, with what its optimizers store."""
+    values = {key: draw_weight(key, shape) for key, shape in PUBLISHED[case]["variables"].items()}
+    slots = {"optimizer": "predictor_of_something/kernel", "backbone_optimizer": next(iter(values))}
+    state = {f"{key}/.OPTIMIZER_SLOT/{owner}/m": np.zeros([3], np.float32) for owner, key in slots.items()}
+    state |= {f"{owner}/iter": np.int64(7) for owner in slots}
+    write_checkpoint(str(tmp_path / "ckpt-7"), values | state)
+    model = build_model(load_config(our_config(case)))
+    report = load_checkpoint(model, tmp_path)
+    variables = named_variables(model)
+    assert set(report.loaded) == set(variables) and not (report.missing or report.unexpected or report.mismatched)
+    for name, key in deeplab2_names(list(variables)).items():
+        # Axes of size 1 may be elsewhere; the order of the values is the same.
+        np.testing.assert_array_equal(variables[name].numpy().ravel(), values[key].ravel(), err_msg=name)
 
 
 def test_names_are_paths_of_attributes():
