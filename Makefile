@@ -47,8 +47,9 @@ $(DEMO)/pictures/.done: $(DEMO)/saved_model/.done | $(VENV)
 	$(BIN)/python trainer/predict.py --model=$(DEMO)/saved_model --images='$(DEMO)/data/val/*.jpg' --output_dir=$(DEMO)/pictures
 	@touch $@
 
+# Two processes: tracing, which takes most of the time, uses one core. Each takes up to 4 GB.
 test: $(VENV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)
 	$(BIN)/python -m pytest -m slow

@@ -143,7 +143,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("image_size", None, "Height and width of images in pixels: H,W.", required=True)
     flags.DEFINE_bool("train", False, "Measure the training step as well.")
     flags.DEFINE_integer("batch_size", 1, "Images of a call of the model alone, and of a training step.", lower_bound=1)
-    flags.DEFINE_integer("steps", 10, "Calls to measure.", lower_bound=1)
+    flags.DEFINE_integer("steps", 10, "Calls to measure; after a minute three are enough.", lower_bound=1)
     flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds, measure nothing.")
     flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
     app.run(lambda argv: run_door(main, argv))

@@ -85,6 +85,7 @@ def _measure(call: Callable[[], object], images: int, job: Job, progress: Progre
     timing = time_calls(call, job.steps, progress)
     return {
         "batch_size": images,
+        "steps": len(timing.calls),
         "images_per_second": images / timing.median,
         "steps_per_second": 1 / timing.median,
         "seconds_per_step": {"median": timing.median, "fastest": min(timing.calls), "slowest": max(timing.calls)},

@@ -11,6 +11,9 @@ import tensorflow as tf
 
 # Calls between the first one, which traces and compiles, and those that are measured.
 WARM_UP_CALLS = 2
+# Slow calls are cut short: after so many seconds the median of three will do.
+_ENOUGH_SECONDS = 60.0
+_ENOUGH_CALLS = 3
 _SECONDS_BETWEEN_REPORTS = 2.0
 
 
@@ -27,7 +30,10 @@ class Timing:
 
 
 def time_calls(call: Callable[[], object], count: int, progress: Callable[[str], None]) -> Timing:
-    """Times `count` calls after the first one and WARM_UP_CALLS more; each is over when all devices are done."""
+    """Times `count` calls, fewer if they take minutes, after the first one and WARM_UP_CALLS more.
+
+    Each is over when all devices are done.
+    """
 
     def seconds() -> float:
         start = time.perf_counter()
@@ -39,14 +45,17 @@ def time_calls(call: Callable[[], object], count: int, progress: Callable[[str],
     progress("first call: tracing and compiling")
     first = seconds()
     for _ in range(WARM_UP_CALLS):
-        seconds()
+        if seconds() > _ENOUGH_SECONDS / _ENOUGH_CALLS:
+            break
     calls: list[float] = []
-    reported = time.perf_counter()
+    started = reported = time.perf_counter()
     for step in range(1, count + 1):
         calls.append(seconds())
         if step == count or time.perf_counter() - reported > _SECONDS_BETWEEN_REPORTS:
             reported = time.perf_counter()
             progress(f"step {step} of {count}: {calls[-1]:.3g} s")
+        if step >= _ENOUGH_CALLS and time.perf_counter() - started > _ENOUGH_SECONDS:
+            break
     return Timing(first, tuple(calls))
 
 

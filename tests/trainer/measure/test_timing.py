@@ -28,6 +28,15 @@ def test_first_call_and_warm_up_are_not_among_the_calls(clock):
     assert lines == ["first call: tracing and compiling", "step 2 of 4: 2 s", "step 3 of 4: 5 s", "step 4 of 4: 4 s"]
 
 
+def test_slow_calls_are_cut_short(clock):
+    def call() -> None:
+        clock[0] += 25.0
+
+    assert timing.time_calls(call, 10, lambda line: None).calls == (25.0,) * 3
+    # The first call, one to warm up, and three.
+    assert clock[0] == 100.0 + 5 * 25.0
+
+
 def test_a_call_is_over_when_the_devices_are(clock, monkeypatch):
     monkeypatch.setattr(tf.test.experimental, "sync_devices", lambda: clock.__setitem__(0, clock[0] + 3.0))
     assert timing.time_calls(lambda: None, 2, print).calls == (3.0, 3.0)
