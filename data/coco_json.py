@@ -4,10 +4,14 @@ import collections
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from data import source_images
 from data.records import DataError
+from protos.descriptions import DatasetInfo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -16,13 +20,24 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 class SourceImage:
     """An image file and its label; `label_path` is None for an image without one.
 
-    `name` (file name without folder and extension) identifies the image in records and predictions.
+    `name` (file name without folder and extension, or what a dataset has for it) identifies the image in records and
+    predictions. Labels in another format than COCO's have a subclass of their own.
     """
 
     name: str
     image_path: pathlib.Path
     label_path: pathlib.Path | None = None
     segments: tuple[Mapping[str, Any], ...] = ()
+
+    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
+        """Segment ids [h, w] and what the segments are (entries as in `segments_info`), in the order of their numbering.
+
+        `info` has the classes, for formats that do not list their segments.
+
+        Raises:
+          DataError: the label is missing, damaged or in another format.
+        """
+        return source_images.read_segment_ids(self.label_path), self.segments
 
 
 @dataclasses.dataclass(frozen=True)

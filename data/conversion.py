@@ -102,7 +102,7 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[tf.train.Exa
     image = source_images.read_image(source.image_path)
     panoptic, counts = None, LabelCounts(images=1)
     if source.label_path is not None:
-        ids = source_images.read_segment_ids(source.label_path)
+        ids, segments = source.read_label(settings.info)
         if ids.shape != (image.height, image.width):
             raise DataError(
                 f"{source.label_path} is {ids.shape[1]}x{ids.shape[0]} (width x height), its image {source.image_path} is "
@@ -111,7 +111,7 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[tf.train.Exa
             )
         panoptic, counts = panoptic_labels.panoptic_map(
             ids,
-            source.segments,
+            segments,
             settings.info,
             treat_crowd_as_ignore=settings.treat_crowd_as_ignore,
             where=str(source.label_path),

@@ -24,8 +24,10 @@ _CROWD = flags.DEFINE_bool(
 )
 
 
-def convert_split(sources: Sequence[SourceImage], split: str, info: DatasetInfo) -> None:
-    """Converts one split as the flags say and prints a summary."""
+def convert_split(sources: Sequence[SourceImage], split: str, info: DatasetInfo, *, official_images: int | None = None) -> None:
+    """Converts one split as the flags say and prints a summary; another number than `official_images` is mentioned."""
+    if official_images not in (None, len(sources)):
+        print(f"{split}: note: {len(sources)} images, the official split has {official_images}", file=sys.stderr)
     output_dir = pathlib.Path(OUTPUT_DIR.value)
     settings = conversion.Settings(info, _LABEL_FORMAT.value, _CROWD.value)
     counts = conversion.convert(

@@ -81,7 +81,8 @@ def panoptic_map(
             counts.crowds += 1
             panoptic_of[segment_id] = info.void_label if treat_crowd_as_ignore else entry.id * info.label_divisor
             continue
-        counts.segments[entry.id] += 1
+        # A segment of an annotation without areas may be hidden by others completely.
+        counts.segments[entry.id] += segment_id in area_of
         instances[entry.id] += entry.is_thing
         if instances[entry.id] >= info.label_divisor:
             raise DataError(

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import pathlib
+from collections.abc import Collection
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -64,11 +65,26 @@ def read_segment_ids(path: pathlib.Path) -> np.ndarray:
     Raises:
       DataError: the file is missing, damaged or not an RGB PNG.
     """
+    what = "a COCO panoptic PNG is RGB (id = R + 256 G + 65536 B)"
+    return segment_ids(read_label_png(path, ("RGB", "RGBA"), what)[..., :3])
+
+
+def read_label_png(path: pathlib.Path, modes: Collection[str], expected: str) -> np.ndarray:
+    """The numbers that a PNG stores, [h, w] or [h, w, channels].
+
+    Args:
+      path: of the PNG.
+      modes: pillow's names of the modes it may have.
+      expected: what it should be, for the message.
+
+    Raises:
+      DataError: the file is missing, damaged or has another mode.
+    """
     try:
         with Image.open(path) as image:
-            if image.mode not in ("RGB", "RGBA"):
-                raise DataError(f"{path} is a PNG of mode {image.mode}, a COCO panoptic PNG is RGB (id = R + 256 G + 65536 B)")
-            return segment_ids(np.asarray(image)[..., :3])
+            if image.mode not in modes:
+                raise DataError(f"{path} is a PNG of mode {image.mode}, {expected}")
+            return np.asarray(image)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except (OSError, SyntaxError) as error:

@@ -1,0 +1,51 @@
+"""Converts Cityscapes to TFRecords.
+
+    python data/build_cityscapes.py --cityscapes_root=D --output_dir=O --splits=train,val
+
+reads the official layout: the images leftImg8bit/<split>/<city>/*_leftImg8bit.png and the labels
+gtFine/<split>/<city>/*_gtFine_instanceIds.png. Where cityscapesScripts' createPanopticImgs.py has made
+gtFine/cityscapes_panoptic_<split>_trainId.json or gtFine/cityscapes_panoptic_<split>.json and the folder of the same name, the
+labels are taken from there; records are the same either way. Records of the split test have no labels.
+"""
+
+import os
+import pathlib
+import sys
+
+if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exceptions
+
+from absl import flags  # noqa: E402
+
+from data import cityscapes_files, conversion_flags  # noqa: E402
+from data.records import DataError  # noqa: E402
+from protos import descriptions  # noqa: E402
+
+_CITYSCAPES_ROOT = flags.DEFINE_string("cityscapes_root", None, "Folder of leftImg8bit/ and gtFine/.", required=True)
+_SPLITS = flags.DEFINE_list("splits", ["train", "val"], "Splits: train, val, test.")
+
+
+def main() -> None:
+    """Converts the splits that the flags name."""
+    for split in _SPLITS.value:
+        if split not in cityscapes_files.OFFICIAL_IMAGES:
+            raise DataError(f"--splits: {split!r} is not one of {', '.join(cityscapes_files.OFFICIAL_IMAGES)}")
+    for split in _SPLITS.value:
+        _convert_split(pathlib.Path(_CITYSCAPES_ROOT.value), split)
+
+
+def _convert_split(root: pathlib.Path, split: str) -> None:
+    images, info = cityscapes_files.list_images(root, split), descriptions.load("cityscapes_panoptic")
+    if split != "test":
+        json_path = cityscapes_files.find_panoptic_json(root, split)
+        if json_path:
+            print(f"{split}: labels of {json_path}", file=sys.stderr)
+            images, info = cityscapes_files.with_panoptic_json(images, root, split, json_path, info)
+        else:
+            images = cityscapes_files.with_instance_ids(images, root, split)
+    conversion_flags.convert_split(images, split, info, official_images=cityscapes_files.OFFICIAL_IMAGES[split])
+
+
+if __name__ == "__main__":
+    conversion_flags.run(main)
