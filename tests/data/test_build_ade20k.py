@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from google.protobuf import text_format
 from PIL import Image
 
 from data import ade20k_files, conversion, pipeline, records
@@ -243,8 +242,7 @@ def test_the_door_and_the_pipeline(tmp_path):
     assert "val: note: 3 images, the official split has 2000" in done.stderr
     for found in (_read(tmp_path / "out", split) for split in ("train", "val")):
         assert all((found[name] == _expected(name)).all() for name in _SIZES)
-    text = f'file_pattern: "{tmp_path}/out/val-*.tfrecord" crop_size: [33, 33]'
-    options = text_format.Parse(text, dataset_pb2.DatasetOptions())
+    options = dataset_pb2.DatasetOptions(file_pattern=[f"{tmp_path}/out/val-*.tfrecord"], crop_size=[33, 33])
     (batch,) = pipeline.evaluation_dataset(options, _INFO, batch_size=3)
     assert [name.decode() for name in batch["image_name"].numpy()] == list(_SIZES)
     for semantic, (name, (height, width)) in zip(batch["semantic_gt"].numpy(), _SIZES.items(), strict=True):
