@@ -15,7 +15,8 @@ class BatchNorm(tf_keras.layers.Layer):
     """Normalises over all axes but `axis`, with parameters of full rank when there are several.
 
     With several replicas the statistics are those of the whole batch: the sums of values, squares and counts are added
-    over replicas. Statistics are float32 and biased, both for normalising and for the moving averages.
+    over replicas. Statistics are float32 and biased, both for normalising and for the moving averages. As in the published
+    models they lose digits where the mean of a channel is many times its deviation: 5e-5 of the output at 10 times.
     """
 
     def __init__(
@@ -78,14 +79,15 @@ class BatchNorm(tf_keras.layers.Layer):
         return tf.cast(x32 * scale + (self._broadcast(self.beta) - mean * scale), x.dtype)
 
     def _channels_last(self, x: tf.Tensor, training: bool, replica: tf.distribute.ReplicaContext | None) -> tf.Tensor:
-        flat = tf.reshape(x, [-1, 1, 1, x.shape[-1]])
+        # The batch stays the first dimension: cuDNN takes no more than 65535 there.
+        image = x if x.shape.rank == 4 else tf.reshape(x, [tf.shape(x)[0], -1, 1, x.shape[-1]])
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         if training:
-            y, mean, variance = _normalize_by_batch(flat, gamma, beta, self.epsilon, replica)
+            y, mean, variance = _normalize_by_batch(image, gamma, beta, self.epsilon, replica)
             self._update(mean, variance)
         else:
-            y = _affine(flat, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
-        return tf.reshape(y, tf.shape(x))
+            y = _affine(image, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
+        return y if x.shape.rank == 4 else tf.reshape(y, tf.shape(x))
 
     def _update(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -100,7 +102,7 @@ class BatchNorm(tf_keras.layers.Layer):
 
 
 def _affine(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """(x - mean) / sqrt(variance + epsilon) * gamma + beta in one pass, [n,1,1,C] -> [n,1,1,C] of the same type."""
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta in one pass, [B,H,W,C] -> the same shape and type."""
     return tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, variance, epsilon, is_training=False)[0]
 
 
@@ -118,10 +120,9 @@ def _moments(x: tf.Tensor, axes: tuple[int, ...], replica: tf.distribute.Replica
 def _normalize_by_batch(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, replica: tf.distribute.ReplicaContext | None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """[n,1,1,C], [C], [C] -> the normalised values, and mean and variance [C], through which no gradient flows.
+    """[B,H,W,C], [C], [C] -> the normalised values, and mean and variance [C], through which no gradient flows.
 
-    Sums are those of reduce_sum: the kernel's own ones, and those of a product with ones, run row by row, and their rounding
-    errors grow through a deep network. The gradients are the textbook ones, in four passes.
+    Sums are those of reduce_sum: the kernel's own ones run row by row, and their rounding errors grow through a deep network.
     """
 
     @tf.custom_gradient
@@ -130,13 +131,11 @@ def _normalize_by_batch(
         y = _affine(x, gamma, beta, mean, variance, epsilon)
 
         def gradient(dy: tf.Tensor, *_) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            values, upstream = (tf.reshape(tf.cast(v, tf.float32), [-1, v.shape[-1]]) for v in (x, dy))
-            count = tf.cast(tf.shape(values)[0], tf.float32)
-            # A product with ones is the fastest sum on a CPU, and accurate enough for gradients.
-            ones = tf.ones([1, tf.shape(values)[0]])
-            d_beta = tf.matmul(ones, upstream)[0]
+            values, upstream = tf.cast(x, tf.float32), tf.cast(dy, tf.float32)
             inverse = tf.math.rsqrt(variance + epsilon)
-            d_gamma = (tf.matmul(ones, upstream * values)[0] - mean * d_beta) * inverse
+            d_beta = tf.reduce_sum(upstream, (0, 1, 2))
+            d_gamma = (tf.reduce_sum(upstream * values, (0, 1, 2)) - mean * d_beta) * inverse
+            count = tf.cast(tf.size(x) / tf.size(gamma), tf.float32)
             sums = d_beta, d_gamma
             if replica is not None:
                 sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
@@ -145,8 +144,7 @@ def _normalize_by_batch(
             # dx = scale * (dy - mean(dy) - normalised x * mean(dy * normalised x))
             slope = -scale * inverse * sums[1] / count
             offset = -scale * sums[0] / count - slope * mean
-            dx = upstream * scale + (values * slope + offset)
-            return tf.cast(tf.reshape(dx, tf.shape(x)), x.dtype), d_gamma, d_beta
+            return tf.cast(upstream * scale + (values * slope + offset), x.dtype), d_gamma, d_beta
 
         return (y, mean, variance), gradient
 

@@ -15,7 +15,7 @@ from kmax_tf.layers.normalization import BatchNorm  # noqa: E402
 
 
 def run(strategy: tf.distribute.Strategy, shape: tuple[int, ...], axis: int | tuple[int, ...], batch: int, synchronized: bool):
-    """Input, output, gradient by the input and moving statistics; the batch is dimension `batch` of the shape."""
+    """Input, output, gradients and moving statistics; the batch is dimension `batch` of the shape."""
     random = np.random.default_rng(5)
     x, upstream = (random.standard_normal(shape).astype(np.float32) + 0.5 for _ in range(2))
     with strategy.scope():
@@ -32,15 +32,19 @@ def run(strategy: tf.distribute.Strategy, shape: tuple[int, ...], axis: int | tu
             tape.watch(x)
             output = layer(x, training=True)
             total = tf.reduce_sum(output * upstream)
-        return output, tape.gradient(total, x)
+        return output, *tape.gradient(total, [x, layer.gamma, layer.beta])
 
     results = tf.function(lambda *inputs: strategy.run(forward_and_backward, inputs))(halves(x), halves(upstream))
-    output, gradient = (np.concatenate(strategy.experimental_local_results(one), batch) for one in results)
+    output, gradient = (np.concatenate(strategy.experimental_local_results(one), batch) for one in results[:2])
+    # Each replica has its part of these; the trainer adds them up.
+    gamma, beta = (np.sum(strategy.experimental_local_results(one), 0) for one in results[2:])
     return {
         "x": x,
         "upstream": upstream,
         "output": output,
         "gradient": gradient,
+        "gamma_gradient": gamma,
+        "beta_gradient": beta,
         "moving_mean": layer.moving_mean.numpy(),
         "moving_variance": layer.moving_variance.numpy(),
     }

@@ -128,6 +128,37 @@ def test_statistics_are_float32_and_the_output_has_the_type_of_the_input(dtype):
     np.testing.assert_allclose(layer.moving_variance.numpy(), variance.ravel(), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("bfloat16_policy")
+def test_gradients_of_bfloat16_are_those_of_float32():
+    layer = make_layer((2, 7, 5, 6), -1)
+    x, upstream = (tf.cast(make_input((2, 7, 5, 6), seed), tf.bfloat16) for seed in (1, 9))
+
+    def with_type(dtype):
+        return gradients(
+            lambda x, *_: layer(x, training=True), tf.cast(x, dtype), layer.gamma, layer.beta, tf.cast(upstream, dtype)
+        )
+
+    for value, reference in zip(with_type(tf.bfloat16), with_type(tf.float32)):
+        np.testing.assert_allclose(np.float32(value), reference, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("shape", [(2, 300, 300, 3), (2, 90000, 3)])
+def test_the_kernel_sees_the_batch_as_its_first_dimension(shape, training):
+    """cuDNN refuses more than 65535 there, which a flattened image is."""
+    layer = make_layer(shape, -1)
+    graph = tf.function(lambda x: layer(x, training=training)).get_concrete_function(tf.TensorSpec(shape)).graph
+    kernels = [op for op in _operations(graph) if op.type.startswith("FusedBatchNorm")]
+    assert kernels and all(op.inputs[0].shape[0] == 2 for op in kernels)
+
+
+def _operations(graph):
+    for op in graph.get_operations():
+        yield op
+        if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
+            yield from _operations(graph._get_function(op.get_attr("f").name).graph)
+
+
 def test_spec_sets_every_option():
     layer = NormSpec(momentum=0.7, epsilon=0.2, synchronized=False).layer(axis=1, gamma=0.1)
     layer(tf.zeros([2, 3, 4]))
@@ -155,7 +186,8 @@ def test_replicas_share_the_statistics_of_the_whole_batch(replicated):
         np.testing.assert_allclose(mean.ravel(), expected_mean.ravel(), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(variance.ravel(), expected_variance.ravel(), rtol=1e-4)
         gradient = gradients(lambda x, *_: layer(x, training=True), x, layer.gamma, layer.beta, replicated[f"{case}/upstream"])  # noqa: B023
-        np.testing.assert_allclose(replicated[f"{case}/gradient"], gradient[0], rtol=1e-3, atol=1e-5)
+        for name, value in zip(("gradient", "gamma_gradient", "beta_gradient"), gradient):
+            np.testing.assert_allclose(replicated[f"{case}/{name}"], value, rtol=1e-3, atol=1e-5)
 
 
 def test_without_synchronisation_each_replica_is_on_its_own(replicated):
