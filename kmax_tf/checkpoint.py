@@ -20,17 +20,21 @@ _NOT_MODEL = re.compile(
 # Model Garden's trainer stores an encoder under another name.
 _MODEL_GARDEN_ENCODER = "backbone/_encoder/"
 _ENCODERS = ("encoder/", _MODEL_GARDEN_ENCODER, "model/pixel_encoder/", "pixel_encoder/")
+# Names of ours that DeepLab2 does not have.
+_OURS = ("pixel_encoder/", "kmax_decoder/")
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be loaded; the message names the file and the variables.
 
-    `damaged` is true if it cannot be read, false if it does not exist or does not fit the model.
+    `damaged` is true if it cannot be read, false if it does not exist or does not fit the model; `encoder_fits` is true if the
+    rest of the model alone does not fit.
     """
 
-    def __init__(self, message: str, *, damaged: bool = False):
+    def __init__(self, message: str, *, damaged: bool = False, encoder_fits: bool = False):
         super().__init__(message)
         self.damaged = damaged
+        self.encoder_fits = encoder_fits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,8 +164,9 @@ def _load(
     unexpected = sorted(set(shapes) - set(keys.values()))
     report = LoadReport(tuple(values), tuple(missing), tuple(unexpected), tuple(mismatched))
     wrong = (*missing, *unexpected, *mismatched)
-    if wrong and not (skip_mismatched and values and not any(name.startswith(_ENCODERS) for name in wrong)):
-        raise CheckpointError(_explain(prefix, report, shapes))
+    encoder_fits = bool(values) and not any(name.startswith(_ENCODERS) for name in wrong)
+    if wrong and not (skip_mismatched and encoder_fits):
+        raise CheckpointError(_explain(prefix, report, shapes), encoder_fits=encoder_fits)
     for name, value in values.items():
         variables[name].assign(value)
     return report
@@ -171,6 +176,9 @@ def _keys(names: list[str], shapes: dict[str, list[int]]) -> dict[str, str]:
     """Checkpoint key of each of our names."""
     if any(key.startswith("model/") for key in shapes):
         return {name: f"model/{name}" for name in names}
+    if any(key.startswith(_OURS) for key in shapes):
+        # The model itself was saved, as by its save_weights.
+        return {name: name for name in names}
     keys = deeplab2_names(names)
     if any(key.startswith(_MODEL_GARDEN_ENCODER) for key in shapes):
         keys = {name: re.sub("^encoder/", _MODEL_GARDEN_ENCODER, key) for name, key in keys.items()}
@@ -200,12 +208,7 @@ def _explain(prefix: str, report: LoadReport, shapes: dict[str, list[int]]) -> s
         if names:
             rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
             lines.append(f"  {title} ({len(names)}): {', '.join(names[:4])}{rest}")
-    advice = "use the config of that model"
-    if not any(
-        name.startswith(_ENCODERS) for names in (report.missing, report.unexpected, report.mismatched) for name in names
-    ):
-        advice += ", or leave out what does not fit with model_options.restore { skip_mismatched: true }"
-    lines.append(f"  The checkpoint holds {_describe(shapes)}: {advice}.")
+    lines.append(f"  The checkpoint holds {_describe(shapes)}: use the config of that model.")
     return "\n".join(lines)
 
 

@@ -5,9 +5,7 @@ import dataclasses
 import tensorflow as tf
 import tf_keras
 
-from kmax_tf import build_loss, build_model, load_checkpoint
-from kmax_tf.checkpoint import LoadReport, holds_encoder_only, load_encoder
-from kmax_tf.imagenet.weights import load_pretrained_encoder
+from kmax_tf import build_loss, build_model
 from kmax_tf.losses.criterion import Criterion
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
@@ -92,39 +90,3 @@ def build_experiment(config: experiment_pb2.ExperimentOptions, strategy: tf.dist
 def _without(variables: list[tf.Variable], left_out: list[tf.Variable]) -> list[tf.Variable]:
     known = {id(v) for v in left_out}
     return [v for v in variables if id(v) not in known]
-
-
-def load_initial_weights(experiment: Experiment) -> None:
-    """Loads the weights that the config starts from, if it names any: those of the whole model, or of the encoder alone.
-
-    `model_options.initial_checkpoint` comes before `backbone.pretrained_weights`, since it holds the encoder too. Variables
-    that keep their initial values are printed by name.
-
-    Raises:
-      CheckpointError: the file does not exist, is damaged, or belongs to another model.
-    """
-    options = experiment.config.model_options
-    path = options.initial_checkpoint or options.backbone.pretrained_weights
-    if not path:
-        return
-    with experiment.strategy.scope():
-        if not options.initial_checkpoint:
-            fold = options.backbone.fold_input_normalization
-            report = load_pretrained_encoder(experiment.model, path, fold_input_normalization=fold)
-        elif holds_encoder_only(path):
-            report = load_encoder(experiment.model, path)
-        else:
-            keep_last = not options.restore_semantic_last_layer_from_initial_checkpoint
-            skip = ("semantic_branch/head/final_conv",) if keep_last else ()
-            report = load_checkpoint(experiment.model, path, skip=skip, skip_mismatched=options.restore.skip_mismatched)
-    _print_report(path, report)
-
-
-def _print_report(path: str, report: LoadReport) -> None:
-    for name in report.missing:
-        print(f"initial value kept, not in the checkpoint: {name}")
-    for name in report.mismatched:
-        print(f"initial value kept, another shape: {name}")
-    for name in report.unexpected:
-        print(f"left out of the checkpoint: {name}")
-    print(f"loaded {len(report.loaded)} variables from {path}", flush=True)

@@ -24,7 +24,8 @@ from trainer.checkpoints import RunCheckpoints, prepare_model_dir  # noqa: E402
 from trainer.distribution import make_strategy  # noqa: E402
 from trainer.doors import run_door  # noqa: E402
 from trainer.eval_loop import EvalLoop  # noqa: E402
-from trainer.experiment import Experiment, build_experiment, load_initial_weights  # noqa: E402
+from trainer.experiment import Experiment, build_experiment  # noqa: E402
+from trainer.initial_weights import load_initial_weights, load_weights_to_evaluate  # noqa: E402
 from trainer.stopping import StopRequested, stop_on_signals  # noqa: E402
 from trainer.train_loop import TrainLoop  # noqa: E402
 
@@ -106,12 +107,15 @@ class Run:
                 break
 
     def _initialize(self, mode: str) -> None:
-        if mode == "eval" and not self.config.model_options.initial_checkpoint:
+        if mode != "eval":
+            load_initial_weights(self.experiment)
+        elif self.config.model_options.initial_checkpoint:
+            load_weights_to_evaluate(self.experiment)
+        else:
             raise ConfigError(
                 f"{self.model_dir} holds no checkpoint to evaluate, and model_options.initial_checkpoint names none: "
                 "correct --model_dir, or set the field"
             )
-        load_initial_weights(self.experiment)
 
 
 def run_seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) -> int:

@@ -7,7 +7,9 @@ import tensorflow as tf
 from kmax_tf import CheckpointError, build_model, load_config
 from kmax_tf.variable_names import deeplab2_names, named_variables
 from trainer.distribution import make_strategy
-from trainer.experiment import build_experiment, load_initial_weights
+from trainer.experiment import build_experiment
+from trainer.initial_weights import load_initial_weights
+from trainer.train import run_experiment
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +70,15 @@ def test_fine_tuning_to_other_classes_prints_what_is_kept(tiny_config, coco_mode
     assert f"loaded {len(after) - len(kept)} variables from {coco_checkpoint}" in printed
 
 
-def test_pretrained_encoder(tiny_config, coco_model, encoder_weights):
+def test_a_random_start_is_told(tiny_config, capsys):
+    before, after = start(tiny_config)
+    assert "starting from random values, the encoder too" in capsys.readouterr().out
+    assert all(np.array_equal(value, before[name]) for name, value in after.items())
+
+
+def test_pretrained_encoder(tiny_config, coco_model, encoder_weights, capsys):
     before, after = start(tiny_config, f"model_options.backbone.pretrained_weights={encoder_weights}")
+    assert "everything behind the encoder starts from random values" in capsys.readouterr().out
     theirs = named_variables(coco_model)
     for name, value in after.items():
         expected = 2 * theirs[name].numpy() if name.startswith("pixel_encoder/") else before[name]
@@ -85,6 +94,16 @@ def test_a_whole_model_comes_before_its_encoder(tiny_config, coco_model, coco_ch
     )
     name = "pixel_encoder/downsamples/0/conv/kernel"
     np.testing.assert_array_equal(after[name], named_variables(coco_model)[name])
+
+
+@pytest.mark.parametrize("what", ["encoder", "other classes"])
+def test_random_weights_are_not_evaluated(what, tiny_config, coco_model, coco_checkpoint, tmp_path):
+    path = coco_checkpoint
+    if what == "encoder":
+        path = tf.train.Checkpoint(pixel_encoder=coco_model.pixel_encoder).write(str(tmp_path / "encoder"))
+    overrides = [f"model_options.initial_checkpoint={path}", "model_options.restore.skip_mismatched=true"]
+    with pytest.raises(CheckpointError, match="does not fit the model"):
+        run_experiment(load_config(tiny_config, overrides), "eval", tmp_path / "run", make_strategy())
 
 
 def test_missing_weights_of_the_encoder(tiny_config, tmp_path):

@@ -1,0 +1,70 @@
+"""What a run without a checkpoint of its own starts from."""
+
+from kmax_tf import CheckpointError, load_checkpoint
+from kmax_tf.checkpoint import LoadReport, holds_encoder_only, load_encoder
+from kmax_tf.imagenet.weights import load_pretrained_encoder
+from protos import model_pb2
+from trainer.experiment import Experiment
+
+
+def load_initial_weights(experiment: Experiment) -> None:
+    """Loads the weights that a training starts from, of the whole model or of the encoder alone, and prints what they are.
+
+    `model_options.initial_checkpoint` comes before `backbone.pretrained_weights`, since it holds the encoder too.
+
+    Raises:
+      CheckpointError: the file does not exist, is damaged, or belongs to another model.
+    """
+    options = experiment.config.model_options
+    path = options.initial_checkpoint or options.backbone.pretrained_weights
+    if not path:
+        fields = "model_options.initial_checkpoint and model_options.backbone.pretrained_weights"
+        print(f"starting from random values, the encoder too: {fields} are empty", flush=True)
+        return
+    with experiment.strategy.scope():
+        if not options.initial_checkpoint:
+            fold = options.backbone.fold_input_normalization
+            report = load_pretrained_encoder(experiment.model, path, fold_input_normalization=fold)
+        elif holds_encoder_only(path):
+            report = load_encoder(experiment.model, path)
+        else:
+            report = _load_model(experiment, options)
+    _print_kept(report)
+    encoder_only = all(name.startswith("pixel_encoder/") for name in report.loaded)
+    rest = "; everything behind the encoder starts from random values" if encoder_only else ""
+    print(f"loaded {len(report.loaded)} variables from {path}{rest}", flush=True)
+
+
+def load_weights_to_evaluate(experiment: Experiment) -> None:
+    """Loads all of `model_options.initial_checkpoint`: nothing of what is evaluated may be random.
+
+    Raises:
+      CheckpointError: the file does not exist, is damaged, or does not hold exactly this model.
+    """
+    path = experiment.config.model_options.initial_checkpoint
+    with experiment.strategy.scope():
+        report = load_checkpoint(experiment.model, path)
+    print(f"loaded {len(report.loaded)} variables from {path}", flush=True)
+
+
+def _load_model(experiment: Experiment, options: model_pb2.ModelOptions) -> LoadReport:
+    keep_last = not options.restore_semantic_last_layer_from_initial_checkpoint
+    skip = ("semantic_branch/head/final_conv",) if keep_last else ()
+    try:
+        return load_checkpoint(
+            experiment.model, options.initial_checkpoint, skip=skip, skip_mismatched=options.restore.skip_mismatched
+        )
+    except CheckpointError as error:
+        if not error.encoder_fits:
+            raise
+        advice = "model_options.restore { skip_mismatched: true } leaves out what does not fit, to fine-tune"
+        raise CheckpointError(f"{error}\n  {advice}.") from None
+
+
+def _print_kept(report: LoadReport) -> None:
+    for name in report.missing:
+        print(f"initial value kept, not in the checkpoint: {name}")
+    for name in report.mismatched:
+        print(f"initial value kept, another shape: {name}")
+    for name in report.unexpected:
+        print(f"left out of the checkpoint: {name}")
