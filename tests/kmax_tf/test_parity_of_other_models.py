@@ -25,8 +25,6 @@ CASES = {
     "coco_convnext_tiny": ("coco", "kmax_convnext_tiny"),
     "cityscapes_r50": ("cityscapes", "kmax_resnet50"),
 }
-# Where the assignment is a near-tie, there are no golden losses and gradients.
-CLEAR_CUT = ("coco_axial_r50", "cityscapes_r50")
 # The evaluator options of the published experiments that decide about the maps.
 MERGING = {
     "coco": ("thing=0.7", "stuff=0.5", 0.8, 1.0, 400, 6400),
@@ -78,15 +76,17 @@ def case(request, tmp_path_factory):
     assert len(load_checkpoint(model, str(folder)).loaded) == len(shapes)
 
     names = ("semantic", "thing_id_mask", "thing_id_class")
-    clear_cut = request.param in CLEAR_CUT
-    targets = {f"{name}_gt": tf.constant(golden[f"gt/{name}"], tf.int32) for name in names} if clear_cut else {}
+    targets = {f"{name}_gt": tf.constant(golden[f"gt/{name}"], tf.int32) for name in names}
     images = tf.constant(arrays("coco_r50")["image"])
     with pytest.MonkeyPatch.context() as patch, tf.GradientTape() as tape:
         patch.setattr(Dropout, "call", lambda self, x, training=False: x)
         training = model(images, training=True)
-        losses = build_loss(config)(targets, training) if clear_cut else {}
-        total = tf.reduce_mean(losses["total_loss"]) if clear_cut else None
-    norms = _gradient_norms(tape, total, model) if clear_cut else {}
+        if request.param == "coco_convnext_tiny":
+            # The best assignment is nearly tied with another there, which rounding may prefer.
+            patch.setattr("kmax_tf.losses.assignment.match", lambda cost, valid: tf.constant(golden["match/slot"]))
+        losses = build_loss(config)(targets, training)
+        total = tf.reduce_mean(losses["total_loss"])
+    norms = _gradient_norms(tape, total, model)
     inference = model(images, training=False)
     return Case(request.param, config, golden, targets, training, losses, norms, inference)
 
@@ -126,26 +126,28 @@ def test_outputs_in_inference_mode(case):
 
 
 def test_losses(case):
+    assert len(case.losses) > 25
     assert set(case.losses) == {key.removeprefix("loss/") for key in case.golden if key.startswith("loss/")}
     for name, loss in case.losses.items():
         np.testing.assert_allclose(loss.numpy(), case.golden[f"loss/{name}"], rtol=1e-3, err_msg=name)
 
 
 def test_assignment(case):
-    if case.name in CLEAR_CUT:
-        masks = case.training["pixel_space_mask_logits"]
-        truth = prepare(case.targets, *masks.shape[1:3], descriptions.load(f"{CASES[case.name][0]}_panoptic"))
-        pixels = tf.reshape(masks, [masks.shape[0], -1, masks.shape[-1]])
-        slots = assign(truth, pixels, case.training["transformer_class_logits"]).slot_of_row
-        np.testing.assert_array_equal(slots, case.golden["match/slot"])
+    masks = case.training["pixel_space_mask_logits"]
+    truth = prepare(case.targets, *masks.shape[1:3], descriptions.load(f"{CASES[case.name][0]}_panoptic"))
+    pixels = tf.reshape(masks, [masks.shape[0], -1, masks.shape[-1]])
+    slots = assign(truth, pixels, case.training["transformer_class_logits"]).slot_of_row.numpy()
+    published = case.golden["match/slot"]
+    np.testing.assert_array_equal(slots >= 0, published >= 0)
+    # A near-tie may be decided otherwise for a pair of rows.
+    assert (slots != published).sum() <= (2 if case.name == "coco_convnext_tiny" else 0)
 
 
 def test_gradients_of_the_kmax_decoder_and_the_heads(case):
-    if case.name in CLEAR_CUT:
-        published = dict(zip(case.golden["grad_norm/name"].tolist(), case.golden["grad_norm/value"].tolist()))
-        assert len(published) == 280
-        for key, norm in published.items():
-            assert case.gradient_norms[key] == pytest.approx(norm, rel=0.005), key
+    published = dict(zip(case.golden["grad_norm/name"].tolist(), case.golden["grad_norm/value"].tolist()))
+    assert len(published) == 280
+    for key, norm in published.items():
+        assert case.gradient_norms[key] == pytest.approx(norm, rel=0.005), key
 
 
 def test_panoptic_maps(case):
