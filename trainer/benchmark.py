@@ -59,9 +59,11 @@ def padded_size(height: int, width: int) -> tuple[int, int]:
 
 
 def sized_config(
-    path: str, overrides: Sequence[str], size: tuple[int, int], batch_size: int
+    path: str, overrides: Sequence[str], size: tuple[int, int], batch_size: int | None
 ) -> experiment_pb2.ExperimentOptions:
     """A config whose inputs have `size` (each side 32k+1) and whose images are not resized to fit it.
+
+    Its training batch is `batch_size`, by default the smallest one: an image for each part of accumulate_steps.
 
     Raises:
       ConfigError: as kmax_tf.load_config.
@@ -71,7 +73,7 @@ def sized_config(
     values = (f"crop_size=[{size[0]},{size[1]}]", "min_resize_value=[]", "max_resize_value=[]", "resize_factor=0")
     changes = [f"{section}.{value}" for section in sections for value in values]
     if config.HasField("train_dataset_options"):
-        changes.append(f"train_dataset_options.batch_size={batch_size}")
+        changes.append(f"train_dataset_options.batch_size={batch_size or config.trainer_options.accumulate_steps}")
     # What there is to warn of has been said.
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
@@ -127,7 +129,7 @@ def main(_: list[str]) -> None:
     if values.count_only and values.train:
         raise DoorError("--count_only measures nothing: leave out either it or --train")
     config = sized_config(values.config_file, values.override, padded_size(height, width), values.batch_size)
-    job = jobs.Job(config.SerializeToString(), height, width, values.batch_size, values.steps)
+    job = jobs.Job(config.SerializeToString(), height, width, values.batch_size or 1, values.steps)
     # Ends the process that measures as well.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
@@ -142,7 +144,9 @@ if __name__ == "__main__":
     flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
     flags.DEFINE_string("image_size", None, "Height and width of images in pixels: H,W.", required=True)
     flags.DEFINE_bool("train", False, "Measure the training step as well.")
-    flags.DEFINE_integer("batch_size", 1, "Images of a call of the model alone, and of a training step.", lower_bound=1)
+    flags.DEFINE_integer(
+        "batch_size", None, "Images of a call of the model alone, and of a training step. Default: 1.", lower_bound=1
+    )
     flags.DEFINE_integer("steps", 10, "Calls to measure; after a minute three are enough.", lower_bound=1)
     flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds, measure nothing.")
     flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")

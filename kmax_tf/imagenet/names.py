@@ -1,4 +1,4 @@
-"""Names and layouts of ConvNeXt weights in the files of timm, Facebook and Keras Applications."""
+"""Names and layouts of ConvNeXt weights in the files of timm, Facebook, transformers and Keras Applications."""
 
 import dataclasses
 import re
@@ -34,6 +34,19 @@ _FACEBOOK: list[Rule] = [
     (r"/dwconv\.", "/depthwise/"),
     (r"/pwconv1\.", "/expand/"),
     (r"/pwconv2\.", "/project/"),
+]
+# The library transformers, whose names the files on Facebook's pages of the Hub have.
+_TRANSFORMERS: list[Rule] = [
+    (r"^embeddings\.patch_embeddings\.", "downsamples/0/conv/"),
+    (r"^embeddings\.layernorm\.", "downsamples/0/norm/"),
+    (r"^encoder\.stages\.([1-3])\.downsampling_layer\.0\.", r"downsamples/\1/norm/"),
+    (r"^encoder\.stages\.([1-3])\.downsampling_layer\.1\.", r"downsamples/\1/conv/"),
+    (r"^encoder\.stages\.(\d)\.layers\.(\d+)\.", r"stages/\1/\2/"),
+    (r"/dwconv\.", "/depthwise/"),
+    (r"/layernorm\.", "/norm/"),
+    (r"/pwconv1\.", "/expand/"),
+    (r"/pwconv2\.", "/project/"),
+    (r"/layer_scale_parameter$", "/layer_scale"),
 ]
 _PYTORCH: list[Rule] = [
     (r"/norm\.", "/norm/"),
@@ -104,6 +117,12 @@ FORMATS = (
         mark=re.compile(r"(.*?)stages\.\d\.\d+\.dwconv\.weight"),
         rules=_FACEBOOK + _PYTORCH,
         left_out=re.compile(r"(norm|head)\.(weight|bias)$"),
+        layout=_from_pytorch,
+    ),
+    Format(
+        mark=re.compile(r"(.*?)encoder\.stages\.\d\.layers\.\d+\.dwconv\.weight"),
+        rules=_TRANSFORMERS + _PYTORCH,
+        left_out=re.compile(r"(layernorm|classifier)\.(weight|bias)$"),
         layout=_from_pytorch,
     ),
     Format(

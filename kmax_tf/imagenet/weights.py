@@ -40,10 +40,11 @@ def load_pretrained_encoder(model: tf_keras.Model, path: str, *, fold_input_norm
     Args:
       model: from `build_model`.
       path: a TensorFlow checkpoint (prefix, or directory whose latest one is taken) of DeepLab2 or of this project; for
-        ConvNeXt also .safetensors with the names of timm or Facebook, and weights of Keras Applications: .h5, .weights.h5
-        or .keras.
+        ConvNeXt also .safetensors with the names of timm, Facebook or transformers, and weights of Keras Applications: .h5,
+        .weights.h5 or .keras.
       fold_input_normalization: whether weights of timm, Facebook and Keras are adapted to our input. They were trained on
-        (image / 255 - mean) / std with the mean and deviation of ImageNet, our encoder gets image / 127.5 - 1: the stem's
+        (image / 255 - mean) / std with the mean and deviation of ImageNet (those of CLIP were not, and need False), our encoder
+        gets image / 127.5 - 1: the stem's
         kernel and bias take over the difference. The zeros that our stem pads with are grey (127.5), which those networks
         never saw, as they do not pad. Checkpoints are taken as they are in any case.
 
@@ -94,8 +95,8 @@ def _translate(path: str, tensors: Mapping[str, np.ndarray]) -> _Weights:
     if not found:
         some = ", ".join(sorted(tensors)[:3]) or "none at all"
         raise CheckpointError(
-            f"{path}: holds no ConvNeXt with the names of timm, Facebook or Keras Applications, but {some}. timm's files are "
-            "named model.safetensors, those of Keras e.g. convnext_tiny_notop.h5"
+            f"{path}: holds no ConvNeXt with the names of timm, Facebook, transformers or Keras Applications, but {some}. "
+            "timm's files are named model.safetensors, those of Keras e.g. convnext_tiny_notop.h5"
         )
     form, prefix = found
     names, unexpected = encoder_names(form, prefix, tensors)

@@ -119,6 +119,8 @@ def test_images_are_not_resized(config_file):
         assert not any(options.min_resize_value) and not options.resize_factor
         assert list(options.max_resize_value) in ([], [0], [0, 0], [129, 161])
     assert config.train_dataset_options.batch_size == 4
+    accumulating = sized_config(str(config_file), ["trainer_options.accumulate_steps=2"], (129, 161), None)
+    assert accumulating.train_dataset_options.batch_size == 2
 
 
 def test_ctrl_c_ends_it_and_the_process_that_measures(config_file):

@@ -78,7 +78,7 @@ def measure_training(job: Job, *, progress: Progress) -> dict[str, Any]:
     experiment = build_experiment(config, _strategy(), seed=0)
     batch = synthetic_batch(config.train_dataset_options, experiment.info)
     step = make_train_step(experiment)
-    return _measure(lambda: step(batch), job.batch_size, job, progress)
+    return _measure(lambda: step(batch), config.train_dataset_options.batch_size, job, progress)
 
 
 def _measure(call: Callable[[], object], images: int, job: Job, progress: Progress) -> dict[str, Any]:

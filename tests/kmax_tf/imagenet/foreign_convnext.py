@@ -112,3 +112,20 @@ def facebook_weights():
     """The same weights as Facebook's release would have them, with dense layers in the place of 1x1 convolutions."""
     values = [value[:, :, 0, 0] if value.shape[2:] == (1, 1) else value for value in timm_weights().values()]
     return dict(zip(arrays("timm_convnext")["facebook_keys"].tolist(), values))
+
+
+def transformers_weights():
+    """The same weights under the names of the library transformers, as its conversion of Facebook's files makes them."""
+    names = {}
+    for key in facebook_weights():
+        parts = key.split(".")
+        if parts[0] == "downsample_layers":
+            place = "embeddings" if parts[1] == "0" else f"encoder.stages.{parts[1]}.downsampling_layer"
+            layer = {"0": "patch_embeddings", "1": "layernorm"}[parts[2]] if parts[1] == "0" else parts[2]
+            names[key] = f"convnext.{place}.{layer}.{parts[3]}"
+        elif parts[0] == "stages":
+            rest = ".".join(parts[3:]).replace("norm", "layernorm").replace("gamma", "layer_scale_parameter")
+            names[key] = f"convnext.encoder.stages.{parts[1]}.layers.{parts[2]}.{rest}"
+        else:
+            names[key] = key.replace("norm", "convnext.layernorm").replace("head", "classifier")
+    return {names[key]: value for key, value in facebook_weights().items()}

@@ -17,6 +17,7 @@ from foreign_convnext import (
     randomised,
     timm_features,
     timm_weights,
+    transformers_weights,
 )
 from published_checkpoint import draw_weight, write_checkpoint
 from published_values import arrays
@@ -114,6 +115,13 @@ def test_convnext_tiny(library, tiny, tmp_path):
 def test_weights_of_timm_and_facebook(weights, prefix, encoder, tmp_path):
     save_file({prefix + key: value for key, value in weights().items()}, tmp_path / "x.safetensors")
     assert_everything_loaded(encoder, load_pretrained_encoder(encoder, tmp_path / "x.safetensors"))
+    assert_same_features(our_features(encoder), GOLDEN, rate=4)
+
+
+def test_weights_of_transformers(encoder, tmp_path):
+    assert "convnext.encoder.stages.1.downsampling_layer.0.weight" in transformers_weights()
+    save_file(transformers_weights(), tmp_path / "model.safetensors")
+    assert_everything_loaded(encoder, load_pretrained_encoder(encoder, tmp_path / "model.safetensors"))
     assert_same_features(our_features(encoder), GOLDEN, rate=4)
 
 
