@@ -20,7 +20,7 @@ if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
 from collections.abc import Sequence  # noqa: E402
 from typing import Any  # noqa: E402
 
-from absl import app, flags, logging  # noqa: E402
+from absl import app, flags  # noqa: E402
 
 from kmax_tf import ConfigError, load_config  # noqa: E402
 from protos import experiment_pb2, trainer_pb2  # noqa: E402
@@ -66,21 +66,23 @@ def sized_config(
     Its training batch is `batch_size`, by default the smallest one: an image for each part of accumulate_steps.
 
     Raises:
-      ConfigError: as kmax_tf.load_config.
+      ConfigError: as kmax_tf.load_config, or the batch cannot be divided.
     """
     config = load_config(path, overrides)
-    sections = [name for name in ("train_dataset_options", "eval_dataset_options") if config.HasField(name)]
-    values = (f"crop_size=[{size[0]},{size[1]}]", "min_resize_value=[]", "max_resize_value=[]", "resize_factor=0")
-    changes = [f"{section}.{value}" for section in sections for value in values]
+    parts = config.trainer_options.accumulate_steps
+    for section in ("train_dataset_options", "eval_dataset_options"):
+        if config.HasField(section):
+            options = getattr(config, section)
+            for field in ("crop_size", "min_resize_value", "max_resize_value", "resize_factor"):
+                options.ClearField(field)
+            options.crop_size.extend(size)
+    if config.HasField("eval_dataset_options"):
+        config.eval_dataset_options.max_resize_value.extend(size)
     if config.HasField("train_dataset_options"):
-        changes.append(f"train_dataset_options.batch_size={batch_size or config.trainer_options.accumulate_steps}")
-    # What there is to warn of has been said.
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        return load_config(path, [*overrides, *changes])
-    finally:
-        logging.set_verbosity(verbosity)
+        config.train_dataset_options.batch_size = batch_size or parts
+        if config.train_dataset_options.batch_size % parts:
+            raise ConfigError(f"--batch_size={batch_size} must be divisible by trainer_options.accumulate_steps, {parts}")
+    return config
 
 
 def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_only: bool, train: bool) -> dict[str, Any]:
