@@ -126,9 +126,16 @@ def test_images_are_not_resized(config_file):
 def test_ctrl_c_ends_it_and_the_process_that_measures(config_file):
     command = [sys.executable, str(ROOT / DOOR), f"--config_file={config_file}", "--image_size=65,65", "--steps=1000000"]
     environment = {"PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir(), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    # In a session of its own, Ctrl-C can be sent to all of its processes and to no other.
     door = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # In a session of its own, Ctrl-C can be sent to all of its processes and to no other.
+        start_new_session=True,
+        # Whoever runs the tests may ignore Ctrl-C, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         for line in door.stdout:
