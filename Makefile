@@ -47,7 +47,7 @@ $(DEMO)/pictures/.done: $(DEMO)/saved_model/.done | $(VENV)
 	$(BIN)/python trainer/predict.py --model=$(DEMO)/saved_model --images='$(DEMO)/data/val/*.jpg' --output_dir=$(DEMO)/pictures
 	@touch $@
 
-# Two processes: tracing, which takes most of the time, uses one core. Each takes up to 4 GB.
+# Two processes: tracing, which takes most of the time, uses one core. Together they take up to 18 GB.
 test: $(VENV)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
