@@ -19,7 +19,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 from absl import flags  # noqa: E402
 
 from data import ade20k_files, conversion_flags  # noqa: E402
-from data.records import DataError  # noqa: E402
 from protos import descriptions  # noqa: E402
 
 _ADE20K_ROOT = flags.DEFINE_string("ade20k_root", None, "ADEChallengeData2016, the folder of images/.", required=True)
@@ -28,9 +27,7 @@ _SPLITS = flags.DEFINE_list("splits", ["train", "val"], "Splits: train, val.")
 
 def main() -> None:
     """Converts the splits that the flags name."""
-    for split in _SPLITS.value:
-        if split not in ade20k_files.OFFICIAL_IMAGES:
-            raise DataError(f"--splits: {split!r} is not one of {', '.join(ade20k_files.OFFICIAL_IMAGES)}")
+    conversion_flags.check_splits(_SPLITS.value, ade20k_files.OFFICIAL_IMAGES)
     for split in _SPLITS.value:
         _convert_split(pathlib.Path(_ADE20K_ROOT.value), split)
 

@@ -19,7 +19,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 from absl import flags  # noqa: E402
 
 from data import cityscapes_files, conversion_flags  # noqa: E402
-from data.records import DataError  # noqa: E402
 from protos import descriptions  # noqa: E402
 
 _CITYSCAPES_ROOT = flags.DEFINE_string("cityscapes_root", None, "Folder of leftImg8bit/ and gtFine/.", required=True)
@@ -28,9 +27,7 @@ _SPLITS = flags.DEFINE_list("splits", ["train", "val"], "Splits: train, val, tes
 
 def main() -> None:
     """Converts the splits that the flags name."""
-    for split in _SPLITS.value:
-        if split not in cityscapes_files.OFFICIAL_IMAGES:
-            raise DataError(f"--splits: {split!r} is not one of {', '.join(cityscapes_files.OFFICIAL_IMAGES)}")
+    conversion_flags.check_splits(_SPLITS.value, cityscapes_files.OFFICIAL_IMAGES)
     for split in _SPLITS.value:
         _convert_split(pathlib.Path(_CITYSCAPES_ROOT.value), split)
 

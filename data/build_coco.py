@@ -42,9 +42,8 @@ def main() -> None:
         conversion_flags.convert_split(sources, _SPLIT.value, info)
         return
     root = pathlib.Path(_COCO_ROOT.value)
+    conversion_flags.check_splits(_SPLITS.value, ("train", "val", "test"))
     for split in _SPLITS.value:
-        if split not in ("train", "val", "test"):
-            raise DataError(f"--splits: {split!r} is not one of train, val, test")
         panoptic_json = None if split == "test" else str(root / "annotations" / f"panoptic_{split}2017.json")
         conversion_flags.convert_split(_sources(root / f"{split}2017", panoptic_json, None), split, info)
 

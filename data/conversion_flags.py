@@ -2,7 +2,7 @@
 
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from absl import app, flags
 
@@ -22,6 +22,17 @@ _LABEL_FORMAT = flags.DEFINE_enum(
 _CROWD = flags.DEFINE_bool(
     "treat_crowd_as_ignore", True, "Crowds become pixels without a label; otherwise they keep their class, without instance id."
 )
+
+
+def check_splits(splits: Sequence[str], known: Collection[str]) -> None:
+    """Refuses values of a --splits flag that are not `known`.
+
+    Raises:
+      DataError: names the first one.
+    """
+    for split in splits:
+        if split not in known:
+            raise DataError(f"--splits: {split!r} is not one of {', '.join(known)}")
 
 
 def convert_split(sources: Sequence[SourceImage], split: str, info: DatasetInfo, *, official_images: int | None = None) -> None:

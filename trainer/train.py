@@ -18,8 +18,9 @@ import tensorflow as tf  # noqa: E402
 from absl import app, flags, logging  # noqa: E402
 
 from kmax_tf import CheckpointError, ConfigError, load_config  # noqa: E402
-from protos import experiment_pb2  # noqa: E402
+from protos import experiment_pb2, trainer_pb2  # noqa: E402
 from protos.config import config_to_text  # noqa: E402
+from protos.rules import IGNORED  # noqa: E402
 from trainer.checkpoints import RunCheckpoints, prepare_model_dir  # noqa: E402
 from trainer.distribution import make_strategy  # noqa: E402
 from trainer.doors import run_door  # noqa: E402
@@ -29,7 +30,9 @@ from trainer.initial_weights import load_initial_weights, load_weights_to_evalua
 from trainer.stopping import StopRequested, stop_on_signals  # noqa: E402
 from trainer.train_loop import TrainLoop  # noqa: E402
 
-LOSS_TERMS = ("semantic_loss", "pq_style_loss", "mask_id_cross_entropy_loss", "instance_discrimination_loss")
+LOSS_TERMS = tuple(
+    field.name for field in trainer_pb2.LossOptions.DESCRIPTOR.fields if field.name not in IGNORED["LossOptions"]
+)
 MODES = ["train_and_eval", "train", "eval", "continuous_eval"]
 
 
