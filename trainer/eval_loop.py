@@ -200,4 +200,4 @@ def _summary_line(metrics: dict) -> str:
         "AP": "ap",
     }
     parts = [f"{title} {metrics[key]:.1f}" for title, key in shown.items() if metrics[key] is not None]
-    return f"evaluation at step {metrics['step']}: {'  '.join(parts)}"
+    return f"evaluation at step {metrics['step']}: {'  '.join(parts) or 'no metric is defined, no image shows a class'}"

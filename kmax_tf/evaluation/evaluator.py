@@ -57,7 +57,8 @@ class PanopticEvaluator:
         """All metrics in percent: `pq`, `sq`, `rq`, `pq_things`, `pq_stuff`, `mean_iou`, `ap` and `per_class`.
 
         `per_class` maps class names to `pq`, `sq`, `rq`, `tp`, `fp`, `fn` and `iou`. With `detailed_ap_metrics` there are
-        `ap_50` .. `ar_large` too. None: not defined, because no class or no true instance belongs to the metric.
+        `ap_50` .. `ar_large` too. None: not defined, because the metric concerns classes that the dataset does not have or that
+        no image shows.
         """
         if self._images and not self._predicted:
             self._warn_of_empty_predictions()

@@ -23,13 +23,13 @@ class MeanIoU:
         cells = true[known] * (count + 1) + predicted[known]
         self._confusion += np.bincount(cells, minlength=self._confusion.size).reshape(self._confusion.shape)
 
-    def result(self) -> tuple[float, dict[int, float | None]]:
+    def result(self) -> tuple[float | None, dict[int, float | None]]:
         """Mean in percent and IoU by class id; None for classes without a true or predicted pixel, which the mean leaves out.
 
-        The mean is 0 if no class has a pixel.
+        The mean is None if no class has a pixel.
         """
         both = np.diagonal(self._confusion)
         either = self._confusion.sum(1) + self._confusion[:, :-1].sum(0) - both
         per_class = {i: 100 * float(b) / float(e) if e else None for i, b, e in zip(self._ids, both, either, strict=True)}
         values = [v for v in per_class.values() if v is not None]
-        return sum(values) / max(len(values), 1), per_class
+        return sum(values) / len(values) if values else None, per_class

@@ -74,15 +74,15 @@ class PanopticQuality:
     def result(self) -> dict[str, float | None | dict]:
         """`pq`, `sq`, `rq`, `pq_things`, `pq_stuff` in percent, and `per_class`: class name -> the same and `tp`, `fp`, `fn`.
 
-        Means run over the classes with at least one true or predicted segment, and are 0 if there is none. A group
-        (things, stuff) to which no class of the dataset belongs has None.
+        Means run over the classes with at least one true or predicted segment, and are None where there is none: in a
+        dataset without things (or stuff), or where no image shows or predicts any.
         """
         per_class = {c.id: self._counts[c.id].quality() for c in self._classes}
 
         def mean(key: str, kinds: tuple[bool, ...] = (True, False)) -> float | None:
             group = [per_class[c.id] for c in self._classes if c.is_thing in kinds]
             values = [q[key] for q in group if q["tp"] + q["fp"] + q["fn"]]
-            return None if not group else sum(values) / max(len(values), 1)
+            return sum(values) / len(values) if values else None
 
         return {
             "pq": mean("pq"),

@@ -152,8 +152,8 @@ def test_empty_predictions_score_zero_and_warn(caplog):
 def test_empty_ground_truth_and_no_images():
     scenes = [(np.zeros_like(truth), prediction) for truth, prediction in make_scenes(2)]
     result = evaluate(scenes)
-    assert (result["pq"], result["mean_iou"], result["ap"]) == (0, 0, None)
-    assert evaluate([])["pq"] == 0
+    assert (result["pq"], result["mean_iou"], result["ap"]) == (None, None, None)
+    assert evaluate([])["pq"] is None
 
 
 def test_wrong_size_and_unknown_label_are_named():

@@ -103,14 +103,22 @@ def test_void_and_crowd_by_hand(truth, prediction, tp, fp, fn):
     assert (disc["tp"], disc["fp"], disc["fn"]) == (tp, fp, fn)
 
 
-def test_nothing_at_all_is_zero():
+def test_means_over_nothing_are_none():
     empty = np.zeros([4, 4], np.int32)
     for scenes in ([], [(empty, empty)]):
         result = score(scenes)
-        assert [result[k] for k in ("pq", "sq", "rq", "pq_things", "pq_stuff")] == [0] * 5
+        assert [result[k] for k in ("pq", "sq", "rq", "pq_things", "pq_stuff")] == [None] * 5
     truth = np.full([4, 4], 1024, np.int32)
     assert score([(truth, empty)])["per_class"]["sky"]["fn"] == 1
     assert score([(empty + 257, truth)])["per_class"]["sky"]["fp"] == 1
+
+
+def test_a_group_without_segments_is_none_until_one_is_predicted():
+    sky, disc = np.full([4, 4], 1024, np.int32), np.full([4, 4], 257, np.int32)
+    result = score([(sky, sky)])
+    assert (result["pq_things"], result["pq_stuff"], result["pq"]) == (None, 100, 100)
+    result = score([(sky, disc)])
+    assert (result["pq_things"], result["pq_stuff"], result["pq"]) == (0, 0, 0)
 
 
 def test_a_group_without_classes_is_none():
