@@ -55,7 +55,7 @@ def mean_of_nonzero(values: np.ndarray) -> float:
     return counted.mean() if counted.size else 0.0
 
 
-def reference(targets: dict[str, np.ndarray], outputs: dict[str, np.ndarray], info: DatasetInfo, image: int) -> dict[str, float]:
+def reference(targets: dict, outputs: dict[str, np.ndarray], info: DatasetInfo, image: int) -> dict[str, float]:
     """The terms of the main output for one image, with the weights of small_config."""
     semantic, thing = (targets[k][image, ::STRIDE, ::STRIDE].ravel() for k in ("semantic_gt", "thing_id_mask_gt"))
     order = list(info.class_order)
