@@ -2,11 +2,15 @@
 
     python trainer/evaluate.py --ground_truth_json=G --predictions_json=P
 
+Images are paired by id. trainer/predict.py takes ids from the names of images, as COCO does; where they are no such numbers,
+--pair_images_by=name pairs PNG files of the same name.
+
 Counts as the official script of COCO does: crowd regions and void excuse predictions, every image of the ground truth needs
 a prediction, classes without any segment are left out of the means. Prints a table of the classes and, as the last line, one
 JSON object with pq, sq, rq, pq_things, pq_stuff (percent) and per_class.
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -26,6 +30,32 @@ from trainer.doors import run_door  # noqa: E402
 _SECONDS_BETWEEN_REPORTS = 10
 
 
+def pair_by_name(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
+    """The predictions whose PNG has the name of one of the ground truth, under the image id that this one has there.
+
+    Raises:
+      ResultsError: two images have PNG files of one name.
+    """
+    true_ids, predicted_ids = _ids_by_name(ground_truth), _ids_by_name(predictions)
+    pairs = {true_ids[name]: predicted_ids[name] for name in true_ids if name in predicted_ids}
+    return dataclasses.replace(
+        predictions,
+        file_names={true: predictions.file_names[predicted] for true, predicted in pairs.items()},
+        segments={true: predictions.segments[predicted] for true, predicted in pairs.items()},
+    )
+
+
+def _ids_by_name(file: PanopticFile) -> dict[str, int | str]:
+    """Image ids by the name of the PNG without its ending."""
+    found = {}
+    for image_id, png in file.file_names.items():
+        name = pathlib.PurePath(png).stem
+        if name in found:
+            raise ResultsError(f"{file.path}: images {found[name]} and {image_id} have PNG files of one name, {png}")
+        found[name] = image_id
+    return found
+
+
 def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str, float | None | dict]:
     """PQ of predictions in percent, as `PanopticQuality.result` gives it, for the images of the ground truth.
 
@@ -36,7 +66,10 @@ def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str,
     known = {c.id for c in classes}
     missing = [image_id for image_id in ground_truth.segments if image_id not in predictions.segments]
     if missing:
-        raise ResultsError(f"{predictions.path}: no prediction for image {few(missing)}, listed in {ground_truth.path}")
+        raise ResultsError(
+            f"{predictions.path}: no prediction for image {few(missing)}, listed in {ground_truth.path}"
+            f"{_advice(ground_truth, predictions, missing)}"
+        )
     for file in (ground_truth, predictions):
         _check_categories(file, known, ground_truth)
     quality = PanopticQuality(classes)
@@ -48,6 +81,14 @@ def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str,
             reported = now
             logging.info("%d of %d images, %.1f per second", done, len(ground_truth.segments), done / (now - started))
     return quality.result()
+
+
+def _advice(ground_truth: PanopticFile, predictions: PanopticFile, missing: list[int | str]) -> str:
+    """What to do where the names of PNG files tell which predictions are meant."""
+    names = {pathlib.PurePath(png).stem for png in predictions.file_names.values()}
+    if all(pathlib.PurePath(ground_truth.file_names[i]).stem in names for i in missing):
+        return "; its PNG files have the same names: --pair_images_by=name pairs images by them"
+    return ""
 
 
 def _classes(ground_truth: PanopticFile) -> list[ClassInfo]:
@@ -112,6 +153,8 @@ def format_table(result: dict[str, float | None | dict]) -> str:
 def main(_: list[str]) -> None:
     ground_truth = read_panoptic_file(flags.FLAGS.ground_truth_json, flags.FLAGS.ground_truth_dir)
     predictions = read_panoptic_file(flags.FLAGS.predictions_json, flags.FLAGS.predictions_dir)
+    if flags.FLAGS.pair_images_by == "name":
+        predictions = pair_by_name(ground_truth, predictions)
     result = evaluate(ground_truth, predictions)
     print(format_table(result))
     print(json.dumps(result))
@@ -122,4 +165,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("predictions_json", None, "Predictions in COCO panoptic format.", required=True)
     flags.DEFINE_string("ground_truth_dir", None, "PNG files of the ground truth. Default: its JSON's path without .json.")
     flags.DEFINE_string("predictions_dir", None, "PNG files of the predictions. Default: their JSON's path without .json.")
+    flags.DEFINE_enum("pair_images_by", "id", ["id", "name"], "By image_id, or by the names of the PNG files.")
     app.run(lambda argv: run_door(main, argv))

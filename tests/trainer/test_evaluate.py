@@ -98,6 +98,26 @@ def test_folders_are_flags_and_a_perfect_prediction_scores_100(files, tmp_path):
     assert json.loads(done.stdout.splitlines()[-1])["pq"] == pytest.approx(100)
 
 
+def test_images_are_paired_by_name_when_asked(files, tmp_path):
+    """Predictions under other ids: those of trainer/predict.py for images whose names are not their ids."""
+    truth, prediction = files
+    content = json.loads(prediction.read_text())
+    for annotation in content["annotations"]:
+        annotation["image_id"] = {1: "one", 2: 1, 3: 2}[annotation["image_id"]]
+    renamed = tmp_path / "renamed.json"
+    renamed.write_text(json.dumps(content))
+    folder = f"--predictions_dir={tmp_path / 'prediction'}"
+    done = start(truth, renamed, folder, "--pair_images_by=name")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == score(truth, prediction)
+
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != 2]
+    renamed.write_text(json.dumps(content))
+    done = start(truth, renamed, folder)
+    assert done.returncode == 1 and "no prediction for image 2" in done.stderr
+    assert "--pair_images_by=name pairs images by them" in done.stderr
+
+
 def test_failure_is_one_message_and_exit_code_1(files, tmp_path):
     done = start(files[0], tmp_path / "none.json")
     assert done.returncode == 1 and not done.stdout

@@ -1,0 +1,246 @@
+"""Anybody's own dataset, from COCO panoptic files to predictions: without things, without stuff, with one class."""
+
+import collections
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from command_line import ROOT, run_door
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kmax_tf import load_config
+from protos import descriptions
+from protos.descriptions import ConfigError
+from trainer import export as export_door
+from trainer import predict as predict_door
+from trainer.distribution import make_strategy
+from trainer.inference import load_predictor
+from trainer.train import run_experiment
+
+TEMPLATE = ROOT / "configs" / "own_dataset.textproto"
+HEIGHT, WIDTH = 60, 80
+# The template with a network that trains within seconds, and thresholds that let some of its segments pass.
+TINY = (
+    "model_options.backbone.name=kmax_convnext_atto",
+    "model_options.pixel_decoder.channels=[8,8,8,8]",
+    "model_options.pixel_decoder.num_blocks=[1,1,1,1]",
+    "model_options.decoder.decoder_channels=8",
+    "model_options.decoder.aspp_channels=8",
+    "model_options.max_deeplab.pixel_space_head.head_channels=16",
+    "model_options.max_deeplab.auxiliary_semantic_head.head_channels=8",
+    "model_options.max_deeplab.num_mask_slots=8",
+    "model_options.max_deeplab.num_decoders=[1,0,0]",
+    "model_options.max_deeplab.decoder_channels=16",
+    "model_options.max_deeplab.ffn_channels=16",
+    "train_dataset_options.crop_size=[65,97]",
+    "train_dataset_options.batch_size=2",
+    "eval_dataset_options.crop_size=[65,97]",
+    "trainer_options.seed=0",
+    "trainer_options.steps_per_loop=2",
+    "trainer_options.save_summaries_steps=2",
+    "trainer_options.solver_options.training_number_of_steps=4",
+    "trainer_options.solver_options.warmup_steps=1",
+    "trainer_options.solver_options.base_learning_rate=0.002",
+    "evaluator_options.save_raw_predictions=true",
+    "evaluator_options.pixel_confidence_threshold=0.05",
+    "evaluator_options.maskwise_postprocessing.transformer_class_confidence_threshold_thing=0",
+    "evaluator_options.maskwise_postprocessing.transformer_class_confidence_threshold_stuff=0",
+    "evaluator_options.maskwise_postprocessing.overlapping_threshold=0.3",
+)
+
+
+TAGS = {
+    "pq": "evaluation/pq/PQ",
+    "sq": "evaluation/pq/SQ",
+    "rq": "evaluation/pq/RQ",
+    "pq_things": "evaluation/pq/PQ_things",
+    "pq_stuff": "evaluation/pq/PQ_stuff",
+    "mean_iou": "evaluation/iou/IoU",
+    "ap": "evaluation/ap/AP_Mask",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A dataset of regions in flat colours: `regions` names the category of each region of an image, None: no label."""
+
+    categories: tuple[tuple[int, str, bool], ...]
+    train: tuple[int | None, ...]
+    val: tuple[int | None, ...]
+
+
+KINDS = {
+    # Rock is never seen in the evaluation.
+    "stuff": Kind(((7, "grass", False), (1000, "rock", False), (40, "sky", False)), (40, 7, 1000), (40, 7, 7)),
+    "one_thing": Kind(((1000, "cell", True),), (None, 1000, 1000), (None, 1000, 1000)),
+}
+
+
+def _regions(rng: np.random.Generator) -> np.ndarray:
+    """A ground, number 0, and two discs over it, [HEIGHT, WIDTH]."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    regions = np.zeros([HEIGHT, WIDTH], int)
+    for number, left in ((1, 22), (2, 58)):
+        radius, (dy, dx) = rng.integers(11, 16), rng.integers(-4, 5, 2)
+        regions[np.hypot(y - 30 - dy, x - left - dx) < radius] = number
+    return regions
+
+
+def _write_split(root: pathlib.Path, split: str, kind: Kind, count: int) -> None:
+    """Writes `split`/*.jpg, `split`.json and `split`_png/*.png in COCO panoptic format."""
+    categories = getattr(kind, split)
+    colors = np.array([[40, 60, 40], [210, 60, 60], [60, 200, 230]], np.uint8)
+    images, annotations = [], []
+    for folder in (split, f"{split}_png"):
+        (root / folder).mkdir(parents=True)
+    for number in range(count):
+        regions = _regions(np.random.default_rng([number, split == "val"]))
+        # One segment for each category of stuff, one for each region of a thing.
+        things = {category for category, _, is_thing in kind.categories if is_thing}
+        ids = np.array([0 if c is None else 300 + (i if c in things else 100 * i) for i, c in enumerate(categories)])
+        if not things:
+            ids = np.array([300 + categories.index(c) for c in categories])
+        segments = {int(s): c for s, c in zip(ids, categories) if c is not None}
+        label = ids[regions]
+        Image.fromarray(colors[regions]).save(root / split / f"{split}_{number}.jpg")
+        png = np.stack([label % 256, label // 256, 0 * label], -1).astype(np.uint8)
+        Image.fromarray(png).save(root / f"{split}_png" / f"{split}_{number}.png")
+        images.append({"id": number, "file_name": f"{split}_{number}.jpg", "height": HEIGHT, "width": WIDTH})
+        infos = [
+            {"id": s, "category_id": c, "iscrowd": 0, "area": int((label == s).sum()), "bbox": [0, 0, WIDTH, HEIGHT]}
+            for s, c in segments.items()
+        ]
+        annotations.append({"image_id": number, "file_name": f"{split}_{number}.png", "segments_info": infos})
+    listed = [{"id": i, "name": name, "isthing": int(is_thing)} for i, name, is_thing in kind.categories]
+    content = {"images": images, "annotations": annotations, "categories": listed}
+    (root / f"{split}.json").write_text(json.dumps(content))
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """A user's folder: source files, records and description in `data`, the config, and the run in `run`."""
+
+    root: pathlib.Path
+    kind: Kind
+    config: pathlib.Path
+
+
+@pytest.fixture(scope="module", params=["stuff", pytest.param("one_thing", marks=pytest.mark.slow)])
+def project(request, tmp_path_factory) -> Project:
+    """What the first steps of docs/own_dataset.md make, and a run of four steps with the template."""
+    root, kind = tmp_path_factory.mktemp(request.param), KINDS[request.param]
+    for split, count in (("train", 4), ("val", 3)):
+        _write_split(root, split, kind, count)
+        done = run_door(
+            "data/build_panoptic.py",
+            f"--images_dir={split}",
+            f"--panoptic_json={split}.json",
+            f"--panoptic_dir={split}_png",
+            f"--split={split}",
+            "--dataset_name=mine",
+            "--output_dir=data",
+            cwd=root,
+        )
+        assert done.returncode == 0, done.stderr
+    text = TEMPLATE.read_text().replace("runs/demo/data", str(root / "data")).replace("scenes_panoptic", "data/mine.textproto")
+    config = root / "mine.textproto"
+    config.write_text(text)
+    run_experiment(load_config(config, TINY), "train_and_eval", root / "run", make_strategy())
+    return Project(root, kind, config)
+
+
+def test_heads_and_order_follow_from_the_description(project):
+    config = load_config(project.config)
+    info = descriptions.load(project.root / "data" / "mine.textproto")
+    assert [(c.category_id, c.name, c.is_thing) for c in info.classes] == sorted(project.kind.categories)
+    assert config.model_options.max_deeplab.auxiliary_semantic_head.output_channels == info.num_classes + 1
+    with pytest.raises(ConfigError, match=f"output_channels: 134 must be {info.num_classes + 1}, the ids of mine"):
+        load_config(project.config, ["model_options.max_deeplab.auxiliary_semantic_head.output_channels=134"])
+
+
+def test_metrics_that_are_not_defined_are_null_and_not_in_tensorboard(project):
+    metrics = json.loads((project.root / "run" / "eval" / "metrics.json").read_text())
+    has_things = any(is_thing for *_, is_thing in project.kind.categories)
+    missing = {"pq_stuff"} if has_things else {"pq_things", "ap"}
+    assert {key for key in TAGS if metrics[key] is None} == missing
+    events = EventAccumulator(str(project.root / "run" / "eval")).Reload()
+    scalars = {
+        tag: float(tf.make_ndarray(events.Tensors(tag)[-1].tensor_proto))
+        for tag in events.Tags()["tensors"]
+        if tag.startswith(("evaluation/", "losses/"))
+    }
+    assert {tag for tag in scalars if tag.startswith("evaluation/")} == {TAGS[key] for key in TAGS.keys() - missing}
+    assert "losses/eval_total_loss" in scalars and np.isfinite(list(scalars.values())).all()
+    for key in TAGS.keys() - missing:
+        assert scalars[TAGS[key]] == pytest.approx(metrics[key], rel=1e-5), key
+
+
+def _read(root: pathlib.Path, json_path: pathlib.Path) -> list[tuple[np.ndarray, dict[int, int]]]:
+    """Segment ids [H, W] and the category of each segment, for every image."""
+    content = json.loads(json_path.read_text())
+    images = {image["id"]: image["file_name"] for image in content["images"]}
+    found = {}
+    for annotation in content["annotations"]:
+        ids = np.asarray(Image.open(root / annotation["file_name"])).astype(int) @ [1, 256, 65536]
+        categories = {s["id"]: s["category_id"] for s in annotation["segments_info"]}
+        found[pathlib.Path(images[annotation["image_id"]]).stem] = (ids, categories)
+    return [found[name] for name in sorted(found)]
+
+
+def _panoptic_quality(truths, predictions) -> dict[int, tuple[float, int, int, int]]:
+    """PQ in percent and numbers of true positives, false positives, false negatives by category (arXiv:1801.00868)."""
+    counts = collections.defaultdict(lambda: [0.0, 0, 0, 0])
+    for (truth, true_categories), (prediction, categories) in zip(truths, predictions, strict=True):
+        matched = set()
+        for segment, category in true_categories.items():
+            ious = {}
+            for other in (s for s, c in categories.items() if c == category):
+                union = (truth == segment) | ((prediction == other) & (truth != 0))
+                ious[other] = ((truth == segment) & (prediction == other)).sum() / union.sum()
+            best = max(ious, key=ious.get, default=None)
+            if best is not None and ious[best] > 0.5:
+                matched.add(best)
+                counts[category][0] += ious[best]
+            counts[category][1 if best in matched else 3] += 1
+        for segment, category in categories.items():
+            mask = prediction == segment
+            if segment not in matched and (truth[mask] == 0).mean() <= 0.5:
+                counts[category][2] += 1
+    return {c: (100 * iou / (tp + fp / 2 + fn / 2), tp, fp, fn) for c, (iou, tp, fp, fn) in counts.items()}
+
+
+def test_panoptic_quality_is_that_of_the_saved_predictions(project):
+    metrics = json.loads((project.root / "run" / "eval" / "metrics.json").read_text())
+    predictions = project.root / "run" / "eval" / "predictions" / "panoptic_4.json"
+    truths = _read(project.root / "val_png", project.root / "val.json")
+    expected = _panoptic_quality(truths, _read(predictions.with_suffix(""), predictions))
+    assert sum(tp + fp + fn for _, tp, fp, fn in expected.values()) > 3
+    for category, name, _ in project.kind.categories:
+        got = metrics["per_class"][name]
+        pq, *counts = expected.get(category, (0, 0, 0, 0))
+        assert [got["tp"], got["fp"], got["fn"]] == counts and got["pq"] == pytest.approx(pq), name
+    assert metrics["pq"] == pytest.approx(np.mean([pq for pq, *_ in expected.values()]))
+
+
+def test_exported_model_predicts_with_the_categories_of_the_dataset(project, tmp_path):
+    config = load_config(project.config, TINY)
+    predictor = load_predictor(config, str(project.root / "run"))
+    export_door.export(predictor, config, tmp_path / "exported")
+    predict, clusters, info = predict_door.load_saved_model(tmp_path / "exported")
+    assert info == descriptions.load(project.root / "data" / "mine.textproto")
+    images = sorted(str(path) for path in (project.root / "val").glob("*.jpg"))
+    predict_door.predict_folder(predict, clusters, info, images, tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "panoptic.json").read_text())
+    used = {s["category_id"] for annotation in results["annotations"] for s in annotation["segments_info"]}
+    assert used and used <= {category for category, *_ in project.kind.categories}
+    saved = project.root / "run" / "eval" / "predictions" / "panoptic_4"
+    for ours, evaluated in zip(
+        _read(tmp_path / "out" / "panoptic", tmp_path / "out" / "panoptic.json"), _read(saved, saved.with_suffix(".json"))
+    ):
+        agreement = np.mean([ours[1].get(a, 0) == evaluated[1].get(b, 0) for a, b in zip(ours[0].flat, evaluated[0].flat)])
+        assert agreement > 0.99
+    assert len(list((tmp_path / "out" / "overlays").glob("*.png"))) == len(images) == 3
