@@ -10,6 +10,7 @@ import numpy as np
 from data import coco_json, json_labels, source_images
 from data.coco_json import SourceImage
 from data.records import DataError
+from data.segments_info import check_segment
 from protos.descriptions import DatasetInfo
 
 OFFICIAL_IMAGES = {"train": 20210, "val": 2000}
@@ -44,9 +45,10 @@ class TwoFileImage(SourceImage):
                 f"{self.instance_path} is {number.shape[1]}x{number.shape[0]} (width x height), {self.label_path} is "
                 f"{semantic.shape[1]}x{semantic.shape[0]}: fetch both again"
             )
-        ids = np.where(number > 0, _FIRST_INSTANCE + number.astype(np.int32), semantic)
         self._check_classes(semantic, info)
         stuff = {c.id: c.category_id for c in info.classes if not c.is_thing}
+        ids = np.where(np.isin(semantic, list(stuff)), semantic, 0)
+        ids = np.where(number > 0, _FIRST_INSTANCE + number.astype(np.int32), ids)
         segments = [{"id": i, "category_id": stuff[i]} for i in np.unique(ids).tolist() if i in stuff]
         return ids, segments + self._instances(category, number, info)
 
@@ -74,6 +76,24 @@ class TwoFileImage(SourceImage):
         return segments
 
 
+class PanopticImage(SourceImage):
+    """An image whose label is that of prepare_ade20k_pan_seg.py."""
+
+    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
+        """Segments without areas and those that have pixels: the file lists stuff as it was before things covered it.
+
+        Category 255 is no class: its pixels have id 0.
+        """
+        ids, segments = super().read_label(info)
+        for segment in segments:
+            check_segment(segment, str(self.label_path))
+        other = [segment["id"] for segment in segments if segment["category_id"] == _OTHER_CATEGORY]
+        ids = np.where(np.isin(ids, other), 0, ids)
+        visible = set(np.unique(ids).tolist())
+        without_area = ({key: value for key, value in segment.items() if key != "area"} for segment in segments)
+        return ids, [segment for segment in without_area if segment["id"] in visible]
+
+
 def list_images(root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
     """The images images/{training,validation}/*.jpg, in the order of their names.
 
@@ -94,13 +114,11 @@ def with_panoptic_json(
 ) -> tuple[SourceImage, ...]:
     """Gives each image its annotation in the file of find_panoptic_json.
 
-    Areas are left out: the file has those that stuff had before things were drawn over it. Category 255 is no class.
-
     Raises:
       DataError: the file does not fit the images or the classes.
     """
     labelled = json_labels.from_panoptic_json(images, _folder(root, "images", split), json_path, info)
-    return tuple(dataclasses.replace(image, segments=_without_areas(image.segments)) for image in labelled)
+    return tuple(PanopticImage(**vars(image)) for image in labelled)
 
 
 def with_two_files(images: Sequence[SourceImage], root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
@@ -128,8 +146,3 @@ def _folder(root: pathlib.Path, kind: str, split: str) -> pathlib.Path:
         hint = " (the challenge has it as a download of its own)" if kind == "annotations_instance" else ""
         raise DataError(f"{folder} is not a directory: --ade20k_root should hold {kind}/{_FOLDERS[split]}/{hint}")
     return folder
-
-
-def _without_areas(segments: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    kept = (segment for segment in segments if segment.get("category_id") != _OTHER_CATEGORY)
-    return tuple({key: value for key, value in segment.items() if key != "area"} for segment in kept)

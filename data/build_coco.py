@@ -6,6 +6,8 @@ reads the official layout: train2017/, val2017/, test2017/, annotations/panoptic
 annotations/panoptic_{train,val}2017/ with the PNGs. Files that lie elsewhere:
 
     python data/build_coco.py --images_dir=I --panoptic_json=J --panoptic_dir=P --split=val --output_dir=O
+
+Predictions of trainer/predict.py can be labels too; --min_score and --min_area leave out what is unsure or small.
 """
 
 import os
@@ -18,9 +20,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 
 from absl import flags  # noqa: E402
 
-from data import coco_json, conversion_flags  # noqa: E402
+from data import coco_json, conversion_flags, filter_flags  # noqa: E402
 from data.records import DataError  # noqa: E402
 from protos import descriptions  # noqa: E402
+from protos.descriptions import DatasetInfo  # noqa: E402
 
 _COCO_ROOT = flags.DEFINE_string("coco_root", None, "Root of the official layout.")
 _SPLITS = flags.DEFINE_list("splits", ["train", "val"], "Splits of the official layout: train, val, test.")
@@ -38,23 +41,26 @@ def main() -> None:
     if _IMAGES_DIR.value is not None:
         if not _SPLIT.value:
             raise DataError("--images_dir needs --split, the name of the split")
-        sources = _sources(pathlib.Path(_IMAGES_DIR.value), _PANOPTIC_JSON.value, _PANOPTIC_DIR.value)
-        conversion_flags.convert_split(sources, _SPLIT.value, info)
+        _convert_split(_SPLIT.value, pathlib.Path(_IMAGES_DIR.value), _PANOPTIC_JSON.value, info)
         return
+    for flag in (_PANOPTIC_JSON, _PANOPTIC_DIR, _SPLIT):
+        if flag.value is not None:
+            raise DataError(f"--{flag.name} belongs to --images_dir: --coco_root has the official layout and --splits")
     root = pathlib.Path(_COCO_ROOT.value)
     conversion_flags.check_splits(_SPLITS.value, ("train", "val", "test"))
     for split in _SPLITS.value:
         panoptic_json = None if split == "test" else str(root / "annotations" / f"panoptic_{split}2017.json")
-        conversion_flags.convert_split(_sources(root / f"{split}2017", panoptic_json, None), split, info)
+        _convert_split(split, root / f"{split}2017", panoptic_json, info)
 
 
-def _sources(
-    images_dir: pathlib.Path, panoptic_json: str | None, panoptic_dir: str | None
-) -> tuple[coco_json.SourceImage, ...]:
-    if panoptic_json is None:
-        return coco_json.list_images(images_dir)
-    path = pathlib.Path(panoptic_json)
-    return coco_json.read_panoptic_json(path, images_dir, pathlib.Path(panoptic_dir or path.with_suffix(""))).images
+def _convert_split(split: str, images_dir: pathlib.Path, panoptic_json: str | None, info: DatasetInfo) -> None:
+    path = None if panoptic_json is None else pathlib.Path(panoptic_json)
+    if path is None:
+        sources = coco_json.list_images(images_dir)
+    else:
+        panoptic_dir = pathlib.Path(_PANOPTIC_DIR.value or path.with_suffix(""))
+        sources = coco_json.read_panoptic_json(path, images_dir, panoptic_dir).images
+    conversion_flags.convert_split(sources, split, info, segment_filter=filter_flags.segment_filter(sources, path))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python data/build_panoptic.py --images_dir=I --panoptic_json=J --panoptic_dir=P --split=train --output_dir=O
 
 makes O/train-*.tfrecord and O/<dataset_name>.textproto; the next split uses the description that is there. A config names it
-with `dataset: "O/<dataset_name>.textproto"`.
+with `dataset: "O/<dataset_name>.textproto"`. Predictions of trainer/predict.py can be labels too;
+--min_score and --min_area leave out what is unsure or small.
 """
 
 import os
@@ -16,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 
 from absl import flags  # noqa: E402
 
-from data import coco_json, conversion_flags, describe  # noqa: E402
+from data import coco_json, conversion_flags, describe, filter_flags  # noqa: E402
 from protos import descriptions  # noqa: E402
 
 _IMAGES_DIR = flags.DEFINE_string("images_dir", None, "Folder of the images.", required=True)
@@ -34,6 +35,7 @@ def main() -> None:
     path = pathlib.Path(_PANOPTIC_JSON.value)
     panoptic_dir = pathlib.Path(_PANOPTIC_DIR.value or path.with_suffix(""))
     content = coco_json.read_panoptic_json(path, pathlib.Path(_IMAGES_DIR.value), panoptic_dir)
+    chosen = filter_flags.segment_filter(content.images, path)
     output_dir = pathlib.Path(conversion_flags.OUTPUT_DIR.value)
     name = _DATASET_NAME.value or output_dir.resolve().name
     description = output_dir / f"{name}.textproto"
@@ -43,7 +45,7 @@ def main() -> None:
         description.write_text(text)
     info = descriptions.load(description)
     describe.check_categories(info, content, where=str(path), description=str(description))
-    conversion_flags.convert_split(content.images, _SPLIT.value, info)
+    conversion_flags.convert_split(content.images, _SPLIT.value, info, segment_filter=chosen)
     print(f'config: dataset: "{description}"')
 
 

@@ -26,7 +26,7 @@ class InstanceIdsImage(SourceImage):
         """Ids as the PNG has them; segments in ascending order of their ids, as createPanopticImgs.py lists them.
 
         A thing without an instance number is a group, which is a crowd in COCO's terms. Label ids without a class in `info`
-        (`ignoreInEval` in cityscapesScripts) are no segments.
+        (`ignoreInEval` in cityscapesScripts) are no segments: their pixels have id 0.
 
         Raises:
           DataError: the PNG is missing, damaged, has another mode or a label id that does not exist.
@@ -46,7 +46,7 @@ class InstanceIdsImage(SourceImage):
             if label_id in classes:
                 crowd = classes[label_id].is_thing and not numbered
                 segments.append({"id": segment_id, "category_id": label_id, "iscrowd": int(crowd)})
-        return ids, segments
+        return np.where(np.isin(ids, [segment["id"] for segment in segments]), ids, 0), segments
 
 
 def list_images(root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:

@@ -1,15 +1,23 @@
 """Flags that all converters share, and what follows from them."""
 
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 
+import tensorflow as tf
 from absl import app, flags
 
 from data import conversion, records
 from data.coco_json import SourceImage
+from data.conversion_summary import summary
+from data.image_conversion import Settings
 from data.records import DataError
+from data.segments_info import SegmentFilter
 from protos.descriptions import ConfigError, DatasetInfo
+
+# Exit code of programs that Ctrl-C ended, by the convention of shells.
+_INTERRUPTED = 130
 
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the TFRecords; is made if it does not exist.", required=True)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Files of each split. Default: one for 128 images.", lower_bound=1)
@@ -24,6 +32,15 @@ _CROWD = flags.DEFINE_bool(
 )
 
 
+_ON_BAD_EXAMPLE = flags.DEFINE_enum(
+    "on_bad_example",
+    "FAIL",
+    ("FAIL", "SKIP"),
+    "What an image does whose file or annotation cannot be used: end the conversion, or be named, counted and left out. Files "
+    "that list the images end it either way.",
+)
+
+
 def check_splits(splits: Sequence[str], known: Collection[str]) -> None:
     """Refuses values of a --splits flag that are not `known`.
 
@@ -35,27 +52,48 @@ def check_splits(splits: Sequence[str], known: Collection[str]) -> None:
             raise DataError(f"--splits: {split!r} is not one of {', '.join(known)}")
 
 
-def convert_split(sources: Sequence[SourceImage], split: str, info: DatasetInfo, *, official_images: int | None = None) -> None:
+def convert_split(
+    sources: Sequence[SourceImage],
+    split: str,
+    info: DatasetInfo,
+    *,
+    official_images: int | None = None,
+    segment_filter: SegmentFilter | None = None,
+) -> None:
     """Converts one split as the flags say and prints a summary; another number than `official_images` is mentioned."""
     if official_images not in (None, len(sources)):
         print(f"{split}: note: {len(sources)} images, the official split has {official_images}", file=sys.stderr)
     output_dir = pathlib.Path(OUTPUT_DIR.value)
-    settings = conversion.Settings(info, _LABEL_FORMAT.value, _CROWD.value)
+    settings = Settings(info, _LABEL_FORMAT.value, _CROWD.value, segment_filter or SegmentFilter())
     counts = conversion.convert(
-        sources, output_dir, split, settings, num_shards=_NUM_SHARDS.value, num_workers=_NUM_WORKERS.value
+        sources,
+        output_dir,
+        split,
+        settings,
+        skip_bad=_ON_BAD_EXAMPLE.value == "SKIP",
+        num_shards=_NUM_SHARDS.value,
+        num_workers=_NUM_WORKERS.value,
     )
-    print(conversion.summary(split, counts, output_dir, info))
+    print(summary(split, counts, output_dir, settings))
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a converter; bad input ends it with one line on stderr and exit code 1."""
+    """Runs a converter; bad input ends it with one line on stderr and exit code 1, Ctrl-C or SIGTERM with code 130."""
 
     def guarded(argv: Sequence[str]) -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             if argv[1:]:
                 raise DataError(f"unexpected argument {argv[1]!r}: options are written --name=value")
             main()
         except (DataError, ConfigError) as error:
             sys.exit(f"error: {error}")
+        except OSError as error:
+            sys.exit(f"error: {error.filename or OUTPUT_DIR.value}: {error.strerror or error}")
+        except tf.errors.OpError as error:
+            sys.exit(f"error: {OUTPUT_DIR.value} cannot be written: {error.message.splitlines()[0]}")
+        except KeyboardInterrupt:
+            print("interrupted: finished shards are kept, the same command goes on from them", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
 
     app.run(guarded)

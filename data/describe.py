@@ -4,6 +4,7 @@ from google.protobuf import text_format
 
 from data.coco_json import PanopticJson
 from data.records import DataError
+from data.segments_info import is_whole
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
 
@@ -21,7 +22,7 @@ def description_text(name: str, content: PanopticJson, *, label_divisor: int | N
       where: file that opens every error message.
 
     Raises:
-      DataError: a category lacks a key, or there are none.
+      DataError: there are no categories, or one has a color that is none.
     """
     if not content.categories:
         raise DataError(f"{where}: categories is empty")
@@ -30,17 +31,17 @@ def description_text(name: str, content: PanopticJson, *, label_divisor: int | N
         while label_divisor <= content.most_instances():
             label_divisor *= 2
     proto = dataset_pb2.DatasetDescription(name=name, panoptic_label_divisor=label_divisor, ignore_label=0)
-    try:
-        for class_id, category in enumerate(sorted(content.categories, key=lambda c: c["id"]), start=1):
-            proto.classes.add(
-                id=class_id,
-                name=category["name"],
-                is_thing=bool(category["isthing"]),
-                category_id=category["id"],
-                color=category.get("color", ()),
-            )
-    except KeyError as error:
-        raise DataError(f"{where}: a category has no {error}: id, name and isthing are needed") from None
+    for class_id, category in enumerate(sorted(content.categories, key=lambda c: c["id"]), start=1):
+        color = category.get("color", [])
+        if not isinstance(color, list) or not all(is_whole(value) and 0 <= value <= 255 for value in color):
+            raise DataError(f"{where}: category {category['id']} has color {color!r}, not three numbers 0 .. 255: correct it")
+        proto.classes.add(
+            id=class_id,
+            name=category["name"],
+            is_thing=bool(category["isthing"]),
+            category_id=category["id"],
+            color=color,
+        )
     return text_format.MessageToString(proto, as_utf8=True)
 
 

@@ -40,16 +40,13 @@ def from_panoptic_json(
             "make the file again from all annotations"
         )
     return tuple(
-        dataclasses.replace(image, label_path=annotation.label_path, segments=annotation.segments)
+        dataclasses.replace(image, label_path=annotation.label_path, segments=annotation.segments, size=annotation.size)
         for image, annotation in ((image, annotations[image.name]) for image in images)
     )
 
 
 def _check_categories(content: PanopticJson, json_path: pathlib.Path, info: DatasetInfo) -> None:
-    try:
-        found = {category["id"]: bool(category["isthing"]) for category in content.categories}
-    except KeyError as error:
-        raise DataError(f"{json_path}: a category has no {error}: make the file again") from None
+    found = {category["id"]: bool(category["isthing"]) for category in content.categories}
     expected = {category: entry.is_thing for category, entry in info.by_category().items()}
     if found == expected:
         return

@@ -5,32 +5,17 @@ R + 256 G + 65536 B, and `segments_info` lists id, category_id, area and iscrowd
 """
 
 import collections
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from data.label_counts import LabelCounts
 from data.records import DataError
+from data.segments_info import SegmentFilter, check_segment
 from protos.descriptions import ClassInfo, DatasetInfo
 
-
-@dataclasses.dataclass
-class LabelCounts:
-    """What labels hold, added up over images; `pixels` and `unlabelled` (pixels without a class) are areas."""
-
-    images: int = 0
-    crowds: int = 0
-    pixels: int = 0
-    unlabelled: int = 0
-    segments: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
-
-    def add(self, other: "LabelCounts") -> None:
-        self.images += other.images
-        self.crowds += other.crowds
-        self.pixels += other.pixels
-        self.unlabelled += other.unlabelled
-        self.segments.update(other.segments)
+_EVERY_SEGMENT = SegmentFilter()
 
 
 def segment_ids(rgb: np.ndarray) -> np.ndarray:
@@ -45,71 +30,91 @@ def panoptic_map(
     info: DatasetInfo,
     *,
     treat_crowd_as_ignore: bool = True,
+    segment_filter: SegmentFilter = _EVERY_SEGMENT,
     where: str,
 ) -> tuple[np.ndarray, LabelCounts]:
     """Turns segment ids into panoptic ids.
 
     Things get instance ids 1, 2, ... per class in the order of `segments`, stuff has instance id 0. Crowds lose their class,
-    or keep it with instance id 0. Pixels of no listed segment have the ignore label.
+    or keep it with instance id 0. Pixels of id 0, and of segments that the filter does not keep, have the ignore label.
 
     Args:
       ids: segment ids [h, w].
       segments: `segments_info` of the annotation.
       info: the classes; a segment's category_id is looked up in them.
       treat_crowd_as_ignore: crowds become pixels without a label.
+      segment_filter: which segments become labels.
       where: file that opens every error message.
 
     Returns:
       The panoptic map, int32 [h, w], and what it holds.
 
     Raises:
-      DataError: unknown category, crowd of a stuff class, more instances than the label divisor can tell apart, segment
-        listed twice, or an area that is not the recorded one.
+      DataError: a value of a wrong type, unknown category, crowd of a stuff class, more instances than the label divisor can
+        tell apart, segment listed twice or without pixels, id that is not listed, or an area that is not the recorded one.
     """
     present, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
     area_of = dict(zip(present.tolist(), areas.tolist(), strict=True))
     categories = info.by_category()
-    panoptic_of: dict[int, int] = {}
+    panoptic_of: dict[int, int] = {0: info.void_label}
     instances: collections.Counter[int] = collections.Counter()
     counts = LabelCounts(images=1, pixels=int(ids.size))
     for segment in segments:
         name = f"{where}: segment {segment.get('id')}"
-        segment_id, entry = _check_segment(segment, categories, area_of, name)
-        if segment_id in panoptic_of:
-            raise DataError(f"{name} is listed twice")
+        check_segment(segment, where)
+        entry, area = _class_and_area(segment, categories, area_of, name)
+        if segment["id"] in panoptic_of:
+            raise DataError(f"{name} is listed twice: make the annotation again")
+        if not segment_filter.keeps(segment, area):
+            counts.dropped += 1
+            panoptic_of[segment["id"]] = info.void_label
+            continue
         if segment.get("iscrowd"):
             counts.crowds += 1
-            panoptic_of[segment_id] = info.void_label if treat_crowd_as_ignore else entry.id * info.label_divisor
+            panoptic_of[segment["id"]] = info.void_label if treat_crowd_as_ignore else entry.id * info.label_divisor
             continue
-        # A segment of an annotation without areas may be hidden by others completely.
-        counts.segments[entry.id] += segment_id in area_of
+        counts.segments[entry.id] += 1
         instances[entry.id] += entry.is_thing
         if instances[entry.id] >= info.label_divisor:
             raise DataError(
                 f"{name} is instance {instances[entry.id]} of {entry.name!r}: the panoptic_label_divisor of {info.name}, "
-                f"{info.label_divisor}, allows {info.label_divisor - 1}"
+                f"{info.label_divisor}, allows {info.label_divisor - 1}; use a description with a larger one"
             )
-        panoptic_of[segment_id] = entry.id * info.label_divisor + instances[entry.id]
-    table = np.array([panoptic_of.get(i, info.void_label) for i in present.tolist()], dtype=np.int32)
-    counts.unlabelled = sum(a for a, label in zip(areas.tolist(), table, strict=True) if label == info.void_label)
+        panoptic_of[segment["id"]] = entry.id * info.label_divisor + instances[entry.id]
+    _check_listed(area_of, panoptic_of, where)
+    table = np.array([panoptic_of[i] for i in present.tolist()], dtype=np.int32)
+    counts.unlabelled = int(areas[table == info.void_label].sum())
     return table[inverse].reshape(ids.shape), counts
 
 
-def _check_segment(
+def _class_and_area(
     segment: Mapping[str, Any], categories: Mapping[int, ClassInfo], area_of: Mapping[int, int], name: str
-) -> tuple[int, ClassInfo]:
-    missing = [key for key in ("id", "category_id") if key not in segment]
-    if missing:
-        raise DataError(f"{name} has no {' and no '.join(missing)}")
+) -> tuple[ClassInfo, int]:
     entry = categories.get(segment["category_id"])
     if entry is None:
-        raise DataError(f"{name} has category_id {segment['category_id']}, which the dataset description does not know")
+        raise DataError(
+            f"{name} has category_id {segment['category_id']}, which the dataset description does not know: correct the "
+            "annotation, or use the description of these categories"
+        )
     if segment.get("iscrowd") and not entry.is_thing:
-        raise DataError(f"{name} is a crowd of {entry.name!r}, which is stuff: only things have crowds")
+        raise DataError(
+            f"{name} is a crowd of {entry.name!r}, which is stuff: only things have crowds; set its iscrowd to 0 in the JSON"
+        )
     area = area_of.get(segment["id"], 0)
     if segment.get("area", area) != area:
         raise DataError(
             f"{name} covers {area} pixels of the PNG, but its area in the JSON is {segment['area']}: "
             "JSON and PNG do not belong together, or the PNG was changed"
         )
-    return segment["id"], entry
+    if not area:
+        raise DataError(f"{name} covers 0 pixels of the PNG: remove it from the JSON, or make the PNG again")
+    return entry, area
+
+
+def _check_listed(area_of: Mapping[int, int], listed: Collection[int], where: str) -> None:
+    unlisted = [i for i in area_of if i not in listed]
+    if unlisted:
+        raise DataError(
+            f"{where}: segment {unlisted[0]} ({area_of[unlisted[0]]} pixels) is not in segments_info of its annotation, "
+            f"{len(unlisted)} such ids in all: JSON and PNG do not belong together (pixels without a segment have id 0)"
+        )

@@ -3,26 +3,32 @@
 import dataclasses
 import io
 import pathlib
+import struct
+import zlib
 from collections.abc import Collection
 
 import numpy as np
-from PIL import Image, ImageOps
+import tensorflow as tf
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.panoptic_labels import segment_ids
 from data.records import DataError
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = (None, 0, 1)
+# What pillow raises on damaged files of the many formats that it knows.
+_BAD_IMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
 class EncodedImage:
-    """An encoded image (`format` jpeg or png) and its size in pixels."""
+    """An encoded image (`format` jpeg or png) and its size in pixels; `rotated`: its file had an EXIF orientation."""
 
     data: bytes
     format: str
     height: int
     width: int
+    rotated: bool = False
 
 
 def read_image(path: pathlib.Path) -> EncodedImage:
@@ -34,29 +40,28 @@ def read_image(path: pathlib.Path) -> EncodedImage:
     Raises:
       DataError: the file is missing, damaged or not an image.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
+    data = _read_bytes(path)
     try:
         with Image.open(io.BytesIO(data)) as image:
-            image.load()
             kind = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(image.format or "")
             rotated = image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
             transparent = "transparency" in image.info
             if kind and image.mode == "RGB" and not rotated and not transparent:
+                # With the decoder of training: pillow accepts a PNG that is cut off behind its pixels.
+                tf.io.decode_image(data, channels=3, expand_animations=False)
                 return EncodedImage(data, kind, image.height, image.width)
-            upright = ImageOps.exif_transpose(image)
-            rgb = _to_rgb(upright)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is damaged or not an image ({error}): fetch or make it again") from None
+            rgb = _to_rgb(ImageOps.exif_transpose(image))
+    except tf.errors.InvalidArgumentError:
+        raise DataError(f"{path} is damaged or not an image (its pixels cannot be decoded): fetch or make it again") from None
+    except (*_BAD_IMAGE, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is damaged or not an image ({_reason(error)}): fetch or make it again") from None
     buffer = io.BytesIO()
     if kind == "jpeg":
         rgb.save(buffer, format="jpeg", quality=95)
     else:
         kind = "png"
         rgb.save(buffer, format="png")
-    return EncodedImage(buffer.getvalue(), kind, rgb.height, rgb.width)
+    return EncodedImage(buffer.getvalue(), kind, rgb.height, rgb.width, rotated)
 
 
 def read_segment_ids(path: pathlib.Path) -> np.ndarray:
@@ -80,15 +85,29 @@ def read_label_png(path: pathlib.Path, modes: Collection[str], expected: str) ->
     Raises:
       DataError: the file is missing, damaged or has another mode.
     """
+    data = _read_bytes(path)
     try:
-        with Image.open(path) as image:
-            if image.mode not in modes:
-                raise DataError(f"{path} is a PNG of mode {image.mode}, {expected}")
-            return np.asarray(image)
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            mode, pixels = image.mode, np.asarray(image)
+    except _BAD_IMAGE as error:
+        raise DataError(f"{path} is damaged or not a PNG ({_reason(error)}): fetch or make it again") from None
+    if mode not in modes:
+        raise DataError(f"{path} is a PNG of mode {mode}, {expected}: make it again")
+    return pixels
+
+
+def _read_bytes(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except (OSError, SyntaxError) as error:
-        raise DataError(f"{path} is damaged or not a PNG ({error}): fetch or make it again") from None
+        raise DataError(f"{path} does not exist: fetch or make it, or remove it from the annotations") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): check the file and its permissions") from None
+
+
+def _reason(error: Exception) -> str:
+    # Pillow speaks of the buffer, which has no name.
+    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

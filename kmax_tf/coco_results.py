@@ -1,6 +1,7 @@
 """Predictions on disk in COCO's panoptic format: one JSON file, and beside it a folder of PNG images.
 
-Pixels of the images hold segment ids as R + 256 G + 65536 B, 0 for void; the JSON gives the category of each segment.
+Pixels of the images hold segment ids as R + 256 G + 65536 B, 0 for void; the JSON gives the category of each segment, and, as
+the format of COCO's other results has it, its confidence `score`.
 Specification: https://cocodataset.org/#format-results, "Panoptic Segmentation".
 """
 
@@ -19,6 +20,7 @@ from kmax_tf.visualize import segment_color
 from protos.descriptions import DatasetInfo
 
 _BASE = np.array([1, 256, 256**2], np.int32)
+_SCORE_DIGITS = 6
 
 
 class ResultsError(ValueError):
@@ -44,18 +46,19 @@ class PanopticResultsWriter:
         self._annotations: dict[str, dict] = {}
         self._images: list[dict] = []
 
-    def add(self, image_id: int | str, file_name: str, panoptic: np.ndarray) -> pathlib.Path:
-        """Writes the prediction for one image and returns the path of its PNG.
+    def add(
+        self, image_id: int | str, file_name: str, panoptic: np.ndarray, scores: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, dict]:
+        """Writes the prediction for one image and returns what the JSON will have of it, for `restore`.
 
         `file_name` is that of the image, of which the PNG takes the stem; `panoptic` [H, W] holds class id * label_divisor +
-        instance id, and void.
+        instance id, and void. `scores` are the maps `semantic_scores` and `instance_scores` [H, W] in [0, 1] of
+        `kmax_tf.build_postprocessor`, from which segments get their `score` (segment_score); without them they have none.
 
         Raises:
           ResultsError: there is a prediction of this name already.
         """
         png = self._folder / f"{pathlib.PurePath(file_name).stem}.png"
-        if png.name in self._annotations:
-            raise ResultsError(f"{png}: images {self._annotations[png.name]['image_id']} and {image_id} have the same name")
         classes = self._info.by_id()
         segments = decode_segments(panoptic, self._info, file_name, crowds=False)
         ids = np.zeros(panoptic.shape, np.int32)
@@ -69,20 +72,37 @@ class PanopticResultsWriter:
             taken.add(segment_id)
             mask = panoptic == label
             ids[mask] = segment_id
-            records.append(
-                {
-                    "id": segment_id,
-                    "category_id": classes[segment.class_id].category_id,
-                    "area": segment.area,
-                    "bbox": _bounding_box(mask),
-                    "iscrowd": 0,
-                }
-            )
-        Image.fromarray((ids[..., None] // _BASE % 256).astype(np.uint8)).save(png)
-        self._annotations[png.name] = {"image_id": image_id, "file_name": png.name, "segments_info": records}
+            record = {
+                "id": segment_id,
+                "category_id": classes[segment.class_id].category_id,
+                "area": segment.area,
+                "bbox": _bounding_box(mask),
+                "iscrowd": 0,
+            }
+            if scores is not None:
+                record["score"] = segment_score(mask, scores)
+            records.append(record)
         height, width = panoptic.shape
-        self._images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
-        return png
+        entry = {
+            "image": {"id": image_id, "file_name": file_name, "height": height, "width": width},
+            "annotation": {"image_id": image_id, "file_name": png.name, "segments_info": records},
+        }
+        self.restore(entry)
+        Image.fromarray((ids[..., None] // _BASE % 256).astype(np.uint8)).save(png)
+        return entry
+
+    def restore(self, entry: Mapping[str, dict]) -> None:
+        """Takes over what `add` returned for an image in an earlier run, whose PNG is in the folder still.
+
+        Raises:
+          ResultsError: there is a prediction of this name already.
+        """
+        name, image_id = entry["annotation"]["file_name"], entry["image"]["id"]
+        if name in self._annotations:
+            first = self._annotations[name]["image_id"]
+            raise ResultsError(f"{self._folder / name}: images {first} and {image_id} have the same name")
+        self._annotations[name] = entry["annotation"]
+        self._images.append(entry["image"])
 
     def finish(self) -> pathlib.Path:
         """Writes the JSON, in one step, so that a reader finds a whole file or none, and returns its path.
@@ -94,6 +114,17 @@ class PanopticResultsWriter:
         text = json.dumps({"images": self._images, "annotations": annotations, "categories": categories})
         atomic_files.write_text(self._json, text)
         return self._json
+
+
+def segment_score(mask: np.ndarray, scores: Mapping[str, np.ndarray]) -> float:
+    """Confidence of a segment in [0, 1]: mean class confidence times mean mask probability of its pixels.
+
+    This is the score by which mask AP orders things (mask_ap.py), and DeepLab2's; for a thing the first factor is the class
+    confidence of its mask, for stuff the mean over the masks that make it up. `mask` is bool [H, W], `scores` as in
+    `PanopticResultsWriter.add`.
+    """
+    semantic, instance = (float(scores[name][mask].mean(dtype=np.float64)) for name in ("semantic_scores", "instance_scores"))
+    return round(min(max(semantic * instance, 0.0), 1.0), _SCORE_DIGITS)
 
 
 def _bounding_box(mask: np.ndarray) -> list[int]:

@@ -3,8 +3,11 @@
 python trainer/predict.py --model=SAVED_MODEL --images='photos/*.jpg' --output_dir=D
 
 Writes D/overlays/<image>.png, D/panoptic.json with D/panoptic/<image>.png (COCO panoptic format, the dataset's own category
-ids), and with --show_clusters D/clusters/<image>.png: the pixels of each slot in every k-means step. --config_file and
---checkpoint take the place of --model for a model that has not been exported.
+ids, each segment with its confidence `score` in [0, 1]), and with --show_clusters D/clusters/<image>.png: the pixels of each
+slot in every k-means step. --config_file and --checkpoint take the place of --model for a model that has not been exported.
+
+An interrupted run goes on where it stopped: D/panoptic.jsonl lists what is finished, and predictions of the same model for the
+same files are kept. An image that cannot be read is named; the others are predicted, and the exit code is 1 at the end.
 """
 
 import glob
@@ -12,7 +15,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
@@ -23,19 +26,24 @@ import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from data.records import DataError  # noqa: E402
 from data.source_images import read_image  # noqa: E402
 from kmax_tf import load_config  # noqa: E402
+from kmax_tf.checkpoint import resolve_checkpoint  # noqa: E402
 from kmax_tf.coco_results import PanopticResultsWriter, image_id  # noqa: E402
 from kmax_tf.visualize import cluster_assignment, contact_sheet, overlay_panoptic  # noqa: E402
 from protos import descriptions  # noqa: E402
-from protos.config import dataset_info  # noqa: E402
+from protos.config import config_to_text, dataset_info  # noqa: E402
 from protos.descriptions import DatasetInfo  # noqa: E402
 from trainer.doors import DoorError, run_door  # noqa: E402
 from trainer.export import DESCRIPTION_FILE, is_exported  # noqa: E402
 from trainer.inference import load_predictor  # noqa: E402
+from trainer.prediction_log import PredictionLog, fingerprint  # noqa: E402
 from trainer.progress import duration  # noqa: E402
 
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
+# Exit code of programs that Ctrl-C ended, by the convention of shells.
+_INTERRUPTED = 130
 
 
 def load_saved_model(path: pathlib.Path) -> tuple[Predict, Predict, DatasetInfo]:
@@ -67,26 +75,69 @@ def read_rgb(path: pathlib.Path) -> np.ndarray:
 
 
 def predict_folder(
-    predict: Predict, clusters: Predict | None, info: DatasetInfo, paths: list[str], output_dir: pathlib.Path
-) -> None:
-    """Predicts each image and writes results and pictures; with `clusters` also the k-means assignments."""
-    (output_dir / "overlays").mkdir(parents=True, exist_ok=True)
+    predict: Predict,
+    clusters: Predict | None,
+    info: DatasetInfo,
+    paths: Sequence[str],
+    output_dir: pathlib.Path,
+    *,
+    model: str = "",
+    overlays: bool = True,
+) -> list[str]:
+    """Predicts each image and writes results and pictures; with `clusters` also the k-means assignments.
+
+    `model` is a fingerprint of what decides the predictions: those of an earlier run with the same one are kept; none without.
+
+    Returns:
+      A message for each image that could not be read; the results hold the others.
+
+    Raises:
+      DoorError: none could be read.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
     writer = PanopticResultsWriter(output_dir / "panoptic.json", info)
-    start = shown = time.perf_counter()
-    for count, name in enumerate(paths, 1):
-        path = pathlib.Path(name)
-        image = read_rgb(path)
-        panoptic = predict(image)["panoptic_pred"]
-        writer.add(image_id(path.stem), path.name, panoptic)
-        Image.fromarray(overlay_panoptic(image, panoptic, info)).save(output_dir / "overlays" / f"{path.stem}.png")
-        if clusters:
-            _draw_clusters(image, clusters(image), output_dir / "clusters" / f"{path.stem}.png")
-        now = time.perf_counter()
-        if now - shown > 5 or count == len(paths):
-            shown = now
-            rate = count / (now - start)
-            print(f"{count}/{len(paths)} images, {rate:.2f} images/s, {duration((len(paths) - count) / rate)} left", flush=True)
+    log = PredictionLog(output_dir / "panoptic.jsonl", model)
+    if log.of_other_model:
+        print(f"{log.of_other_model} predictions of another model in {output_dir} are replaced", flush=True)
+    bad, progress = [], _Progress(len(paths))
+    for path in (pathlib.Path(name).absolute() for name in paths):
+        files = _files(output_dir, path.stem, clusters=clusters is not None, overlays=overlays)
+        records = log.find(path)
+        kept = records is not None and all(file.is_file() for file in files.values())
+        if kept:
+            writer.restore(records)
+        else:
+            try:
+                image = read_rgb(path)
+            except DataError as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                bad.append(str(error))
+            else:
+                maps = predict(image)
+                records = writer.add(image_id(path.stem), path.name, maps["panoptic_pred"], maps)
+                _draw(files, image, maps["panoptic_pred"], info, clusters)
+                log.add(path, records)
+        progress.add(kept)
+    if len(bad) == len(paths):
+        raise DoorError(f"none of the {len(paths)} images could be read, first: {bad[0]}")
+    progress.finish()
     writer.finish()
+    return bad
+
+
+def _files(output_dir: pathlib.Path, stem: str, *, clusters: bool, overlays: bool) -> dict[str, pathlib.Path]:
+    folders = {"panoptic": True, "overlays": overlays, "clusters": clusters}
+    return {folder: output_dir / folder / f"{stem}.png" for folder, wanted in folders.items() if wanted}
+
+
+def _draw(
+    files: dict[str, pathlib.Path], image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, clusters: Predict | None
+) -> None:
+    if "overlays" in files:
+        files["overlays"].parent.mkdir(exist_ok=True)
+        Image.fromarray(overlay_panoptic(image, panoptic, info)).save(files["overlays"])
+    if clusters:
+        _draw_clusters(image, clusters(image), files["clusters"])
 
 
 def _draw_clusters(image: np.ndarray, assignments: dict[str, np.ndarray], path: pathlib.Path) -> None:
@@ -96,26 +147,78 @@ def _draw_clusters(image: np.ndarray, assignments: dict[str, np.ndarray], path: 
     Image.fromarray(contact_sheet([[image, *pictures]], ["image", *names])).save(path)
 
 
+class _Progress:
+    """Tells every five seconds how many images are done, and at which rate."""
+
+    def __init__(self, total: int):
+        self._total, self._done, self._kept = total, 0, 0
+        self._start = self._shown = time.perf_counter()
+
+    def add(self, kept: bool) -> None:
+        self._done += 1
+        self._kept += kept
+        now = time.perf_counter()
+        if now - self._shown > 5 or self._done == self._total:
+            self._shown = now
+            rate = max(self._done - self._kept, 1) / (now - self._start)
+            left = duration((self._total - self._done) / rate)
+            print(f"{self._done}/{self._total} images, {rate:.2f} images/s, {left} left", flush=True)
+
+    def finish(self) -> None:
+        if self._kept:
+            print(f"{self._kept} predictions of an earlier run with this model were kept", flush=True)
+
+
+def _find_images(patterns: Sequence[str]) -> list[str]:
+    paths = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
+    if not paths:
+        raise DoorError(f"--images: no file matches {', '.join(patterns)}")
+    names: dict[str, str] = {}
+    for path in paths:
+        first = names.setdefault(pathlib.PurePath(path).stem, path)
+        if first != path:
+            raise DoorError(f"--images: {first} and {path} have the same name, which their results would share: rename one")
+    return paths
+
+
 def main(_: list[str]) -> None:
     values = flags.FLAGS
     if bool(values.model) == bool(values.config_file and values.checkpoint):
         raise DoorError("give either --model, or --config_file and --checkpoint")
-    paths = sorted({path for pattern in values.images for path in glob.glob(pattern, recursive=True)})
-    if not paths:
-        raise DoorError(f"--images: no file matches {', '.join(values.images)}")
+    paths = _find_images(values.images)
     output_dir = pathlib.Path(values.output_dir).expanduser().absolute()
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DoorError(f"output_dir {output_dir} cannot be written: {error.strerror or error}") from None
     if values.model:
-        predict, clusters, info = load_saved_model(pathlib.Path(values.model).expanduser().absolute())
+        path = pathlib.Path(values.model).expanduser().absolute()
+        predict, clusters, info = load_saved_model(path)
+        model = fingerprint(file for file in path.rglob("*") if file.is_file())
     else:
         config = load_config(values.config_file, values.override)
         predictor = load_predictor(config, values.checkpoint)
         predict, clusters, info = _numpy(predictor), _numpy(predictor.clusters), dataset_info(config)
-    predict_folder(predict, clusters if values.show_clusters else None, info, paths, output_dir)
-    print(f"overlays in {output_dir / 'overlays'}, results in {output_dir / 'panoptic.json'}")
+        model = fingerprint(tf.io.gfile.glob(resolve_checkpoint(values.checkpoint) + ".*"), config_to_text(config))
+    try:
+        bad = predict_folder(
+            predict,
+            clusters if values.show_clusters else None,
+            info,
+            paths,
+            output_dir,
+            model=model,
+            overlays=values.overlays,
+        )
+    except KeyboardInterrupt:
+        print("interrupted: finished predictions are kept, the same command goes on from them", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+    print(f"{'overlays and ' if values.overlays else ''}results in {output_dir}: panoptic.json lists them")
+    if bad:
+        raise DoorError(
+            f"{len(bad)} of {len(paths)} images could not be read and are not in the results, first: {bad[0]}; repair or "
+            "remove them and run the same command again, it keeps the others"
+        )
 
 
 if __name__ == "__main__":
@@ -124,6 +227,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("checkpoint", None, "Checkpoint prefix, or a directory whose latest one is taken.")
     flags.DEFINE_multi_string("images", None, "Glob pattern of image files; ** goes into folders.", required=True)
     flags.DEFINE_string("output_dir", None, "Folder for results and pictures.", required=True)
+    flags.DEFINE_bool("overlays", True, "Draw the predictions on the images; --nooverlays saves time and space.")
     flags.DEFINE_bool("show_clusters", False, "Also draw the cluster assignment of each kMaX decoder.")
     flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
     app.run(lambda argv: run_door(main, argv))

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data import ade20k_files, conversion, pipeline, records
+from data import ade20k_files, conversion, image_conversion, pipeline, records
 from data.records import DataError
 from protos import dataset_pb2, descriptions
 
@@ -142,7 +142,7 @@ def test_both_kinds_of_labels_give_the_same_map(tmp_path, write_labels, label_fo
     _write_images(tmp_path)
     write_labels(tmp_path)
     counts = conversion.convert(
-        _sources(tmp_path), tmp_path / "out", "train", conversion.Settings(_INFO, label_format), num_shards=2
+        _sources(tmp_path), tmp_path / "out", "train", image_conversion.Settings(_INFO, label_format), num_shards=2
     )
     found = _read(tmp_path / "out", "train")
     expected = {name: _expected(name) for name in _SIZES}
@@ -161,7 +161,7 @@ def test_category_255_is_no_class(tmp_path):
     content = json.loads(path.read_text())
     (segment := content["annotations"][0]["segments_info"][-1])["category_id"] = 255
     path.write_text(json.dumps(content))
-    example, _ = conversion.convert_image(_sources(tmp_path)[0], conversion.Settings(_INFO))
+    example, _ = image_conversion.convert_image(_sources(tmp_path)[0], image_conversion.Settings(_INFO))
     panoptic = records.parse_example(example.SerializeToString())["panoptic"].numpy()
     ids = np.asarray(Image.open(tmp_path / "ade20k_panoptic_train" / "ADE_train_00000001.png")).astype(int)
     removed = ids @ [1, 256, 65536] == segment["id"]
@@ -217,7 +217,7 @@ def test_labels_that_break_the_rules(tmp_path, kind, pixels, message):
     _write_two_files(tmp_path)
     Image.fromarray(pixels).save(_path(tmp_path, kind))
     with pytest.raises(DataError, match=f"{kind}/training/ADE_train_00000001.png.*{message}"):
-        conversion.convert_image(_sources(tmp_path)[0], conversion.Settings(_INFO))
+        image_conversion.convert_image(_sources(tmp_path)[0], image_conversion.Settings(_INFO))
 
 
 def test_both_files_of_another_size_than_the_image(tmp_path):
@@ -226,7 +226,7 @@ def test_both_files_of_another_size_than_the_image(tmp_path):
     for kind, shape in (("annotations", (20, 29)), ("annotations_instance", (20, 29, 3))):
         Image.fromarray(np.zeros(shape, np.uint8)).save(_path(tmp_path, kind))
     with pytest.raises(DataError, match="annotations/training/ADE_train_00000001.png is 29x20.*00000001.jpg is 30x20"):
-        conversion.convert_image(_sources(tmp_path)[0], conversion.Settings(_INFO))
+        image_conversion.convert_image(_sources(tmp_path)[0], image_conversion.Settings(_INFO))
 
 
 def test_the_door_and_the_pipeline(tmp_path):

@@ -1,5 +1,6 @@
 """Shards: content, interruption, reruns and the doors."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -10,12 +11,12 @@ import pytest
 import tensorflow as tf
 from panoptic_fixtures import INFO, write_coco
 
-from data import coco_json, conversion, conversion_log, records
+from data import coco_json, conversion, conversion_log, conversion_summary, image_conversion, records
 from data.records import DataError
 from protos import descriptions
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-_SETTINGS = conversion.Settings(INFO)
+_SETTINGS = image_conversion.Settings(INFO)
 
 
 def _sources(root, count=5):
@@ -49,7 +50,7 @@ def test_records_hold_images_and_labels_in_order(tmp_path):
     assert dict(counts.segments) == {1: 10, 2: 5, 3: 5, 4: 5}
     assert (counts.images, counts.crowds, counts.pixels) == (5, 5, 5 * 192)
     assert counts.unlabelled == 5 * (16 + 10)
-    text = conversion.summary("val", counts, tmp_path / "out", INFO)
+    text = conversion_summary.summary("val", counts, tmp_path / "out", _SETTINGS)
     assert "5 images" in text and "25 segments, 5 crowds, 13.54% of the pixels without a label" in text
 
 
@@ -57,7 +58,7 @@ def test_interrupted_conversion_goes_on(tmp_path, monkeypatch):
     sources = _sources(tmp_path)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     expected = conversion.convert(sources, whole, "val", _SETTINGS, num_shards=3)
-    convert_image, calls = conversion.convert_image, []
+    convert_image, calls = image_conversion.convert_image, []
 
     def failing(source, settings):
         calls.append(source.name)
@@ -65,7 +66,7 @@ def test_interrupted_conversion_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return convert_image(source, settings)
 
-    monkeypatch.setattr(conversion, "convert_image", failing)
+    monkeypatch.setattr(image_conversion, "convert_image", failing)
     with pytest.raises(KeyboardInterrupt):
         conversion.convert(sources, parts, "val", _SETTINGS, num_shards=3)
     assert [path.name for path in parts.iterdir() if "tfrecord" in path.name] == ["val-00000-of-00003.tfrecord"]
@@ -79,7 +80,7 @@ def test_interrupted_conversion_goes_on(tmp_path, monkeypatch):
 def test_other_options_do_not_mix_with_old_shards(tmp_path):
     sources = _sources(tmp_path)
     conversion.convert(sources, tmp_path / "out", "val", _SETTINGS, num_shards=2)
-    raw = conversion.Settings(INFO, label_format="raw")
+    raw = image_conversion.Settings(INFO, label_format="raw")
     for settings, shards in ((_SETTINGS, 3), (raw, 2)):
         with pytest.raises(DataError, match="holds 2 shards of split 'val'.*delete"):
             conversion.convert(sources, tmp_path / "out", "val", settings, num_shards=shards)
@@ -101,8 +102,10 @@ def test_label_of_another_size(tmp_path):
     (source,) = _sources(tmp_path, 1)
     write_coco(tmp_path / "other", 1, size=(16, 12))
     (tmp_path / "images" / "scene_0.png").write_bytes((tmp_path / "other" / "images" / "scene_0.png").read_bytes())
+    with pytest.raises(DataError, match="images/scene_0.png is 12x16 .width x height., its annotation says 16x12"):
+        image_conversion.convert_image(source, _SETTINGS)
     with pytest.raises(DataError, match="panoptic/scene_0.png is 16x12.*images/scene_0.png is 12x16"):
-        conversion.convert_image(source, _SETTINGS)
+        image_conversion.convert_image(dataclasses.replace(source, size=None), _SETTINGS)
 
 
 def _run(script, *flags):

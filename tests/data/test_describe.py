@@ -47,6 +47,6 @@ def test_categories_that_contradict_the_description(tmp_path):
     other = dataclasses.replace(content, categories=(dict(content.categories[0], isthing=0),))
     with pytest.raises(DataError, match="b.json: category 17 \\('cat', isthing 0\\) is not in toy.textproto"):
         describe.check_categories(INFO, other, where="b.json", description="toy.textproto")
-    nameless = dataclasses.replace(content, categories=({"id": 1, "isthing": 1},))
-    with pytest.raises(DataError, match="a.json: a category has no 'name'"):
-        describe.description_text("toy", nameless, where="a.json")
+    colourful = dataclasses.replace(content, categories=(dict(content.categories[0], color="red"),))
+    with pytest.raises(DataError, match="a.json: category 17 has color 'red'"):
+        describe.description_text("toy", colourful, where="a.json")

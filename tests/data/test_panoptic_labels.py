@@ -27,7 +27,8 @@ def _reference(ids, segments, crowd_as_ignore):
 @pytest.mark.parametrize("crowd_as_ignore", [True, False])
 def test_against_a_loop_over_segments(crowd_as_ignore):
     rng = np.random.default_rng(0)
-    numbers = rng.choice(1 << 24, 12, replace=False)
+    numbers = 1 + rng.choice((1 << 24) - 1, 12, replace=False)
+    numbers[10:] = 0
     ids = numbers[rng.integers(0, 12, (20, 30))]
     categories = [17, 119, 18, 17, 18, 149, 17, 18, 17, 17]
     segments = [
@@ -57,6 +58,17 @@ def test_segment_ids_from_colours():
         ([segment(7, 119, 4, iscrowd=1)], "segment 7 is a crowd of 'sky', which is stuff"),
         ([segment(7, 17, 4), segment(7, 17, 4)], "segment 7 is listed twice"),
         ([{"id": 7}], "segment 7 has no category_id"),
+        ([], "segment 7 .4 pixels. is not in segments_info"),
+        ([segment(7, 17, 4), {"id": 9, "category_id": 18}], "segment 9 covers 0 pixels of the PNG: remove it"),
+        ([dict(segment(7, 17, 4), id="7")], "segment '7' has id '7', which is not a whole number"),
+        ([dict(segment(7, 17, 4), id=None)], "segment None has id None"),
+        ([dict(segment(7, 17, 4), id=True)], "segment True has id True"),
+        ([segment(0, 17, 4)], "segment 0 has id 0, .*0: pixels without a segment"),
+        ([dict(segment(7, 17, 4), category_id="17")], "segment 7 has category_id '17'"),
+        ([dict(segment(7, 17, 4), category_id=[17])], "segment 7 has category_id .17."),
+        ([dict(segment(7, 17, 4), area=None)], "segment 7 has area None"),
+        ([dict(segment(7, 17, 4), iscrowd="no")], "segment 7 has iscrowd 'no', which is not 0 or 1"),
+        ([dict(segment(7, 17, 4), score=1.5)], "segment 7 has score 1.5, which is not a number in .0, 1."),
     ],
 )
 def test_errors_name_file_and_segment(segments, message):
@@ -69,4 +81,5 @@ def test_more_instances_than_the_divisor_allows():
     segments = [segment(i + 1, 17, 1) for i in range(256)]
     with pytest.raises(DataError, match="segment 256 is instance 256 of 'cat'.*allows 255"):
         panoptic_labels.panoptic_map(ids, segments, INFO, where="a.png")
+    ids[ids == 256] = 0
     assert panoptic_labels.panoptic_map(ids, segments[:-1], INFO, where="a.png")[0].max() == 256 + 255

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from data import source_images
@@ -53,6 +54,42 @@ def test_grey_palette_and_transparent_images(tmp_path):
         np.testing.assert_array_equal(_decode(source_images.read_image(path)), np.repeat(_PIXELS[..., :1], 3, axis=2))
 
 
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("L", "jpg"), ("CMYK", "jpg"), ("CMYK", "tif"), ("1", "png"), ("LA", "png"), ("RGB", "bmp")]
+)
+def test_conversion_equals_that_of_pillow(tmp_path, mode, suffix):
+    path = tmp_path / f"a.{suffix}"
+    smooth = np.add.outer(np.arange(40) * 2, np.arange(50) * 3)[..., None] % 256 * [1, 0.5, 0.2]
+    Image.fromarray(smooth.astype(np.uint8)).convert(mode).save(path)
+    with Image.open(path) as image:
+        assert image.mode == mode
+        expected = np.asarray(image.convert("RGB")).astype(int)
+    found = _decode(source_images.read_image(path))
+    # JPEG is encoded once more.
+    assert np.abs(found - expected).mean() <= (2 if suffix == "jpg" else 0)
+
+
+def test_one_pixel_and_sixteen_bit_colour(tmp_path):
+    Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(_decode(source_images.read_image(tmp_path / "a.png")), [[[1, 2, 3]]])
+    wide = _PIXELS.astype(np.uint16) * 257
+    (tmp_path / "b.png").write_bytes(tf.io.encode_png(wide).numpy())
+    encoded = source_images.read_image(tmp_path / "b.png")
+    np.testing.assert_array_equal(tf.io.decode_image(encoded.data, channels=3), _PIXELS)
+    assert (encoded.height, encoded.width, encoded.format) == (6, 9, "png")
+
+
+def test_rotated_jpeg(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = np.zeros((16, 32, 3), np.uint8)
+    picture[:, :8] = 255
+    Image.fromarray(picture).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    encoded = source_images.read_image(tmp_path / "a.jpg")
+    assert (encoded.height, encoded.width, encoded.format, encoded.rotated) == (32, 16, "jpeg", True)
+    assert np.abs(_decode(encoded).astype(int) - np.rot90(picture, -1)).max() < 12
+
+
 def test_cmyk_jpeg(tmp_path):
     path = tmp_path / "a.jpg"
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(path)
@@ -67,9 +104,21 @@ def test_unusable_files(tmp_path):
     cut.write_bytes(whole.read_bytes()[:-200])
     text = tmp_path / "text.jpg"
     text.write_text("no image")
-    for path in (cut, text):
+    # All pixels are there, but decoders of training refuse a PNG without its end.
+    without_end = tmp_path / "without_end.png"
+    Image.fromarray(_PIXELS).save(without_end)
+    without_end.write_bytes(without_end.read_bytes()[:-12])
+    grey_cut = tmp_path / "grey_cut.jpg"
+    Image.fromarray(_PIXELS[..., 0].repeat(20, 0)).save(grey_cut)
+    grey_cut.write_bytes(grey_cut.read_bytes()[:-60])
+    empty = tmp_path / "empty.png"
+    empty.write_bytes(b"")
+    for path in (cut, text, without_end, grey_cut, empty):
         with pytest.raises(DataError, match=f"{path.name} is damaged or not an image"):
             source_images.read_image(path)
+    with pytest.raises(DataError, match="folder.jpg cannot be read"):
+        (tmp_path / "folder.jpg").mkdir()
+        source_images.read_image(tmp_path / "folder.jpg")
     with pytest.raises(DataError, match="gone.jpg does not exist"):
         source_images.read_image(tmp_path / "gone.jpg")
     grey = tmp_path / "grey.png"
