@@ -4,24 +4,29 @@ import collections
 import dataclasses
 import json
 import pathlib
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_line import ROOT, run_door
+from command_line import ROOT
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kmax_tf import load_config
+from kmax_tf.coco_results import ResultsError, read_panoptic_file
 from protos import descriptions
 from protos.descriptions import ConfigError
 from trainer import export as export_door
 from trainer import predict as predict_door
 from trainer.distribution import make_strategy
+from trainer.evaluate import evaluate, pair_by_name
 from trainer.inference import load_predictor
 from trainer.train import run_experiment
 
-TEMPLATE = ROOT / "configs" / "own_dataset.textproto"
+PAGE = ROOT / "docs" / "own_dataset.md"
 HEIGHT, WIDTH = 60, 80
 # The template with a network that trains within seconds, and thresholds that let some of its segments pass.
 TINY = (
@@ -91,12 +96,13 @@ def _regions(rng: np.random.Generator) -> np.ndarray:
 
 
 def _write_split(root: pathlib.Path, split: str, kind: Kind, count: int) -> None:
-    """Writes `split`/*.jpg, `split`.json and `split`_png/*.png in COCO panoptic format."""
+    """Writes mydata/images/`split`/*.jpg and mydata/annotations/`split`.json and `split`/*.png, as the page has it."""
+    folders = [root / "mydata" / part / split for part in ("images", "annotations")]
     categories = getattr(kind, split)
     colors = np.array([[40, 60, 40], [210, 60, 60], [60, 200, 230]], np.uint8)
     images, annotations = [], []
-    for folder in (split, f"{split}_png"):
-        (root / folder).mkdir(parents=True)
+    for folder in folders:
+        folder.mkdir(parents=True)
     for number in range(count):
         regions = _regions(np.random.default_rng([number, split == "val"]))
         # One segment for each category of stuff, one for each region of a thing.
@@ -106,9 +112,9 @@ def _write_split(root: pathlib.Path, split: str, kind: Kind, count: int) -> None
             ids = np.array([300 + categories.index(c) for c in categories])
         segments = {int(s): c for s, c in zip(ids, categories) if c is not None}
         label = ids[regions]
-        Image.fromarray(colors[regions]).save(root / split / f"{split}_{number}.jpg")
+        Image.fromarray(colors[regions]).save(folders[0] / f"{split}_{number}.jpg")
         png = np.stack([label % 256, label // 256, 0 * label], -1).astype(np.uint8)
-        Image.fromarray(png).save(root / f"{split}_png" / f"{split}_{number}.png")
+        Image.fromarray(png).save(folders[1] / f"{split}_{number}.png")
         images.append({"id": number, "file_name": f"{split}_{number}.jpg", "height": HEIGHT, "width": WIDTH})
         infos = [
             {"id": s, "category_id": c, "iscrowd": 0, "area": int((label == s).sum()), "bbox": [0, 0, WIDTH, HEIGHT]}
@@ -117,45 +123,54 @@ def _write_split(root: pathlib.Path, split: str, kind: Kind, count: int) -> None
         annotations.append({"image_id": number, "file_name": f"{split}_{number}.png", "segments_info": infos})
     listed = [{"id": i, "name": name, "isthing": int(is_thing)} for i, name, is_thing in kind.categories]
     content = {"images": images, "annotations": annotations, "categories": listed}
-    (root / f"{split}.json").write_text(json.dumps(content))
+    folders[1].with_suffix(".json").write_text(json.dumps(content))
 
 
 @dataclasses.dataclass(frozen=True)
 class Project:
-    """A user's folder: source files, records and description in `data`, the config, and the run in `run`."""
+    """A user's folder with `mydata` and what the page makes of it: records, description and config in `folder`, a run."""
 
     root: pathlib.Path
     kind: Kind
-    config: pathlib.Path
+
+    @property
+    def folder(self) -> pathlib.Path:
+        return self.root / "runs" / "mine"
+
+    @property
+    def config(self) -> pathlib.Path:
+        return self.folder / "config.textproto"
+
+    @property
+    def truths(self) -> pathlib.Path:
+        return self.root / "mydata" / "annotations" / "val.json"
+
+    @property
+    def predictions(self) -> pathlib.Path:
+        return self.folder / "model" / "eval" / "predictions" / "panoptic_4.json"
 
 
 @pytest.fixture(scope="module", params=["stuff", pytest.param("one_thing", marks=pytest.mark.slow)])
 def project(request, tmp_path_factory) -> Project:
-    """What the first steps of docs/own_dataset.md make, and a run of four steps with the template."""
-    root, kind = tmp_path_factory.mktemp(request.param), KINDS[request.param]
+    """The first commands of docs/own_dataset.md as they stand there, and four steps of training."""
+    made = Project(tmp_path_factory.mktemp(request.param), KINDS[request.param])
     for split, count in (("train", 4), ("val", 3)):
-        _write_split(root, split, kind, count)
-        done = run_door(
-            "data/build_panoptic.py",
-            f"--images_dir={split}",
-            f"--panoptic_json={split}.json",
-            f"--panoptic_dir={split}_png",
-            f"--split={split}",
-            "--dataset_name=mine",
-            "--output_dir=data",
-            cwd=root,
-        )
-        assert done.returncode == 0, done.stderr
-    text = TEMPLATE.read_text().replace("runs/demo/data", str(root / "data")).replace("scenes_panoptic", "data/mine.textproto")
-    config = root / "mine.textproto"
-    config.write_text(text)
-    run_experiment(load_config(config, TINY), "train_and_eval", root / "run", make_strategy())
-    return Project(root, kind, config)
+        _write_split(made.root, split, made.kind, count)
+    commands = re.search("```sh\n(.*?)python data/inspect_dataset", PAGE.read_text(), re.S)[1]
+    commands = commands.replace("python data/", f"{sys.executable} {ROOT}/data/").replace("configs/", f"{ROOT}/configs/")
+    done = subprocess.run(["bash", "-ec", commands], cwd=made.root, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    records = [
+        f"{section}_dataset_options.file_pattern={made.folder}/{section.replace('eval', 'val')}-*.tfrecord"
+        for section in ("train", "eval")
+    ]
+    run_experiment(load_config(made.config, [*TINY, *records]), "train_and_eval", made.folder / "model", make_strategy())
+    return made
 
 
 def test_heads_and_order_follow_from_the_description(project):
     config = load_config(project.config)
-    info = descriptions.load(project.root / "data" / "mine.textproto")
+    info = descriptions.load(project.folder / "mine.textproto")
     assert [(c.category_id, c.name, c.is_thing) for c in info.classes] == sorted(project.kind.categories)
     assert config.model_options.max_deeplab.auxiliary_semantic_head.output_channels == info.num_classes + 1
     with pytest.raises(ConfigError, match=f"output_channels: 134 must be {info.num_classes + 1}, the ids of mine"):
@@ -163,11 +178,11 @@ def test_heads_and_order_follow_from_the_description(project):
 
 
 def test_metrics_that_are_not_defined_are_null_and_not_in_tensorboard(project):
-    metrics = json.loads((project.root / "run" / "eval" / "metrics.json").read_text())
+    metrics = json.loads((project.folder / "model" / "eval" / "metrics.json").read_text())
     has_things = any(is_thing for *_, is_thing in project.kind.categories)
     missing = {"pq_stuff"} if has_things else {"pq_things", "ap"}
     assert {key for key in TAGS if metrics[key] is None} == missing
-    events = EventAccumulator(str(project.root / "run" / "eval")).Reload()
+    events = EventAccumulator(str(project.folder / "model" / "eval")).Reload()
     scalars = {
         tag: float(tf.make_ndarray(events.Tensors(tag)[-1].tensor_proto))
         for tag in events.Tags()["tensors"]
@@ -179,13 +194,13 @@ def test_metrics_that_are_not_defined_are_null_and_not_in_tensorboard(project):
         assert scalars[TAGS[key]] == pytest.approx(metrics[key], rel=1e-5), key
 
 
-def _read(root: pathlib.Path, json_path: pathlib.Path) -> list[tuple[np.ndarray, dict[int, int]]]:
+def _read(json_path: pathlib.Path) -> list[tuple[np.ndarray, dict[int, int]]]:
     """Segment ids [H, W] and the category of each segment, for every image."""
     content = json.loads(json_path.read_text())
     images = {image["id"]: image["file_name"] for image in content["images"]}
     found = {}
     for annotation in content["annotations"]:
-        ids = np.asarray(Image.open(root / annotation["file_name"])).astype(int) @ [1, 256, 65536]
+        ids = np.asarray(Image.open(json_path.with_suffix("") / annotation["file_name"])).astype(int) @ [1, 256, 65536]
         categories = {s["id"]: s["category_id"] for s in annotation["segments_info"]}
         found[pathlib.Path(images[annotation["image_id"]]).stem] = (ids, categories)
     return [found[name] for name in sorted(found)]
@@ -214,10 +229,8 @@ def _panoptic_quality(truths, predictions) -> dict[int, tuple[float, int, int, i
 
 
 def test_panoptic_quality_is_that_of_the_saved_predictions(project):
-    metrics = json.loads((project.root / "run" / "eval" / "metrics.json").read_text())
-    predictions = project.root / "run" / "eval" / "predictions" / "panoptic_4.json"
-    truths = _read(project.root / "val_png", project.root / "val.json")
-    expected = _panoptic_quality(truths, _read(predictions.with_suffix(""), predictions))
+    metrics = json.loads((project.folder / "model" / "eval" / "metrics.json").read_text())
+    expected = _panoptic_quality(_read(project.truths), _read(project.predictions))
     assert sum(tp + fp + fn for _, tp, fp, fn in expected.values()) > 3
     for category, name, _ in project.kind.categories:
         got = metrics["per_class"][name]
@@ -228,19 +241,21 @@ def test_panoptic_quality_is_that_of_the_saved_predictions(project):
 
 def test_exported_model_predicts_with_the_categories_of_the_dataset(project, tmp_path):
     config = load_config(project.config, TINY)
-    predictor = load_predictor(config, str(project.root / "run"))
+    predictor = load_predictor(config, str(project.folder / "model"))
     export_door.export(predictor, config, tmp_path / "exported")
     predict, clusters, info = predict_door.load_saved_model(tmp_path / "exported")
-    assert info == descriptions.load(project.root / "data" / "mine.textproto")
-    images = sorted(str(path) for path in (project.root / "val").glob("*.jpg"))
+    assert info == descriptions.load(project.folder / "mine.textproto")
+    images = sorted(str(path) for path in (project.root / "mydata" / "images" / "val").glob("*.jpg"))
     predict_door.predict_folder(predict, clusters, info, images, tmp_path / "out")
+    evaluated_pq = json.loads((project.folder / "model" / "eval" / "metrics.json").read_text())["pq"]
+    files = [read_panoptic_file(path) for path in (project.truths, tmp_path / "out" / "panoptic.json")]
     results = json.loads((tmp_path / "out" / "panoptic.json").read_text())
     used = {s["category_id"] for annotation in results["annotations"] for s in annotation["segments_info"]}
     assert used and used <= {category for category, *_ in project.kind.categories}
-    saved = project.root / "run" / "eval" / "predictions" / "panoptic_4"
-    for ours, evaluated in zip(
-        _read(tmp_path / "out" / "panoptic", tmp_path / "out" / "panoptic.json"), _read(saved, saved.with_suffix(".json"))
-    ):
-        agreement = np.mean([ours[1].get(a, 0) == evaluated[1].get(b, 0) for a, b in zip(ours[0].flat, evaluated[0].flat)])
-        assert agreement > 0.99
+    for ours, evaluated in zip(_read(tmp_path / "out" / "panoptic.json"), _read(project.predictions), strict=True):
+        pairs = zip(ours[0].flat, evaluated[0].flat, strict=True)
+        assert np.mean([ours[1].get(a) == evaluated[1].get(b) for a, b in pairs]) > 0.99
+    with pytest.raises(ResultsError, match="--pair_images_by=name"):
+        evaluate(*files)
+    assert evaluate(files[0], pair_by_name(*files))["pq"] == pytest.approx(evaluated_pq, abs=1)
     assert len(list((tmp_path / "out" / "overlays").glob("*.png"))) == len(images) == 3
