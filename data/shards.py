@@ -83,7 +83,8 @@ def _write_shard(
                     print(f"skipped: {error}", file=sys.stderr, flush=True)
                     example, counts = None, LabelCounts(skipped=[str(error)])
                 if example is not None:
-                    writer.write(example.SerializeToString())
+                    # Two conversions of the same data make the same files.
+                    writer.write(example.SerializeToString(deterministic=True))
                 total.add(counts)
                 report()
         _partial(path).replace(path)

@@ -84,6 +84,34 @@ def test_nothing_is_left_before_finish(tmp_path):
         PanopticResultsWriter(tmp_path / "results", COCO)
 
 
+def test_scores_are_mean_class_confidence_times_mean_mask_probability(tmp_path):
+    rng = np.random.default_rng(0)
+    maps = {name: rng.random([30, 40], np.float32) for name in ("semantic_scores", "instance_scores")}
+    writer = PanopticResultsWriter(tmp_path / "p.json", COCO)
+    writer.add(1, "a.jpg", make_map(), maps)
+    writer.add(2, "b.jpg", make_map(), {name: np.full([30, 40], 1.0000001, np.float32) for name in maps})
+    first, second = json.loads(writer.finish().read_text())["annotations"]
+    ids = read_panoptic_file(tmp_path / "p.json").read_ids(1)
+    assert len(first["segments_info"]) == 4
+    for segment in first["segments_info"]:
+        at = np.nonzero(ids == segment["id"])
+        means = [sum(float(v) for v in maps[name][at]) / len(at[0]) for name in ("semantic_scores", "instance_scores")]
+        assert segment["score"] == pytest.approx(means[0] * means[1], abs=1e-6)
+    assert [segment["score"] for segment in second["segments_info"]] == [1.0] * 4
+
+
+def test_restored_predictions_equal_new_ones(written, tmp_path):
+    writer = PanopticResultsWriter(written, COCO)
+    entry = writer.add(139, "val2017/000000000139.jpg", make_map())
+    again = PanopticResultsWriter(written, COCO)
+    again.restore(json.loads(json.dumps(entry)))
+    again.add(285, "000000000285.jpg", np.zeros([5, 6], np.int32))
+    before = written.read_text()
+    assert again.finish().read_text() == before
+    with pytest.raises(ResultsError, match="images 139 and 139 have the same name"):
+        again.restore(entry)
+
+
 def change(path, edit):
     content = json.loads(path.read_text())
     edit(content)

@@ -1,0 +1,167 @@
+"""Long predictions: interruption, bad images, and from their scores to labels."""
+
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from command_line import run_door
+from PIL import Image
+
+from data import records
+from kmax_tf import load_config
+from kmax_tf.variable_names import named_variables
+from trainer import predict as predict_door
+from trainer import prediction_log
+from trainer.distribution import make_strategy
+from trainer.doors import DoorError
+from trainer.experiment import build_experiment
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_config, tmp_path_factory) -> str:
+    """A model whose heads are scaled up, so that it predicts many segments."""
+    experiment = build_experiment(load_config(tiny_config), make_strategy(), seed=1)
+    variables = named_variables(experiment.model)
+    variables["predictor/mask_norm/gamma"].assign([5.0])
+    variables["predictor/class_head/kernel"].assign(variables["predictor/class_head/kernel"] * 300.0)
+    return experiment.checkpoint().save(str(tmp_path_factory.mktemp("checkpoint") / "ckpt"))
+
+
+@pytest.fixture
+def images(records, tmp_path) -> pathlib.Path:
+    return pathlib.Path(shutil.copytree(records / "val", tmp_path / "images"))
+
+
+class _Counting:
+    """Predicts the left half of an image as a disc and the rest as grass, with scores that follow from the image."""
+
+    def __init__(self, info, fail_at: int = -1):
+        self.calls = 0
+        self._labels = [c.id * info.label_divisor + c.is_thing for c in info.classes if c.name in ("disc", "grass")]
+        self._fail_at = fail_at
+
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        if self.calls == self._fail_at:
+            raise KeyboardInterrupt
+        self.calls += 1
+        left = np.arange(image.shape[1]) < image.shape[1] // 2
+        scores = (image.astype(np.float32) / 255).max(-1)
+        return {
+            "panoptic_pred": np.broadcast_to(np.where(left, *self._labels), image.shape[:2]).astype(np.int32),
+            "semantic_scores": scores,
+            "instance_scores": 1 - scores / 2,
+        }
+
+
+@pytest.fixture
+def info(tiny_config):
+    return predict_door.dataset_info(load_config(tiny_config))
+
+
+def _paths(images):
+    return sorted(str(path) for path in images.iterdir())
+
+
+def test_an_interrupted_run_goes_on(images, info, tmp_path, capsys):
+    paths, whole, parts = _paths(images), tmp_path / "whole", tmp_path / "parts"
+    predict_door.predict_folder(_Counting(info), None, info, paths, whole, model="a")
+    with pytest.raises(KeyboardInterrupt):
+        predict_door.predict_folder(_Counting(info, fail_at=2), None, info, paths, parts, model="a")
+    assert not (parts / "panoptic.json").exists()
+    rest = _Counting(info)
+    assert predict_door.predict_folder(rest, None, info, paths, parts, model="a") == []
+    assert rest.calls == len(paths) - 2 == 1
+    assert "2 predictions of an earlier run with this model were kept" in capsys.readouterr().out
+    assert (parts / "panoptic.json").read_text() == (whole / "panoptic.json").read_text()
+    for path in (whole / "panoptic").iterdir():
+        assert (parts / "panoptic" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("change", ["model", "image", "overlay", "log", "unknown model"])
+def test_what_has_changed_is_predicted_again(images, info, tmp_path, capsys, change):
+    paths, out = _paths(images), tmp_path / "out"
+    predict_door.predict_folder(_Counting(info), None, info, paths, out, model="a")
+    if change == "image":
+        Image.new("RGB", (30, 20)).save(paths[1])
+        os.utime(paths[1], ns=(1, 1))
+    elif change == "overlay":
+        (out / "overlays" / f"{pathlib.Path(paths[2]).stem}.png").unlink()
+    elif change == "log":
+        (out / "panoptic.jsonl").write_text((out / "panoptic.jsonl").read_text()[:-20])
+    again = _Counting(info)
+    model = {"model": "b", "unknown model": ""}.get(change, "a")
+    predict_door.predict_folder(again, None, info, paths, out, model=model)
+    assert again.calls == (3 if "model" in change else 1)
+    assert ("3 predictions of another model" in capsys.readouterr().out) == ("model" in change)
+    assert len(json.loads((out / "panoptic.json").read_text())["annotations"]) == 3
+
+
+def test_bad_images_are_named_and_the_others_kept(images, info, tmp_path, capsys):
+    paths = _paths(images)
+    pathlib.Path(paths[1]).write_bytes(pathlib.Path(paths[1]).read_bytes()[:500])
+    (message,) = predict_door.predict_folder(_Counting(info), None, info, paths, tmp_path / "out")
+    assert message.startswith(f"{paths[1]} is damaged")
+    assert f"error: {message}" in capsys.readouterr().err
+    listed = json.loads((tmp_path / "out" / "panoptic.json").read_text())["images"]
+    assert [image["file_name"] for image in listed] == [pathlib.Path(path).name for path in (paths[0], paths[2])]
+    with pytest.raises(DoorError, match="none of the 1 images could be read, first: .*is damaged"):
+        predict_door.predict_folder(_Counting(info), None, info, paths[1:2], tmp_path / "none")
+    assert not (tmp_path / "none" / "panoptic.json").exists()
+
+
+def test_the_fingerprint_follows_contents(tmp_path):
+    for name, text in (("a", "1"), ("b", "2")):
+        (tmp_path / name).write_text(text)
+    files = [tmp_path / "a", tmp_path / "b"]
+    first = prediction_log.fingerprint(files, "config")
+    assert prediction_log.fingerprint(files[::-1], "config") == first
+    assert prediction_log.fingerprint(files, "other") != first
+    (tmp_path / "b").write_text("3")
+    assert prediction_log.fingerprint(files, "config") != first
+
+
+def test_from_predictions_to_pseudo_labels(checkpoint, tiny_config, images, tmp_path):
+    out, bad = tmp_path / "out", images / "bad.jpg"
+    bad.write_text("no image")
+    flags = [f"--config_file={tiny_config}", f"--checkpoint={checkpoint}", f"--images={images}/*.jpg"]
+    first = run_door("trainer/predict.py", *flags, f"--output_dir={out}", "--nooverlays")
+    assert first.returncode == 1 and "Traceback" not in first.stderr
+    assert "error: 1 of 4 images could not be read" in first.stderr.splitlines()[-1] and "bad.jpg" in first.stderr
+    bad.unlink()
+    done = run_door("trainer/predict.py", *flags, f"--output_dir={out}", "--nooverlays")
+    assert done.returncode == 0, done.stderr
+    assert "3 predictions of an earlier run with this model were kept" in done.stdout
+    assert not (out / "overlays").exists()
+
+    results = json.loads((out / "panoptic.json").read_text())
+    segments = [segment for annotation in results["annotations"] for segment in annotation["segments_info"]]
+    assert all(0 <= segment["score"] <= 1 for segment in segments)
+    scores = sorted({segment["score"] for segment in segments})
+    assert len(scores) > 4, "a limit between equal scores would prove little"
+    limit = scores[len(scores) // 2]
+    files = [f"--images_dir={images}", f"--panoptic_json={out}/panoptic.json", "--split=pseudo", "--num_workers=1"]
+    made = run_door(
+        "data/build_panoptic.py", *files, f"--output_dir={tmp_path}/scenes", f"--min_score={limit}", "--min_area=40"
+    )
+    assert made.returncode == 0, made.stderr
+    expected = {}
+    for annotation in results["annotations"]:
+        ids = np.asarray(Image.open(out / "panoptic" / annotation["file_name"])).astype(int) @ [1, 256, 65536]
+        kept = [s["id"] for s in annotation["segments_info"] if s["score"] >= limit and s["area"] >= 40]
+        if kept:
+            expected[annotation["file_name"].removesuffix(".png")] = np.where(np.isin(ids, kept), ids, 0)
+    found = {}
+    for serialized in tf.data.TFRecordDataset([str(path) for path in (tmp_path / "scenes").glob("pseudo-*.tfrecord")]):
+        example = records.parse_example(serialized)
+        found[example["filename"].numpy().decode()] = example["panoptic"].numpy()
+    assert list(found) == list(expected) and len(expected) >= 1
+    assert f"pseudo: {len(expected)} images" in made.stdout
+    for name, ids in expected.items():
+        pairs = np.unique(np.stack([ids.ravel(), found[name].ravel()]), axis=1).T
+        # One label for each segment and one segment for each label; what was dropped has none.
+        assert len(pairs) == len(np.unique(ids)) == len(np.unique(found[name]))
+        assert (0, 0) in map(tuple, pairs) or 0 not in ids
