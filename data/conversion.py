@@ -54,37 +54,45 @@ def convert(
       DataError: bad input (names the file), no image is left, or output_dir holds shards of this split that were made
         differently.
     """
-    if num_shards is not None and num_shards < 1:
-        raise DataError(f"--num_shards must be at least 1, not {num_shards}")
-    num_shards = num_shards or -(-len(sources) // _IMAGES_PER_SHARD)
+    parts = _divide(sources, output_dir, split, num_shards)
     output_dir.mkdir(parents=True, exist_ok=True)
-    per_shard = -(-len(sources) // num_shards)
-    parts = {
-        output_dir / shard_name(split, shard, num_shards): sources[shard * per_shard : (shard + 1) * per_shard]
-        for shard in range(num_shards)
-    }
-    log = conversion_log.open_log(
-        output_dir, split, conversion_log.fingerprint(sources, num_shards, dataclasses.asdict(settings))
-    )
+    made_from = conversion_log.fingerprint(sources, len(parts), dataclasses.asdict(settings))
+    log = conversion_log.open_log(output_dir, split, made_from)
     shards.remove_partial_files(parts)
     finished = {path: log.shards[path.name] for path in parts if path.name in log.shards and path.is_file()}
     kept = {path: counts for path, counts in finished.items() if skip_bad or not counts.skipped}
     if kept:
-        print(f"{split}: {len(kept)} of {num_shards} shards are finished and kept", file=sys.stderr)
+        print(f"{split}: {len(kept)} of {len(parts)} shards are finished and kept", file=sys.stderr)
     total = LabelCounts()
     for counts in kept.values():
         total.add(counts)
     todo = {path: part for path, part in parts.items() if path not in kept}
-    progress = _Progress(split, len(sources), total.seen)
     num_workers = num_workers or min(os.cpu_count() or 1, -(-len(sources) // _IMAGES_PER_WORKER))
     for path, counts in shards.write_all(
-        todo, settings, skip_bad=skip_bad, num_workers=min(num_workers, len(todo)), progress=progress.update
+        todo,
+        settings,
+        skip_bad=skip_bad,
+        num_workers=min(num_workers, len(todo)),
+        progress=_Progress(split, len(sources), total.seen).update,
     ):
         log.add(path.name, counts)
         total.add(counts)
     if not total.images:
         raise DataError(_nothing_left(split, total, settings))
     return total
+
+
+def _divide(
+    sources: Sequence[SourceImage], output_dir: pathlib.Path, split: str, num_shards: int | None
+) -> dict[pathlib.Path, Sequence[SourceImage]]:
+    if num_shards is not None and num_shards < 1:
+        raise DataError(f"--num_shards must be at least 1, not {num_shards}")
+    num_shards = num_shards or -(-len(sources) // _IMAGES_PER_SHARD)
+    per_shard = -(-len(sources) // num_shards)
+    return {
+        output_dir / shard_name(split, shard, num_shards): sources[shard * per_shard : (shard + 1) * per_shard]
+        for shard in range(num_shards)
+    }
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:

@@ -4,7 +4,6 @@ The format is that of https://cocodataset.org/#format-data (panoptic segmentatio
 R + 256 G + 65536 B, and `segments_info` lists id, category_id, area and iscrowd of each segment.
 """
 
-import collections
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -57,7 +56,6 @@ def panoptic_map(
     area_of = dict(zip(present.tolist(), areas.tolist(), strict=True))
     categories = info.by_category()
     panoptic_of: dict[int, int] = {0: info.void_label}
-    instances: collections.Counter[int] = collections.Counter()
     counts = LabelCounts(images=1, pixels=int(ids.size))
     for segment in segments:
         name = f"{where}: segment {segment.get('id')}"
@@ -65,26 +63,33 @@ def panoptic_map(
         entry, area = _class_and_area(segment, categories, area_of, name)
         if segment["id"] in panoptic_of:
             raise DataError(f"{name} is listed twice: make the annotation again")
+        label = info.void_label
         if not segment_filter.keeps(segment, area):
             counts.dropped += 1
-            panoptic_of[segment["id"]] = info.void_label
-            continue
-        if segment.get("iscrowd"):
+        elif segment.get("iscrowd"):
             counts.crowds += 1
-            panoptic_of[segment["id"]] = info.void_label if treat_crowd_as_ignore else entry.id * info.label_divisor
-            continue
-        counts.segments[entry.id] += 1
-        instances[entry.id] += entry.is_thing
-        if instances[entry.id] >= info.label_divisor:
-            raise DataError(
-                f"{name} is instance {instances[entry.id]} of {entry.name!r}: the panoptic_label_divisor of {info.name}, "
-                f"{info.label_divisor}, allows {info.label_divisor - 1}; use a description with a larger one"
-            )
-        panoptic_of[segment["id"]] = entry.id * info.label_divisor + instances[entry.id]
+            if not treat_crowd_as_ignore:
+                label = entry.id * info.label_divisor
+        else:
+            counts.segments[entry.id] += 1
+            label = _label(entry, counts.segments[entry.id], info, name)
+        panoptic_of[segment["id"]] = label
     _check_listed(area_of, panoptic_of, where)
     table = np.array([panoptic_of[i] for i in present.tolist()], dtype=np.int32)
     counts.unlabelled = int(areas[table == info.void_label].sum())
     return table[inverse].reshape(ids.shape), counts
+
+
+def _label(entry: ClassInfo, number: int, info: DatasetInfo, name: str) -> int:
+    """Panoptic id of the segment that is `number` of its class."""
+    if not entry.is_thing:
+        return entry.id * info.label_divisor
+    if number >= info.label_divisor:
+        raise DataError(
+            f"{name} is instance {number} of {entry.name!r}: the panoptic_label_divisor of {info.name}, {info.label_divisor}, "
+            f"allows {info.label_divisor - 1}; use a description with a larger one"
+        )
+    return entry.id * info.label_divisor + number
 
 
 def _class_and_area(

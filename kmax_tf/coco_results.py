@@ -72,16 +72,10 @@ class PanopticResultsWriter:
             taken.add(segment_id)
             mask = panoptic == label
             ids[mask] = segment_id
-            record = {
-                "id": segment_id,
-                "category_id": classes[segment.class_id].category_id,
-                "area": segment.area,
-                "bbox": _bounding_box(mask),
-                "iscrowd": 0,
-            }
-            if scores is not None:
-                record["score"] = segment_score(mask, scores)
-            records.append(record)
+            category_id = classes[segment.class_id].category_id
+            record = {"id": segment_id, "category_id": category_id, "area": segment.area, "bbox": _bounding_box(mask)}
+            score = {} if scores is None else {"score": segment_score(mask, scores)}
+            records.append({**record, "iscrowd": 0, **score})
         height, width = panoptic.shape
         entry = {
             "image": {"id": image_id, "file_name": file_name, "height": height, "width": width},

@@ -109,14 +109,13 @@ def predict_folder(
         else:
             try:
                 image = read_rgb(path)
-            except DataError as error:
-                print(f"error: {error}", file=sys.stderr, flush=True)
-                bad.append(str(error))
-            else:
                 maps = predict(image)
                 records = writer.add(image_id(path.stem), path.name, maps["panoptic_pred"], maps)
                 _draw(files, image, maps["panoptic_pred"], info, clusters)
                 log.add(path, records)
+            except DataError as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                bad.append(str(error))
         progress.add(kept)
     if len(bad) == len(paths):
         raise DoorError(f"none of the {len(paths)} images could be read, first: {bad[0]}")
@@ -158,9 +157,10 @@ class _Progress:
         self._done += 1
         self._kept += kept
         now = time.perf_counter()
-        if now - self._shown > 5 or self._done == self._total:
+        predicted = self._done - self._kept
+        if predicted and (now - self._shown > 5 or self._done == self._total):
             self._shown = now
-            rate = max(self._done - self._kept, 1) / (now - self._start)
+            rate = predicted / (now - self._start)
             left = duration((self._total - self._done) / rate)
             print(f"{self._done}/{self._total} images, {rate:.2f} images/s, {left} left", flush=True)
 

@@ -21,8 +21,8 @@ _SLOW = """
 import pathlib, sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests/data"]
 if __name__ == "__main__":
-    import os
-    from absl import flags
+    import signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run, it may be ignored
     from data import conversion_flags, coco_json
     from panoptic_fixtures import INFO
     root = pathlib.Path(sys.argv[2])
