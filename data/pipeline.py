@@ -7,18 +7,23 @@ that a run can stop and go on anywhere, on any number of hosts.
 import functools
 
 import tensorflow as tf
-from absl import logging
 
-from data import augmentation, copy_paste, fitting, record_index, sampling, shutdown, targets
-from data.example_reader import ExampleReader, bad_example_message
+from data import augmentation, copy_paste, fitting, record_index, sampling, segment_codes, shutdown, targets
+from data.example_reader import ExampleReader, GraphRead
+from data.input_problems import InputProblems, bad_example_message
 from data.preprocessing_options import Preprocessing, ScaleJitter, preprocessing
 from protos import dataset_pb2
 from protos.descriptions import ConfigError, DatasetInfo
 
-__all__ = ["bad_example_message", "evaluation_dataset", "training_dataset"]
+__all__ = ["InputProblems", "bad_example_message", "evaluation_dataset", "input_problems", "training_dataset"]
 
 # Number of batches ready before they are asked for.
 _PREFETCH = 4
+
+
+def input_problems(options: dataset_pb2.DatasetOptions) -> InputProblems:
+    """Counters that a caller can read, with the policy on_bad_example of the options."""
+    return InputProblems(skip=options.on_bad_example == dataset_pb2.DatasetOptions.SKIP)
 
 
 def training_dataset(
@@ -30,6 +35,8 @@ def training_dataset(
     batch_size: int,
     shard: int = 0,
     num_shards: int = 1,
+    problems: InputProblems | None = None,
+    with_draws: bool = False,
 ) -> tf.data.Dataset:
     """Endless training batches.
 
@@ -41,6 +48,9 @@ def training_dataset(
       batch_size: images of one step on all shards.
       shard: number of this host.
       num_shards: hosts; each yields batch_size / num_shards images of every step.
+      problems: where bad examples and dropped instances are counted; default: `input_problems(options)`.
+      with_draws: batches also tell what was drawn: `draws` float32 [b, n, 4] (scale, first row and column of the crop, 1 if
+        flipped; n is 2 with copy-paste, else 1) and `pasted_name` string [b], empty without copy-paste.
 
     Returns:
       Dictionaries with `image` float32 [b, h, w, 3] (0..255), `image_name` string [b] and the targets of targets.build_targets
@@ -49,24 +59,32 @@ def training_dataset(
     Raises:
       ConfigError: an option cannot be used.
       DataError: no records, or files that are damaged. A record that is found damaged later ends the iteration with a
-        tf.errors.OpError; bad_example_message picks what is wrong from it.
+        tf.errors.OpError, unless bad examples are skipped; bad_example_message picks what is wrong from it.
     """
     if batch_size < 1 or batch_size % num_shards:
         raise ConfigError(f"batch_size {batch_size} must be a positive multiple of the number of hosts, {num_shards}")
     if not options.decode_groundtruth_label:
         raise ConfigError("decode_groundtruth_label is false: training needs labels")
     prepare = preprocessing(options, is_training=True)
-    reader = _reader(options, info)
+    problems = problems or input_problems(options)
+    reader, sizes = _reader(options, info, problems)
+    weights = [source.weight for source in options.source] or [1.0]
+    choices = [
+        sampling.training_choices(sizes, weights, seed=seed, stream=stream, skip=problems.skip)
+        for stream in range(2 if prepare.paste_jitter else 1)
+    ]
+    make = _training_example(reader.graph_read(*choices), prepare, options, info, seed, problems, with_draws)
     per_shard = batch_size // num_shards
     place = functools.partial(sampling.position, batch_size=batch_size, shard=shard, num_shards=num_shards)
     dataset = tf.data.Dataset.range(start_step * per_shard, tf.int64.max)
-    make = _training_example(reader, prepare, options, info, seed)
     dataset = dataset.map(lambda counter: make(place(counter)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(per_shard, drop_remainder=True).prefetch(_PREFETCH)
 
 
-def evaluation_dataset(options: dataset_pb2.DatasetOptions, info: DatasetInfo, *, batch_size: int) -> tf.data.Dataset:
-    """All examples once, in the order of the records; the last batch may be smaller.
+def evaluation_dataset(
+    options: dataset_pb2.DatasetOptions, info: DatasetInfo, *, batch_size: int, problems: InputProblems | None = None
+) -> tf.data.Dataset:
+    """All examples once, in the order of the records, without bad ones where they are skipped; the last batch may be smaller.
 
     Images are resized to range and padded at the bottom and right to the network's input size.
 
@@ -82,65 +100,78 @@ def evaluation_dataset(options: dataset_pb2.DatasetOptions, info: DatasetInfo, *
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
     prepare = preprocessing(options, is_training=False)
-    reader = _reader(options, info)
-    make = _evaluation_example(reader, prepare, options, info)
+    problems = problems or input_problems(options)
+    reader, _ = _reader(options, info, problems)
+    make = _evaluation_example(prepare, options, info, problems)
     dataset = tf.data.Dataset.range(len(reader))
+    dataset = dataset.map(reader.graph_read_or_nothing, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.filter(lambda example: example["usable"])
     dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size).prefetch(_PREFETCH)
 
 
-def _reader(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> ExampleReader:
+def _reader(options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: InputProblems) -> tuple[ExampleReader, list[int]]:
+    """The examples of all sources, and how many each has."""
     if options.max_thing_id < 1:
         raise ConfigError(f"max_thing_id must be at least 1, not {options.max_thing_id}")
-    index = record_index.build_index(options.file_pattern, made_by=record_index.command_for(info.name))
-    return ExampleReader(index, info, max_things=options.max_thing_id, with_label=options.decode_groundtruth_label)
+    sources = [source.file_pattern for source in options.source] or [options.file_pattern]
+    made_by = record_index.command_for(info.name)
+    indexes = [record_index.build_index(patterns, made_by=made_by, problems=problems) for patterns in sources]
+    reader = ExampleReader(record_index.join(indexes), info, problems, with_label=options.decode_groundtruth_label)
+    return reader, [len(index) for index in indexes]
 
 
 def _training_example(
-    reader: ExampleReader, prepare: Preprocessing, options: dataset_pb2.DatasetOptions, info: DatasetInfo, seed: int
+    read: GraphRead,
+    prepare: Preprocessing,
+    options: dataset_pb2.DatasetOptions,
+    info: DatasetInfo,
+    seed: int,
+    problems: InputProblems,
+    with_draws: bool,
 ):
     """A graph function from the position of an example to its tensors."""
-    pastes = prepare.paste_jitter is not None
-    label_divisor = copy_paste.combined_divisor(info) if pastes else info.label_divisor
-    target_options = targets.target_options(options, info, label_divisor=label_divisor)
+    target_options = targets.target_options(options, info)
 
-    def augmented(example: dict[str, tf.Tensor], uniform: tf.Tensor, jitter: ScaleJitter, padding_label: int):
-        # Labels are widened while they are small.
-        panoptic = copy_paste.widen(example["panoptic"], info) if pastes else example["panoptic"]
-        return augmentation.augment(example["image"], panoptic, uniform, prepare, jitter=jitter, padding_label=padding_label)
-
-    orders = [sampling.ExampleOrder(len(reader), seed=seed, stream=stream).at for stream in range(2 if pastes else 1)]
-    read = reader.graph_read(*orders)
+    def augmented(example: dict[str, tf.Tensor], uniform: tf.Tensor, jitter: ScaleJitter, padding: tf.Tensor | int):
+        where = augmentation.place(tf.shape(example["codes"]), uniform, prepare, jitter)
+        image = augmentation.augment_image(example["image"], where, uniform, prepare.policy)
+        return image, augmentation.augment_label(example["codes"], where, padding), where.summary()
 
     def make(position: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = tf.random.split([tf.constant(seed, tf.int64), position], 2)
         uniform = tf.random.stateless_uniform([2, augmentation.NUM_DRAWS], seeds[0])
         example, *others = read(position)
+        image, codes, *draws = augmented(example, uniform[0], prepare.jitter, segment_codes.void_code(info))
+        pasted_name = tf.constant("")
         if others:
-            padding_labels = copy_paste.padding_labels(info)
-            base = augmented(example, uniform[0], prepare.jitter, padding_labels[0])
-            second = augmented(others[0], uniform[1], prepare.paste_jitter, padding_labels[1])
-            image, panoptic = copy_paste.paste(base, second, seeds[1], options.augmentations.panoptic_copy_paste, info)
-        else:
-            image, panoptic = augmented(example, uniform[0], prepare.jitter, info.void_label)
-        made = _with_targets(panoptic, target_options, example["image_name"])
-        return {"image": image, "image_name": example["image_name"], **made}
+            (other,) = others
+            around = segment_codes.void_code(info, tf.size(other["segments"]))
+            *pasted, draw = augmented(other, uniform[1], prepare.paste_jitter, around)
+            segments = (example["segments"], other["segments"])
+            paste = options.augmentations.panoptic_copy_paste
+            image, codes = copy_paste.paste((image, codes), tuple(pasted), segments, seeds[1], paste, info)
+            pasted_name = other["image_name"]
+            draws.append(draw)
+        made = {"image": image, "image_name": example["image_name"]}
+        if with_draws:
+            made |= {"draws": tf.stack(draws), "pasted_name": pasted_name}
+        return made | _targets(codes, target_options, example["image_name"], problems)
 
     return make
 
 
-def _evaluation_example(reader: ExampleReader, prepare: Preprocessing, options: dataset_pb2.DatasetOptions, info: DatasetInfo):
-    """A graph function from the number of an example to its tensors."""
-    target_options = targets.target_options(options, info, label_divisor=info.label_divisor)
-    read = reader.graph_read(lambda number: number, with_encoded=True)
+def _evaluation_example(
+    prepare: Preprocessing, options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: InputProblems
+):
+    """A graph function from an example as it was read to its tensors."""
+    target_options = targets.target_options(options, info)
 
-    def make(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        (example,) = read(number)
-        image, panoptic = example["image"], example["panoptic"]
-        raw_size = tf.ensure_shape(tf.shape(image)[:2], [2])
+    def make(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        raw_size = tf.ensure_shape(tf.shape(example["image"])[:2], [2])
         fit = fitting.plan(raw_size[0], raw_size[1], prepare)
         made = {
-            "image": fitting.fit_image(image, fit),
+            "image": fitting.fit_image(example["image"], fit),
             "image_name": example["image_name"],
             "resized_size": tf.stack(fit.size),
             "raw_size": raw_size,
@@ -148,31 +179,27 @@ def _evaluation_example(reader: ExampleReader, prepare: Preprocessing, options: 
         }
         if not options.decode_groundtruth_label:
             return made
-        label = fitting.fit_label(panoptic, fit, info.void_label)
-        made |= _with_targets(label, target_options, example["image_name"])
-        made["panoptic_raw"] = tf.io.serialize_tensor(panoptic)
+        codes = fitting.fit_label(example["codes"], fit, segment_codes.void_code(info))
+        made |= _targets(codes, target_options, example["image_name"], problems)
+        made["panoptic_raw"] = tf.io.serialize_tensor(example["panoptic"])
         return made
 
     return make
 
 
-def _with_targets(panoptic: tf.Tensor, options: targets.TargetOptions, name: tf.Tensor) -> dict[str, tf.Tensor]:
-    made, dropped = targets.build_targets(panoptic, options)
+def _targets(
+    codes: tf.Tensor, options: targets.TargetOptions, name: tf.Tensor, problems: InputProblems
+) -> dict[str, tf.Tensor]:
+    made, dropped = targets.build_targets(codes, options)
 
-    # A record with too many is an error of the reader; here segments of two images have come together.
-    def warn(count: int, image_name: bytes) -> bool:
-        logging.warning(
-            "image %s has %d instances more than max_thing_id = %d: the smallest are treated as void",
-            image_name.decode(errors="replace"),
-            count,
-            options.max_thing_id,
-        )
+    def tell(count: int, image_name: bytes) -> bool:
+        problems.too_many_instances(image_name.decode(errors="replace"), int(count), options.max_thing_id)
         return True
 
-    warned = tf.cond(
+    told = tf.cond(
         dropped > 0,
-        lambda: tf.numpy_function(shutdown.python_call(warn), [dropped, name], tf.bool, stateful=False),
+        lambda: tf.numpy_function(shutdown.python_call(tell), [dropped, name], tf.bool, stateful=False),
         lambda: False,
     )
-    with tf.control_dependencies([warned]):
+    with tf.control_dependencies([told]):
         return {key: tf.identity(value) for key, value in made.items()}

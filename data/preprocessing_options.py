@@ -23,7 +23,7 @@ class ScaleJitter:
 class Preprocessing:
     """Sizes are (height, width) in pixels; None: not resized to a range.
 
-    `policy_scale` is the factor on the magnitudes of AutoAugment, None: no colour augmentation.
+    `policy` None: no colour augmentation. `reference_quirks`: with the faults of the published code, see protos/dataset.proto.
     """
 
     crop: tuple[int, int]
@@ -32,8 +32,9 @@ class Preprocessing:
     size_factor: int | None
     jitter: ScaleJitter
     paste_jitter: ScaleJitter | None
-    policy_scale: float | None
+    policy: autoaugment.Policy | None
     flip_probability: float
+    reference_quirks: bool
 
 
 def preprocessing(options: dataset_pb2.DatasetOptions, *, is_training: bool) -> Preprocessing:
@@ -64,10 +65,13 @@ def preprocessing(options: dataset_pb2.DatasetOptions, *, is_training: bool) -> 
         min_size=min_size,
         max_size=max_size,
         size_factor=options.resize_factor or None,
-        jitter=_scale_jitter(augmentations, 1.0),
-        paste_jitter=_scale_jitter(augmentations, paste.panoptic_copy_paste_scale) if _pastes(augmentations) else None,
-        policy_scale=autoaugment.magnitude_scale(policy) if policy else None,
+        jitter=_scale_jitter(augmentations, 1.0, options.reference_quirks),
+        paste_jitter=_scale_jitter(augmentations, paste.panoptic_copy_paste_scale, options.reference_quirks)
+        if _pastes(augmentations)
+        else None,
+        policy=autoaugment.named_policy(policy, reference_quirks=options.reference_quirks) if policy else None,
         flip_probability=augmentations.flip_probability,
+        reference_quirks=options.reference_quirks,
     )
 
 
@@ -88,7 +92,7 @@ def _pair(field: str, values: Sequence[int]) -> tuple[int, int] | None:
     return values[0], values[-1]
 
 
-def _scale_jitter(augmentations: dataset_pb2.AugmentationOptions, factor: float) -> ScaleJitter:
+def _scale_jitter(augmentations: dataset_pb2.AugmentationOptions, factor: float, reference_quirks: bool) -> ScaleJitter:
     lowest, highest = augmentations.min_scale_factor, augmentations.max_scale_factor
     step = augmentations.scale_factor_step_size
     if not 0 < lowest <= highest:
@@ -98,7 +102,13 @@ def _scale_jitter(augmentations: dataset_pb2.AugmentationOptions, factor: float)
     lowest, highest = lowest * factor, highest * factor
     if step == 0 and lowest < highest:
         return ScaleJitter(lowest, highest, ())
-    # The count is cut off: 0.5 to 2.0 by 0.1 (in float32) gives 15 factors 0.107 apart instead of 16. Published models were
-    # trained so.
-    count = int((highest - lowest) / step + 1) if lowest < highest else 1
-    return ScaleJitter(lowest, highest, tuple(np.linspace(lowest, highest, count, dtype=np.float32).tolist()))
+    if lowest == highest:
+        return ScaleJitter(lowest, highest, (lowest,))
+    if reference_quirks:
+        # The count is cut off and the range divided evenly: 0.5 to 2.0 by 0.1 (in float32) gives 15 factors 0.107 apart
+        # instead of 16.
+        count = int((highest - lowest) / step + 1)
+        return ScaleJitter(lowest, highest, tuple(np.linspace(lowest, highest, count, dtype=np.float32).tolist()))
+    # The tolerance makes up for decimal steps that float32 does not hold exactly.
+    count = int((highest - lowest) / step + 1e-4) + 1
+    return ScaleJitter(lowest, highest, tuple((lowest + step * np.arange(count)).tolist()))

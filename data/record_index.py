@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from data.input_problems import InputProblems
 from data.records import DataError
 
 # Layout: uint64 length, uint32 masked CRC of the length, data, uint32 masked CRC of the data.
@@ -58,12 +59,13 @@ class RecordIndex:
         return data
 
 
-def build_index(patterns: Sequence[str], *, made_by: str) -> RecordIndex:
+def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblems | None = None) -> RecordIndex:
     """Scans the headers of all files that match the patterns; files without a record are allowed.
 
     Args:
       patterns: globs of TFRecord files.
       made_by: command that makes such files, for the message when there are none.
+      problems: if it skips, damaged files count as one bad example each, and their records before the damage are used.
 
     Raises:
       DataError: a pattern matches nothing, a file is truncated or not a TFRecord file, or there is no record at all.
@@ -73,6 +75,10 @@ def build_index(patterns: Sequence[str], *, made_by: str) -> RecordIndex:
         raise DataError(f"file_pattern is empty: name the TFRecord files; {made_by} makes them")
     with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
         spans = list(pool.map(_scan, files))
+    for damage in (span[2] for span in spans if span[2]):
+        if problems is None or not problems.skip:
+            raise DataError(damage)
+        problems.bad_example(damage)
     offsets = np.concatenate([span[0] for span in spans])
     if not len(offsets):
         raise DataError(f"file_pattern {', '.join(patterns)}: {len(files)} files match, but they hold no records; {made_by}")
@@ -86,6 +92,18 @@ def build_index(patterns: Sequence[str], *, made_by: str) -> RecordIndex:
     )
 
 
+def join(indexes: Sequence[RecordIndex]) -> RecordIndex:
+    """One index of the records of all, in their order."""
+    first_files = np.cumsum([0, *(len(index.files) for index in indexes)])
+    return RecordIndex(
+        files=tuple(path for index in indexes for path in index.files),
+        file_numbers=np.concatenate([index.file_numbers + first for index, first in zip(indexes, first_files)]),
+        offsets=np.concatenate([index.offsets for index in indexes]),
+        lengths=np.concatenate([index.lengths for index in indexes]),
+        numbers=np.concatenate([index.numbers for index in indexes]),
+    )
+
+
 def _matches(pattern: str, made_by: str) -> list[str]:
     found = tf.io.gfile.glob(pattern)
     if not found:
@@ -94,27 +112,31 @@ def _matches(pattern: str, made_by: str) -> list[str]:
     return found
 
 
-def _scan(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets and lengths of the records of one file."""
+def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """Offsets and lengths of the records of one file, up to where it is damaged, and what is wrong there."""
     file = _open(path)
     offsets, lengths, position = [], [], 0
+    damage = None
     while position < file.size:
         header = file.read_at(position, _HEADER.size)
-        where = f"{path} is cut off in record {len(offsets)} (byte {position} of {file.size})"
         if len(header) == _HEADER.size:
             length, checksum = _HEADER.unpack(header)
             if _masked_crc(header[:8]) != checksum:
-                raise DataError(
+                damage = (
                     f"{path}: record {len(offsets)} (byte {position}) does not start with a TFRecord header: "
                     "the file is damaged, compressed or no TFRecord file; make or copy it again"
                 )
+                break
             end = position + _HEADER.size + length + _FOOTER_BYTES
         if len(header) < _HEADER.size or end > file.size:
-            raise DataError(f"{where}: copy or convert this file again")
+            damage = (
+                f"{path} is cut off in record {len(offsets)} (byte {position} of {file.size}): copy or convert this file again"
+            )
+            break
         offsets.append(position + _HEADER.size)
         lengths.append(length)
         position = end
-    return np.array(offsets, np.int64), np.array(lengths, np.int64)
+    return np.array(offsets, np.int64), np.array(lengths, np.int64), damage
 
 
 class _LocalFile:

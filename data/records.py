@@ -6,25 +6,20 @@ Labels are panoptic maps, `class id * label divisor + instance id` per pixel. Tw
 * `raw`: the int32 values themselves, little endian, row by row, which is what DeepLab2 writes (30 times larger).
 """
 
+import dataclasses
 import io
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from PIL import Image
 
 LABEL_FORMATS = ("png", "raw")
 IMAGE_FORMATS = ("jpeg", "png")
-
-_IMAGE_FEATURES = {
-    "image/encoded": tf.io.FixedLenFeature((), tf.string),
-    "image/filename": tf.io.FixedLenFeature((), tf.string, default_value=""),
-    "image/height": tf.io.FixedLenFeature((), tf.int64),
-    "image/width": tf.io.FixedLenFeature((), tf.int64),
-}
-_LABEL_FEATURES = {
-    "image/segmentation/class/encoded": tf.io.FixedLenFeature((), tf.string),
-    "image/segmentation/class/format": tf.io.FixedLenFeature((), tf.string, default_value="raw"),
-}
+_LABEL = "image/segmentation/class/encoded"
+_LABEL_FORMAT = "image/segmentation/class/format"
 
 
 class DataError(ValueError):
@@ -90,52 +85,104 @@ def build_example(
     if panoptic is not None:
         if panoptic.shape != (height, width):
             raise DataError(f"{filename}: the label is {panoptic.shape}, the image is {(height, width)} (height, width)")
-        features["image/segmentation/class/encoded"] = _bytes(encode_label(panoptic, label_format))
-        features["image/segmentation/class/format"] = _bytes(label_format.encode())
+        features[_LABEL] = _bytes(encode_label(panoptic, label_format))
+        features[_LABEL_FORMAT] = _bytes(label_format.encode())
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def parse_example(serialized: tf.Tensor, *, with_label: bool = True) -> dict[str, tf.Tensor]:
-    """Parses and decodes a serialized record, in a graph or eagerly.
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A decoded record.
 
-    Returns:
-      `image` uint8 [h, w, 3], `encoded` (the image's bytes), `filename` string, `height` and `width` int64 as recorded and,
-      with labels, `panoptic` int32 [h, w].
+    `name` identifies the image, `encoded` holds its bytes, `image` is uint8 [h, w, 3], `panoptic` int32 [h, w] or None (not
+    asked for).
+    """
+
+    name: bytes
+    encoded: bytes
+    image: np.ndarray
+    panoptic: np.ndarray | None
+
+
+def parse_features(serialized: bytes) -> Mapping[str, tf.train.Feature]:
+    """The features of a serialized record.
 
     Raises:
-      tf.errors.InvalidArgumentError: a key is missing, or bytes do not decode.
+      DataError: the bytes are no tf.train.Example.
     """
-    features = _IMAGE_FEATURES | (_LABEL_FEATURES if with_label else {})
-    parsed = tf.io.parse_single_example(serialized, features)
-    decoded = {
-        "image": tf.io.decode_image(parsed["image/encoded"], channels=3, expand_animations=False),
-        "encoded": parsed["image/encoded"],
-        "filename": parsed["image/filename"],
-        "height": parsed["image/height"],
-        "width": parsed["image/width"],
-    }
-    if with_label:
-        decoded["panoptic"] = decode_label(
-            parsed["image/segmentation/class/encoded"],
-            parsed["image/segmentation/class/format"],
-            parsed["image/height"],
-            parsed["image/width"],
+    try:
+        return tf.train.Example.FromString(serialized).features.feature
+    except DecodeError as error:
+        raise DataError(f"is no tf.train.Example ({error}): convert it again") from None
+
+
+def decode_record(serialized: bytes, *, with_label: bool = True) -> Record:
+    """parse_features and decode_features in one."""
+    return decode_features(parse_features(serialized), with_label=with_label)
+
+
+def decode_features(features: Mapping[str, tf.train.Feature], *, with_label: bool = True) -> Record:
+    """Decodes a record; image and label have the size that it states.
+
+    Raises:
+      DataError: a key is missing, bytes do not decode, or sizes contradict each other.
+    """
+    height, width = (_number(features, f"image/{side}") for side in ("height", "width"))
+    encoded = _value(features, "image/encoded")
+    image = _decode(tf.raw_ops.DecodeImage, "image", contents=encoded, channels=3, expand_animations=False)
+    if image.shape[:2] != (height, width):
+        raise DataError(
+            f"the image is {image.shape[:2]}, but image/height and image/width say {(height, width)}: convert it again"
         )
-    return decoded
+    panoptic = _decode_label(features, height, width) if with_label else None
+    names = features["image/filename"].bytes_list.value if "image/filename" in features else ()
+    return Record(names[0] if names else b"", encoded, image, panoptic)
 
 
-def decode_label(encoded: tf.Tensor, label_format: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """The panoptic map, int32 [h, w], of a label in either coding; `height` and `width` shape a raw one."""
+def _decode_label(features: Mapping[str, tf.train.Feature], height: int, width: int) -> np.ndarray:
+    if _LABEL not in features:
+        raise DataError(
+            "it has no label: evaluate labelled records, or set decode_groundtruth_label: false to predict without metrics"
+        )
+    encoded = _value(features, _LABEL)
+    formats = features[_LABEL_FORMAT].bytes_list.value if _LABEL_FORMAT in features else ()
+    if not formats or formats[0] == b"raw":
+        if len(encoded) != 4 * height * width:
+            raise DataError(
+                f"the label has {len(encoded)} bytes, not the {4 * height * width} of image/height x image/width int32 values: "
+                "convert this image again"
+            )
+        return np.frombuffer(encoded, "<i4").astype(np.int32, copy=False).reshape(height, width)
+    if formats[0] != b"png":
+        raise DataError(f"{_LABEL_FORMAT} {formats[0].decode(errors='replace')!r} is not one of {', '.join(LABEL_FORMATS)}")
+    # A fourth channel makes each pixel one little-endian int32 (alpha, 255, in the top byte).
+    pixels = _decode(tf.raw_ops.DecodePng, "label", contents=encoded, channels=4)
+    if pixels.shape[:2] != (height, width):
+        raise DataError(
+            f"the label is {pixels.shape[:2]}, the image {(height, width)} (height, width): convert this image again"
+        )
+    return (pixels.view("<u4")[..., 0] & 0x00FFFFFF).astype(np.int32)
 
-    def from_png() -> tf.Tensor:
-        # A fourth channel makes each pixel one little-endian int32 (alpha, 255, in the top byte).
-        pixels = tf.bitcast(tf.io.decode_png(encoded, channels=4), tf.int32)
-        return tf.bitwise.bitwise_and(pixels, 0x00FFFFFF)
 
-    def from_raw() -> tf.Tensor:
-        return tf.reshape(tf.io.decode_raw(encoded, tf.int32, little_endian=True), tf.stack([height, width]))
+def _decode(operation: Callable[..., tf.Tensor], what: str, **arguments: Any) -> np.ndarray:
+    try:
+        return operation(**arguments).numpy()
+    except tf.errors.OpError as error:
+        raise DataError(f"the {what} does not decode ({error.message}): convert this image again") from None
 
-    return tf.cond(tf.equal(label_format, "png"), from_png, from_raw)
+
+def _value(features: Mapping[str, tf.train.Feature], key: str) -> bytes:
+    values = features[key].bytes_list.value if key in features else ()
+    if len(values) != 1:
+        raise DataError(f"it has no {key}: these are not records of data/build_*.py")
+    return values[0]
+
+
+def _number(features: Mapping[str, tf.train.Feature], key: str) -> int:
+    values = features[key].int64_list.value if key in features else ()
+    if len(values) != 1:
+        raise DataError(f"it has no {key}: these are not records of data/build_*.py")
+    return values[0]
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

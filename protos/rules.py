@@ -74,6 +74,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "small_instance_weight": at_least(0),
         "max_thing_id": at_least(1),
     },
+    "RecordSource": {"weight": above(0)},
     "AugmentationOptions": {
         "min_scale_factor": above(0),
         "max_scale_factor": above(0),

@@ -55,6 +55,7 @@ def validate(config: experiment_pb2.ExperimentOptions, infos: Sequence[DatasetIn
     for (path, options), info in zip(dataset_sections(config), infos, strict=True):
         problems += _size_problems(path, options)
         problems += _label_problems(path, options, info)
+        problems += _source_problems(path, options)
     problems += _model_problems(config, infos[0])
     problems += _training_problems(config)
     if len(infos) == 2:
@@ -163,6 +164,16 @@ def _label_problems(path: str, options: dataset_pb2.DatasetOptions, info: Datase
             f"{path}.augmentations.min_scale_factor: {scales.min_scale_factor:g} must be at most max_scale_factor "
             f"{scales.max_scale_factor:g}"
         )
+
+
+def _source_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[str]:
+    if options.source and options.file_pattern:
+        yield f"{path}.source: file_pattern is set too; give its patterns a source of their own, or leave out source"
+    if options.source and path == "eval_dataset_options":
+        yield f"{path}.source: evaluation does not mix records by weight; name them in file_pattern"
+    for position, source in enumerate(options.source):
+        if not source.file_pattern:
+            yield f"{path}.source[{position}].file_pattern: not set; name TFRecord files"
 
 
 def _model_problems(config: experiment_pb2.ExperimentOptions, info: DatasetInfo) -> Iterator[str]:

@@ -164,7 +164,9 @@ def _check_mode(config: experiment_pb2.ExperimentOptions, mode: str, trains: boo
     for section, needed in (("train_dataset_options", trains), ("eval_dataset_options", mode != "train")):
         if needed and not config.HasField(section):
             raise ConfigError(f"{name}: mode {mode} needs {section}")
-        unfilled = [pattern for pattern in getattr(config, section).file_pattern if "${" in pattern]
+        options = getattr(config, section)
+        patterns = [*options.file_pattern, *(pattern for source in options.source for pattern in source.file_pattern)]
+        unfilled = [pattern for pattern in patterns if "${" in pattern]
         if needed and unfilled:
             raise ConfigError(f"{name}: {section}.file_pattern: {unfilled[0]} is a placeholder; name the TFRecord files there")
     losses = config.trainer_options.loss_options

@@ -30,8 +30,8 @@ def _change(path, edit):
 
 def _names(output_dir):
     files = sorted(str(path) for path in output_dir.glob("val-*.tfrecord"))
-    parsed = [records.parse_example(serialized) for serialized in tf.data.TFRecordDataset(files)]
-    return [example["filename"].numpy().decode() for example in parsed]
+    parsed = [records.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
+    return [example.name.decode() for example in parsed]
 
 
 def _damage_image(root):
@@ -172,9 +172,9 @@ def test_empty_annotations_and_single_pixels(tmp_path):
     text = conversion_summary.summary("val", counts, tmp_path / "out", _SETTINGS)
     assert "  1 images have no segment, first: scene_2" in text
     (path,) = (tmp_path / "out").glob("*.tfrecord")
-    parsed = [records.parse_example(serialized) for serialized in tf.data.TFRecordDataset(str(path))]
-    np.testing.assert_array_equal(parsed[0]["panoptic"], [[3 * 256]])
-    assert not parsed[2]["panoptic"].numpy().any()
+    parsed = [records.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(str(path))]
+    np.testing.assert_array_equal(parsed[0].panoptic, [[3 * 256]])
+    assert not parsed[2].panoptic.any()
 
 
 def test_the_door_skips_and_refuses_in_one_line(tmp_path):

@@ -118,8 +118,8 @@ def _sources(root, split="train"):
 
 def _read(folder, split):
     files = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
-    parsed = [records.parse_example(serialized) for serialized in tf.data.TFRecordDataset(files)]
-    return {example["filename"].numpy().decode(): example["panoptic"].numpy() for example in parsed}
+    parsed = [records.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
+    return {example.name.decode(): example.panoptic for example in parsed}
 
 
 def test_instance_categories_are_the_things_in_order():
@@ -162,7 +162,7 @@ def test_category_255_is_no_class(tmp_path):
     (segment := content["annotations"][0]["segments_info"][-1])["category_id"] = 255
     path.write_text(json.dumps(content))
     example, _ = image_conversion.convert_image(_sources(tmp_path)[0], image_conversion.Settings(_INFO))
-    panoptic = records.parse_example(example.SerializeToString())["panoptic"].numpy()
+    panoptic = records.decode_record(example.SerializeToString()).panoptic
     ids = np.asarray(Image.open(tmp_path / "ade20k_panoptic_train" / "ADE_train_00000001.png")).astype(int)
     removed = ids @ [1, 256, 65536] == segment["id"]
     assert removed.any()

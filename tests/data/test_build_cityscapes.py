@@ -83,8 +83,8 @@ def _convert(root, **options):
 
 def _read(folder, split):
     files = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
-    parsed = [records.parse_example(serialized) for serialized in tf.data.TFRecordDataset(files)]
-    return {example["filename"].numpy().decode(): example["panoptic"].numpy() for example in parsed}
+    parsed = [records.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
+    return {example.name.decode(): example.panoptic for example in parsed}
 
 
 def test_classes_are_those_of_the_label_table():

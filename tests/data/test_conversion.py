@@ -26,7 +26,7 @@ def _sources(root, count=5):
 
 def _read(directory, split="val"):
     files = sorted(str(path) for path in directory.glob(f"{split}-*.tfrecord"))
-    return [records.parse_example(serialized) for serialized in tf.data.TFRecordDataset(files)]
+    return [records.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
 
 
 def _expected_panoptic():
@@ -44,9 +44,9 @@ def test_records_hold_images_and_labels_in_order(tmp_path):
         "val-00001-of-00002.tfrecord",
     ]
     examples = _read(tmp_path / "out")
-    assert [example["filename"].numpy().decode() for example in examples] == [f"scene_{i}" for i in range(5)]
+    assert [example.name.decode() for example in examples] == [f"scene_{i}" for i in range(5)]
     for example in examples:
-        np.testing.assert_array_equal(example["panoptic"], _expected_panoptic())
+        np.testing.assert_array_equal(example.panoptic, _expected_panoptic())
     assert dict(counts.segments) == {1: 10, 2: 5, 3: 5, 4: 5}
     assert (counts.images, counts.crowds, counts.pixels) == (5, 5, 5 * 192)
     assert counts.unlabelled == 5 * (16 + 10)
@@ -121,7 +121,7 @@ def test_build_panoptic_describes_the_dataset(tmp_path):
     info = descriptions.load(out / "pets.textproto")
     assert (info.label_divisor, info.ignore_label, info.thing_ids, info.stuff_ids) == (256, 0, (1, 2), (3, 4))
     assert [c.category_id for c in info.classes] == [17, 18, 119, 149]
-    np.testing.assert_array_equal(_read(out, "train")[0]["panoptic"], _expected_panoptic())
+    np.testing.assert_array_equal(_read(out, "train")[0].panoptic, _expected_panoptic())
 
 
 def test_build_coco_reports_bad_input_in_one_line(tmp_path):
@@ -141,6 +141,6 @@ def test_build_coco_reads_the_official_layout(tmp_path):
     done = _run("build_coco.py", *flags)
     assert done.returncode == 0, done.stderr
     # The cats and dogs of COCO are its 16th and 17th class.
-    semantic = [np.unique(example["panoptic"].numpy() // 256).tolist() for example in _read(tmp_path / "out")]
+    semantic = [np.unique(example.panoptic // 256).tolist() for example in _read(tmp_path / "out")]
     info = descriptions.load("coco_panoptic").by_category()
     assert semantic == [[0, 16, 17, info[119].id, info[149].id]] * 3

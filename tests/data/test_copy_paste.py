@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 from panoptic_fixtures import INFO, random_panoptic
 
-from data import copy_paste
+from data import copy_paste, segment_codes
 from protos import dataset_pb2
 from protos.descriptions import ConfigError
 
-_PADDING = 1  # void is 0
+_PADDING = -1  # in the maps of these tests
 
 
 def _options(thing, stuff, void):
@@ -20,23 +20,36 @@ def _options(thing, stuff, void):
     )
 
 
+def _codes(panoptic):
+    """Codes of a map, those of its segments, and the codes with padding, which has the number behind the last."""
+    codes, segments = segment_codes.encode(np.where(panoptic == _PADDING, panoptic.max(), panoptic), INFO)
+    return np.where(panoptic == _PADDING, segment_codes.void_code(INFO, len(segments)), codes), segments
+
+
 def _paste(options, seed=0):
     rng = np.random.default_rng(seed)
     base, second = random_panoptic(rng, 40, 48), random_panoptic(rng, 40, 48)
     second[:, :9] = _PADDING
-    images = [np.full((40, 48, 3), value, np.float32) for value in (10, 20)]
-    pairs = [
-        (tf.constant(image), copy_paste.widen(tf.constant(label), INFO))
-        for image, label in zip(images, (base, second), strict=True)
-    ]
-    assert copy_paste.padding_labels(INFO) == (0, _PADDING)
-    image, label = copy_paste.paste(*pairs, tf.constant([seed, 5], tf.int64), options, INFO)
+    images = [tf.fill([40, 48, 3], value) for value in (10.0, 20.0)]
+    (base_codes, base_segments), (paste_codes, paste_segments) = _codes(base), _codes(second)
+    image, codes = copy_paste.paste(
+        (images[0], tf.constant(base_codes, tf.int32)),
+        (images[1], tf.constant(paste_codes, tf.int32)),
+        (tf.constant(base_segments), tf.constant(paste_segments)),
+        tf.constant([seed, 5], tf.int64),
+        options,
+        INFO,
+    )
     pasted = image.numpy()[..., 0] == 20
-    np.testing.assert_array_equal(image.numpy()[~pasted], np.float32(10))
-    # Labels of both images stay apart: pasted instances lie behind all that the divisor of the dataset allows.
-    wide = np.where(pasted, second, base)
-    instance = wide % 256 + np.where(pasted & (wide % 256 > 0), 256, 0)
-    np.testing.assert_array_equal(label, wide // 256 * 512 + instance)
+    np.testing.assert_array_equal(image.numpy(), np.where(pasted, np.float32(20), np.float32(10))[..., None].repeat(3, -1))
+    # Classes stay; segments of both images have numbers of their own.
+    np.testing.assert_array_equal(segment_codes.class_ids(codes), np.where(pasted, second, base) // 256)
+    numbers = segment_codes.segment_numbers(codes).numpy()
+    assert set(numbers[pasted]) <= set(len(base_segments) + np.arange(len(paste_segments)))
+    np.testing.assert_array_equal(numbers[~pasted], np.unique(base, return_inverse=True)[1].reshape(base.shape)[~pasted])
+    np.testing.assert_array_equal(
+        segment_codes.is_instance(codes), np.isin(np.where(pasted, second, base) // 256, INFO.thing_ids)
+    )
     assert not pasted[second == _PADDING].any()
     return pasted, second
 
@@ -60,6 +73,19 @@ def test_random_keeps_whole_segments_of_any_number():
         numbers.add(int(sum(shares)))
         total = len(ids)
     assert {0, total} <= numbers and len(numbers) > 5
+
+
+def test_only_segments_in_the_crop_are_drawn():
+    """A segment that the crop has lost takes no part: the share of images without anything pasted is 1 / (present + 1)."""
+    segments = tf.constant(segment_codes.encode(np.array([[768, 1024]], np.int32), INFO)[1])
+    base = (tf.zeros([2, 2, 3]), tf.zeros([2, 2], tf.int32))
+    second = (tf.ones([2, 2, 3]), tf.fill([2, 2], segments[1]))
+    nothing = 0
+    for seed in range(200):
+        state = tf.constant([seed, 1], tf.int64)
+        image, _ = copy_paste.paste(base, second, (segments[:1], segments), state, _options("random", "random", "random"), INFO)
+        nothing += int(not image.numpy().any())
+    assert 80 < nothing < 120
 
 
 def test_options_of_the_published_configs():

@@ -1,10 +1,9 @@
 """The input pipeline: exact resumption, shards, evaluation samples and bad records."""
 
-import logging
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from bad_records import write_bad_records
 from google.protobuf import text_format
 from panoptic_fixtures import INFO, encode, random_panoptic, write_records
 
@@ -133,87 +132,17 @@ def test_evaluation_without_labels(tmp_path):
     assert set(batch) == {"image", "image_name", "resized_size", "raw_size", "raw_image"}
     with pytest.raises(ConfigError, match="decode_groundtruth_label is false: training needs labels"):
         pipeline.training_dataset(options, INFO, seed=0, batch_size=1)
-    error = _first_error(_options(tmp_path))
-    assert error.endswith("a.tfrecord record 0 (a): it has no label: evaluate labelled records, or set "
-                          "decode_groundtruth_label: false to predict without metrics")  # fmt: skip
 
 
-def _first_error(options):
-    with pytest.raises(tf.errors.OpError) as caught:
-        list(pipeline.evaluation_dataset(options, INFO, batch_size=1))
-    return pipeline.bad_example_message(caught.value)
-
-
-def _bad_record(kind):
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    panoptic = random_panoptic(rng, 20, 30)
-    encoded = encode(image, "jpeg")
-    if kind == "class":
-        panoptic[3, 4] = 9 * 256
-    example = records.build_example(encoded, "jpeg", "street", 20, 30, panoptic, label_format="raw")
-    features = example.features.feature
-    if kind == "jpeg":
-        features["image/encoded"].bytes_list.value[0] = encoded[:-300]
-    elif kind == "label size":
-        features["image/segmentation/class/encoded"].bytes_list.value[0] = panoptic[:-1].tobytes()
-    elif kind == "png label size":
-        features["image/segmentation/class/encoded"].bytes_list.value[0] = records.encode_label(panoptic[:-1])
-        features["image/segmentation/class/format"].bytes_list.value[0] = b"png"
-    elif kind == "image size":
-        features["image/height"].int64_list.value[0], features["image/width"].int64_list.value[0] = 30, 20
-    elif kind == "key":
-        del features["image/encoded"]
-    return b"\xff\xff" if kind == "bytes" else example.SerializeToString()
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "problem"),
-    [
-        ("jpeg", "street", "does not decode"),
-        ("label size", "street", "does not have image/height x image/width values"),
-        ("png label size", "street", "the label is (19, 30), the image (20, 30)"),
-        ("image size", "street", "image/height and image/width say (30, 20)"),
-        ("class", "street", "class id 9 on 1 pixels, which toy_panoptic does not have"),
-        ("key", "street", "image/encoded"),
-        ("bytes", "name unknown", "is no tf.train.Example"),
-    ],
-)
-def test_bad_records_are_named(tmp_path, kind, name, problem):
-    write_records(tmp_path / "a.tfrecord", 1)
-    path = tmp_path / "b.tfrecord"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(_bad_record("none"))
-        writer.write(_bad_record(kind))
-    message = _first_error(_options(tmp_path))
-    assert message.startswith(f"Bad example: {path} record 1 ({name}): ")
-    assert problem in message
-    assert "\n" not in message
-    with pytest.raises(tf.errors.OpError) as caught:
-        _batches(_options(tmp_path), 3, seed=0, batch_size=1)
-    assert pipeline.bad_example_message(caught.value) == message
-
-
-def test_other_errors_have_no_bad_example():
-    assert pipeline.bad_example_message(tf.errors.InvalidArgumentError(None, None, "shapes differ")) is None
-
-
-def test_a_record_with_too_many_instances_is_an_error(tmp_path):
-    write_records(tmp_path / "a.tfrecord", 1)
-    dataset = pipeline.evaluation_dataset(_options(tmp_path, max_thing_id=2), INFO, batch_size=1)
-    with pytest.raises(tf.errors.OpError) as error:
-        next(iter(dataset))
-    assert "img_0_0): it has 6 thing instances, max_thing_id is 2" in pipeline.bad_example_message(error.value)
-
-
-def test_too_many_instances_after_pasting_are_reported_by_image(tmp_path, caplog):
-    write_records(tmp_path / "a.tfrecord", 2)
-    paste = "panoptic_copy_paste { panoptic_copy_paste_scale: 1 panoptic_copy_paste_thing_option: 'all' }"
-    options = _options(tmp_path, "augmentations { " + paste + " }", crop=129, max_thing_id=6)
-    with caplog.at_level(logging.WARNING, logger="absl"):
-        batch = next(iter(pipeline.training_dataset(options, INFO, seed=0, batch_size=4)))
-    assert "instances more than max_thing_id = 6" in caplog.text
-    assert batch["thing_id_mask_gt"].numpy().max() == 5
+def test_skipped_examples_are_left_out_of_evaluation(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 3)
+    write_bad_records(tmp_path / "b.tfrecord", "none", "jpeg", "class", "none")
+    options = _options(tmp_path, "on_bad_example: SKIP")
+    problems = pipeline.input_problems(options)
+    dataset = pipeline.evaluation_dataset(options, INFO, batch_size=2, problems=problems)
+    names = [name.decode() for batch in dataset for name in batch["image_name"].numpy()]
+    assert names == ["img_0_0", "img_0_1", "img_0_2", "street", "street"]
+    assert problems.skipped_examples == 2
 
 
 def test_unusable_options(tmp_path):

@@ -31,6 +31,13 @@ def test_scale_factors_of_the_published_configs(scales, main, pasted):
     np.testing.assert_allclose(options.paste_jitter.values, pasted, atol=1e-6)
 
 
+def test_scale_factors_as_they_were_meant():
+    for low, high, step, count in ((0.5, 2.0, 0.1, 16), (0.3, 1.7, 0.1, 15), (0.5, 2.0, 0.4, 4), (0.5, 0.6, 0.25, 1)):
+        scales = f"min_scale_factor: {low} max_scale_factor: {high} scale_factor_step_size: {step}"
+        values = _read(f"crop_size: [65, 65] reference_quirks: false augmentations {{ {scales} }}").jitter.values
+        np.testing.assert_allclose(values, low + step * np.arange(count), atol=1e-6)
+
+
 def test_scale_without_steps_is_continuous():
     options = _read("crop_size: [65, 65] augmentations { min_scale_factor: 0.5 max_scale_factor: 2 scale_factor_step_size: 0 }")
     assert (options.jitter.lowest, options.jitter.highest, options.jitter.values) == (0.5, 2.0, ())
@@ -38,7 +45,7 @@ def test_scale_without_steps_is_continuous():
 
 def test_defaults():
     options = _read("crop_size: [65, 97]")
-    assert (options.crop, options.min_size, options.max_size, options.policy_scale) == ((65, 97), None, None, None)
+    assert (options.crop, options.min_size, options.max_size, options.policy) == ((65, 97), None, None, None)
     assert (options.jitter.values, options.paste_jitter, options.flip_probability) == ((1.0,), None, 0.5)
     assert _read("crop_size: [65, 97]", is_training=False).max_size == (65, 97)
     assert _read("crop_size: [65, 97] min_resize_value: 0 max_resize_value: [60, 90]").max_size == (60, 90)

@@ -81,10 +81,10 @@ def test_the_doors_filter_and_leave_out(tmp_path):
         # Two cats and a dog of 6 pixels in both images.
         assert "6 segments of these images dropped" in done.stdout
         (path,) = (tmp_path / script).glob("pseudo-*.tfrecord")
-        parsed = [records.parse_example(serialized) for serialized in tf.data.TFRecordDataset(str(path))]
-        assert [example["filename"].numpy() for example in parsed] == [b"scene_0", b"scene_2"]
+        parsed = [records.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(str(path))]
+        assert [example.name for example in parsed] == [b"scene_0", b"scene_2"]
         for example in parsed:
-            labels, areas = np.unique(example["panoptic"], return_counts=True)
+            labels, areas = np.unique(example.panoptic, return_counts=True)
             assert areas[1:].min() >= 7 and areas[0] == 16 + 3 * 6
 
 

@@ -1,10 +1,13 @@
 """The index of TFRecord files against tf.data, and on damaged files."""
 
+import logging
+
 import pytest
 import tensorflow as tf
 from panoptic_fixtures import write_records
 
 from data import record_index
+from data.input_problems import InputProblems
 from data.records import DataError
 
 
@@ -87,3 +90,29 @@ def test_commands_exist():
     assert record_index.command_for("coco_panoptic") == "data/build_coco.py"
     assert record_index.command_for("scenes_panoptic") == "data/build_scenes.py"
     assert record_index.command_for("my_pets") == "data/build_panoptic.py"
+
+
+def test_skipping_keeps_the_records_before_the_damage(tmp_path, caplog):
+    for name, cut in (("a", 5), ("b", 0)):
+        path = tmp_path / f"{name}.tfrecord"
+        write_records(path, 3)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size - cut])
+    problems = InputProblems(skip=True)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        index = record_index.build_index([f"{tmp_path}/*.tfrecord"], made_by="x", problems=problems)
+    assert [index.describe(i) for i in range(5)] == [f"{tmp_path}/{f} record {i}" for f, i in (
+        ("a.tfrecord", 0), ("a.tfrecord", 1), ("b.tfrecord", 0), ("b.tfrecord", 1), ("b.tfrecord", 2))]  # fmt: skip
+    assert problems.skipped_examples == 1
+    assert "a.tfrecord is cut off in record 2" in caplog.text
+    with pytest.raises(DataError, match="a.tfrecord is cut off in record 2"):
+        record_index.build_index([f"{tmp_path}/*.tfrecord"], made_by="x", problems=InputProblems())
+
+
+def test_joined_indexes_count_through(tmp_path):
+    for name, count in (("a", 2), ("b", 3), ("c", 1)):
+        write_records(tmp_path / f"{name}.tfrecord", count, seed=count)
+    parts = [_index(f"{tmp_path}/[bc].tfrecord"), _index(f"{tmp_path}/a.tfrecord")]
+    joined = record_index.join(parts)
+    assert len(joined) == 6
+    assert [joined.read(i) for i in range(6)] == [part.read(i) for part in parts for i in range(len(part))]
+    assert joined.describe(5) == f"{tmp_path}/a.tfrecord record 1"

@@ -16,15 +16,13 @@ def test_parse_returns_what_was_built(label_format, image_format):
     panoptic = rng.integers(0, 1 << 24, (9, 14)).astype(np.int32)
     encoded = encode(image, image_format)
     example = records.build_example(encoded, image_format, "street", 9, 14, panoptic, label_format=label_format)
-    in_graph = tf.function(records.parse_example)
-    for parse in (records.parse_example, in_graph):
-        parsed = parse(tf.constant(example.SerializeToString()))
-        np.testing.assert_array_equal(parsed["panoptic"], panoptic)
-        np.testing.assert_array_equal(parsed["image"], tf.io.decode_image(encoded).numpy())
-        assert (parsed["filename"].numpy(), parsed["encoded"].numpy()) == (b"street", encoded)
-        assert (int(parsed["height"]), int(parsed["width"])) == (9, 14)
+    decoded = records.decode_record(example.SerializeToString())
+    np.testing.assert_array_equal(decoded.panoptic, panoptic)
+    assert decoded.panoptic.dtype == np.int32
+    np.testing.assert_array_equal(decoded.image, tf.io.decode_image(encoded).numpy())
+    assert (decoded.name, decoded.encoded) == (b"street", encoded)
     if image_format == "png":
-        np.testing.assert_array_equal(parsed["image"], image)
+        np.testing.assert_array_equal(decoded.image, image)
 
 
 def test_raw_labels_have_the_bytes_and_keys_of_deeplab2():
@@ -39,10 +37,20 @@ def test_raw_labels_have_the_bytes_and_keys_of_deeplab2():
 
 def test_records_without_labels():
     example = records.build_example(encode(np.zeros((5, 6, 3), np.uint8)), "png", "a", 5, 6, None)
-    serialized = tf.constant(example.SerializeToString())
-    assert "panoptic" not in records.parse_example(serialized, with_label=False)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="image/segmentation"):
-        records.parse_example(serialized)
+    serialized = example.SerializeToString()
+    assert records.decode_record(serialized, with_label=False).panoptic is None
+    with pytest.raises(records.DataError, match="it has no label: .* decode_groundtruth_label: false"):
+        records.decode_record(serialized)
+
+
+def test_records_of_deeplab2_may_lack_name_and_format():
+    panoptic = random_panoptic(np.random.default_rng(2), 5, 6)
+    example = records.build_example(encode(np.zeros((5, 6, 3), np.uint8)), "png", "a", 5, 6, panoptic, label_format="raw")
+    for key in ("image/filename", "image/format", "image/channels", "image/segmentation/class/format"):
+        del example.features.feature[key]
+    decoded = records.decode_record(example.SerializeToString())
+    assert decoded.name == b""
+    np.testing.assert_array_equal(decoded.panoptic, panoptic)
 
 
 def test_png_labels_are_smaller():

@@ -7,8 +7,9 @@ import tensorflow as tf
 from data import resampling
 
 
-def _range_size(height, width, low, high, factor=None):
-    size = resampling.range_size(tf.constant(height), tf.constant(width), low and (low, low), high and (high, high), factor)
+def _range_size(height, width, low, high, factor=None, quirks=True):
+    limits = (low and (low, low), high and (high, high), factor)
+    size = resampling.range_size(tf.constant(height), tf.constant(width), *limits, reference_quirks=quirks)
     return tuple(int(side) for side in size)
 
 
@@ -33,6 +34,14 @@ def test_float32_rounding_of_the_published_code():
     assert short == 9
 
 
+def test_exact_sizes_without_the_quirks():
+    for height in range(200, 641):
+        assert _range_size(height, 640, 641, 641, quirks=False) == (height * 641 // 640, 641)
+        assert _range_size(640, height, 641, 641, quirks=False) == (641, height * 641 // 640)
+    assert _range_size(1024, 2048, 641, 641, quirks=False) == (320, 641)
+    assert _range_size(20, 30, None, 50, quirks=False) == (20, 30)
+
+
 def test_sizes_without_lower_or_upper_bound():
     assert _range_size(1024, 2048, None, None) == (1024, 2048)
     assert _range_size(100, 60, None, 50) == (50, 30)
@@ -42,22 +51,28 @@ def test_sizes_without_lower_or_upper_bound():
     assert _range_size(33, 65, None, None, factor=32) == (33, 65)
 
 
-def _axes(sizes, windows=None):
-    last = sizes[-1]
-    windows = windows or [(0, last[0]), (0, last[1])]
-    return [resampling.Axis([tf.constant(size[a]) for size in sizes], windows[a]) for a in range(2)]
+def _tensors(sizes):
+    return [tuple(tf.constant(side) for side in size) for size in sizes]
+
+
+def _resample_label(label, sizes, window=None):
+    rows, columns = (
+        resampling.nearest([tf.constant(size[a]) for size in sizes], tf.range(*(window[a] if window else (0, sizes[-1][a]))))
+        for a in range(2)
+    )
+    return resampling.take(tf.constant(label), rows, columns)
 
 
 def test_golden_evaluation_preprocessing():
     image = np.random.RandomState(4).randint(0, 256, (48, 64, 3)).astype(np.uint8)
     label = np.random.RandomState(5).randint(0, 5, (48, 64)).astype(np.int32) * 256
-    axes = _axes([(48, 64), _range_size(48, 64, 129, 129)])
-    resized = resampling.resample_image(tf.constant(image), *axes).numpy()
+    size = _range_size(48, 64, 129, 129)
+    resized = resampling.resize_image(tf.constant(image), _tensors([size])).numpy()
     assert resized.shape == (96, 129, 3)
     assert resized.sum(dtype=np.float64) == pytest.approx(4740936.918, abs=0.01)
     np.testing.assert_allclose(resized[0, :3, 0], [122.0, 158.9140625, 195.828125], atol=1e-4)
     np.testing.assert_allclose(resized[50, 60], [156.597153, 121.495102, 67.893036], atol=1e-4)
-    assert resampling.resample_label(tf.constant(label), *axes).numpy().sum() == 6249472
+    assert _resample_label(label, [(48, 64), size]).numpy().sum() == 6249472
 
 
 def _resize(values, size, method):
@@ -67,7 +82,7 @@ def _resize(values, size, method):
 @pytest.mark.parametrize(
     "sizes", [[(20, 31), (45, 70), (33, 51)], [(20, 31), (9, 14), (14, 21)], [(20, 31), (1, 40)], [(7, 5)]]
 )
-def test_windows_are_crops_of_tensorflows_resize(sizes):
+def test_steps_are_those_of_tensorflows_resize(sizes):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*sizes[0], 3), dtype=np.uint8)
     label = rng.integers(0, 1000, sizes[0]).astype(np.int32)
@@ -75,11 +90,11 @@ def test_windows_are_crops_of_tensorflows_resize(sizes):
     for size in sizes[1:]:
         whole_image = _resize(whole_image, size, tf.image.ResizeMethod.BILINEAR)
         whole_label = _resize(whole_label, size, tf.image.ResizeMethod.NEAREST_NEIGHBOR)
+    made = resampling.resize_image(tf.constant(image), _tensors(sizes[1:]))
+    assert made.dtype == tf.float32
+    np.testing.assert_array_equal(made, whole_image[0])
     height, width = sizes[-1]
     for window in ([(0, height), (0, width)], [(height // 3, height // 2 + 1), (width // 4, width - 1)]):
-        axes = _axes(sizes, window)
         (top, bottom), (left, right) = window
-        expected = whole_image[0, top:bottom, left:right]
-        np.testing.assert_allclose(resampling.resample_image(tf.constant(image), *axes), expected, atol=2e-3)
         expected = whole_label[0, top:bottom, left:right, 0]
-        np.testing.assert_array_equal(resampling.resample_label(tf.constant(label), *axes), expected)
+        np.testing.assert_array_equal(_resample_label(label, sizes, window), expected)

@@ -20,7 +20,7 @@ def test_order_depends_on_seed_and_stream_alone():
     again = sampling.ExampleOrder(40, seed=1)
     assert [again.at(p) for p in reversed(positions)] == sequence[::-1]
     assert [sampling.ExampleOrder(40, seed=2).at(p) for p in range(40)] != sequence[:40]
-    assert [sampling.ExampleOrder(40, seed=1, stream=1).at(p) for p in range(40)] != sequence[:40]
+    assert [sampling.ExampleOrder(40, seed=1, stream=(1,)).at(p) for p in range(40)] != sequence[:40]
     assert sorted(sampling.ExampleOrder(40, seed=-1).at(p) for p in range(40)) == list(range(40))
 
 
@@ -34,3 +34,39 @@ def test_shards_divide_every_batch(num_shards):
             for i in range(per_shard)
         ]
         assert used == list(range(8 * step, 8 * step + 8))
+
+
+def test_sources_share_every_thousand_positions_by_weight():
+    order = sampling.MixedOrder([70, 30], [3.0, 1.0], seed=2)
+    picked = [order.at(p) for p in range(4000)]
+    for first in range(0, 4000, 1000):
+        block = picked[first : first + 1000]
+        assert sum(i < 70 for i in block) == 750
+        assert len({i < 70 for i in block[:20]}) == 2
+    # Each source goes through all its examples before it repeats one.
+    for members, size in (([i for i in picked if i < 70], 70), ([i for i in picked if i >= 70], 30)):
+        for epoch in range(len(members) // size):
+            assert len(set(members[epoch * size : (epoch + 1) * size])) == size
+
+
+def test_mixed_order_can_start_anywhere():
+    sizes, weights = [5, 8, 3], [0.2, 0.7, 0.0001]
+    first = sampling.MixedOrder(sizes, weights, seed=1)
+    sequence = [first.at(p) for p in range(2500)]
+    again = sampling.MixedOrder(sizes, weights, seed=1)
+    assert [again.at(p) for p in range(2499, -1, -1)] == sequence[::-1]
+    assert sequence != [sampling.MixedOrder(sizes, weights, seed=3).at(p) for p in range(2500)]
+    # The rarest source still has its place.
+    assert sum(i >= 13 for i in sequence[:1000]) == 1
+
+
+def test_replacements_of_bad_examples_depend_on_the_position_alone():
+    arguments = {"seed": 4, "stream": 0}
+    plain = sampling.training_choices([9], [1.0], skip=False, **arguments)
+    skipping = sampling.training_choices([9], [1.0], skip=True, **arguments)
+    for position in (0, 5, 33):
+        first, *others = skipping(position)
+        assert list(plain(position)) == [first]
+        assert [first, *others] == list(skipping(position))
+        assert len(set(others)) > 4 and set(others) <= set(range(9))
+    assert list(skipping(1))[1:] != list(skipping(2))[1:]

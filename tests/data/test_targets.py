@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from panoptic_fixtures import INFO, random_panoptic
 
-from data import targets
+from data import segment_codes, targets
 from protos import dataset_pb2
 
 
@@ -35,7 +35,8 @@ def _reference(panoptic, divisor, limit, threshold=0, weight=1.0):
 
 
 def _check(panoptic, options, expected):
-    made, dropped = tf.function(lambda x: targets.build_targets(x, options))(tf.constant(panoptic, tf.int32))
+    codes, _ = segment_codes.encode(panoptic.astype(np.int32), INFO)
+    made, dropped = tf.function(lambda x: targets.build_targets(x, options))(tf.constant(codes))
     assert set(made) == set(expected[0])
     for key, value in expected[0].items():
         np.testing.assert_array_equal(made[key], value, err_msg=key)
@@ -47,15 +48,16 @@ def _check(panoptic, options, expected):
 @pytest.mark.parametrize("seed", range(3))
 def test_against_a_loop(limit, seed):
     panoptic = random_panoptic(np.random.default_rng(seed), 48, 56, instances=15)
-    options = targets.TargetOptions(INFO, 256, limit, small_threshold=40, small_weight=3.0)
+    options = targets.TargetOptions(INFO, limit, small_threshold=40, small_weight=3.0)
     _check(panoptic, options, _reference(panoptic, 256, limit, 40, 3.0))
 
 
-def test_crowds_stuff_with_instance_ids_and_void():
-    # A crowd that kept its class (256) and stuff with an instance id (3 * 256 + 5) have no thing id.
-    panoptic = np.array([[0, 256, 513, 513], [773, 773, 257, 0]])
-    _check(panoptic, targets.TargetOptions(INFO, 256, 4), _reference(panoptic, 256, 4))
-    made, _ = targets.build_targets(tf.constant(panoptic, tf.int32), targets.TargetOptions(INFO, 256, 4))
+def test_crowds_stuff_and_void():
+    # A crowd that kept its class (256) has no thing id.
+    panoptic = np.array([[0, 256, 513, 513], [768, 768, 257, 0]])
+    options = targets.TargetOptions(INFO, 4)
+    _check(panoptic, options, _reference(panoptic, 256, 4))
+    made, _ = targets.build_targets(tf.constant(segment_codes.encode(panoptic, INFO)[0]), options)
     np.testing.assert_array_equal(made["thing_id_mask_gt"], [[-1, -1, 0, 0], [-1, -1, 1, -1]])
     np.testing.assert_array_equal(made["semantic_gt"], [[0, 1, 2, 2], [3, 3, 1, 0]])
     np.testing.assert_array_equal(made["thing_id_class_gt"], [2, 1, -1, -1])
@@ -63,11 +65,11 @@ def test_crowds_stuff_with_instance_ids_and_void():
 
 def test_image_without_labels():
     panoptic = np.zeros((5, 7), np.int32)
-    _check(panoptic, targets.TargetOptions(INFO, 256, 3), _reference(panoptic, 256, 3))
+    _check(panoptic, targets.TargetOptions(INFO, 3), _reference(panoptic, 256, 3))
 
 
 def test_options():
     options = dataset_pb2.DatasetOptions(max_thing_id=9, small_instance_threshold=50, small_instance_weight=2.5)
-    assert targets.target_options(options, INFO, label_divisor=512) == targets.TargetOptions(INFO, 512, 9)
+    assert targets.target_options(options, INFO) == targets.TargetOptions(INFO, 9)
     options.increase_small_instance_weights = True
-    assert targets.target_options(options, INFO, label_divisor=256) == targets.TargetOptions(INFO, 256, 9, 50, 2.5)
+    assert targets.target_options(options, INFO) == targets.TargetOptions(INFO, 9, 50, 2.5)

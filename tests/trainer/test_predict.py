@@ -156,8 +156,8 @@ def test_from_predictions_to_pseudo_labels(checkpoint, tiny_config, images, tmp_
             expected[annotation["file_name"].removesuffix(".png")] = np.where(np.isin(ids, kept), ids, 0)
     found = {}
     for serialized in tf.data.TFRecordDataset([str(path) for path in (tmp_path / "scenes").glob("pseudo-*.tfrecord")]):
-        example = records.parse_example(serialized)
-        found[example["filename"].numpy().decode()] = example["panoptic"].numpy()
+        example = records.decode_record(serialized.numpy())
+        found[example.name.decode()] = example.panoptic
     assert list(found) == list(expected) and len(expected) >= 1
     assert f"pseudo: {len(expected)} images" in made.stdout
     for name, ids in expected.items():
