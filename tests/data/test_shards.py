@@ -16,14 +16,14 @@ from data.records import DataError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SETTINGS = image_conversion.Settings(INFO)
-# A conversion whose images take long; run by the interpreter that the test starts.
+# A conversion of 20000 images.
 _SLOW = """
-import pathlib, sys, time
+import pathlib, sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests/data"]
 if __name__ == "__main__":
     import signal
     signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run, it may be ignored
-    from data import conversion_flags, coco_json
+    from data import coco_json, conversion_flags
     from panoptic_fixtures import INFO
     root = pathlib.Path(sys.argv[2])
     sources = coco_json.read_panoptic_json(root / "panoptic.json", root / "images", root / "panoptic").images * 400
