@@ -30,8 +30,6 @@ _LABEL_FORMAT = flags.DEFINE_enum(
 _CROWD = flags.DEFINE_bool(
     "treat_crowd_as_ignore", True, "Crowds become pixels without a label; otherwise they keep their class, without instance id."
 )
-
-
 _ON_BAD_EXAMPLE = flags.DEFINE_enum(
     "on_bad_example",
     "FAIL",

@@ -1,6 +1,7 @@
 """Writes shards of records, in this process or in several."""
 
 import concurrent.futures
+import concurrent.futures.process
 import multiprocessing
 import os
 import pathlib
@@ -42,7 +43,7 @@ def write_all(
       progress: is called now and then with the number of images that this call has seen.
 
     Raises:
-      DataError: bad input; names the file.
+      DataError: bad input (names the file), or a process was killed.
     """
     if num_workers > 1:
         yield from _write_in_processes(shards, settings, skip_bad, num_workers, progress)
@@ -115,6 +116,8 @@ def _write_in_processes(
             progress(seen.value)
             for future in done:
                 yield futures[future], future.result()
+    except concurrent.futures.process.BrokenProcessPool:
+        raise DataError("a process was killed, perhaps for lack of memory: run this again with fewer --num_workers") from None
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)

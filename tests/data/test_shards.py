@@ -1,5 +1,6 @@
 """Worker processes: the same files as without, progress within a shard, and an orderly end."""
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -41,6 +42,13 @@ def _wait_for_end(group):
             time.sleep(0.1)
 
 
+_submit = concurrent.futures.ProcessPoolExecutor.submit
+
+
+def _submit_first_argument_only(pool, function, first, *_):
+    return _submit(pool, function, first)
+
+
 def _sources(root, count=6):
     path = write_coco(root, count)
     return coco_json.read_panoptic_json(path, root / "images", root / "panoptic").images
@@ -63,6 +71,14 @@ def test_an_error_in_a_process_arrives(tmp_path):
     with pytest.raises(DataError, match="scene_3.png does not exist"):
         conversion.convert(sources, tmp_path / "out", "val", _SETTINGS, num_shards=2, num_workers=2)
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_killed_process_is_told(tmp_path, monkeypatch):
+    # In the process that it is sent to, this argument ends it.
+    monkeypatch.setattr(shards, "_work", os._exit)
+    monkeypatch.setattr(shards.concurrent.futures.ProcessPoolExecutor, "submit", _submit_first_argument_only)
+    with pytest.raises(DataError, match="a process was killed.*--num_workers"):
+        list(shards.write_all({1: ()}, _SETTINGS, skip_bad=False, num_workers=2, progress=lambda seen: None))
 
 
 def test_progress_is_told_within_a_shard(tmp_path):
