@@ -8,6 +8,8 @@ ALLOWED = {
     "data": {"protos", "data"},
     "trainer": {"protos", "kmax_tf", "data", "trainer"},
 }
+# The colours of labels in an inspection and of predictions must be the same.
+EXCEPTIONS = {("data/inspect_dataset", "kmax_tf/visualize")}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def test_every_module_of_the_tree_is_looked_at(targets):
 
 def test_imports_point_one_way(targets):
     for target in targets:
-        rooms = {dep.split("/")[0] for dep in target.deps}
+        rooms = {dep.split("/")[0] for dep in target.deps if (target.name, dep) not in EXCEPTIONS}
         assert rooms <= ALLOWED[target.name.split("/")[0]], target.name
 
 

@@ -1,0 +1,187 @@
+"""Checks every record of a config and shows what the model will see: run it before a training.
+
+    python data/inspect_dataset.py --config_file=F --output_dir=D
+
+writes D/report.md: records that cannot be used, what looks wrong, statistics and classes, with the pictures D/contact_sheet.png
+(training images after augmentation, labels overlaid), D/contact_sheet_eval.png (as evaluation sees them) and
+D/class_frequencies.png. Exit code 1 if a record cannot be used.
+"""
+
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Sequence
+
+if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exceptions
+
+import numpy as np  # noqa: E402
+from absl import app, flags  # noqa: E402
+from PIL import Image, ImageDraw, ImageFont  # noqa: E402
+
+from data.inspection import frequency_chart, model_view, notes, report  # noqa: E402
+from data.inspection import scan as record_scan  # noqa: E402
+from data.records import DataError  # noqa: E402
+from kmax_tf import visualize  # noqa: E402
+from protos import experiment_pb2  # noqa: E402
+from protos.config import load_config  # noqa: E402
+from protos.descriptions import ConfigError, DatasetInfo, load  # noqa: E402
+
+SECTIONS = ("train", "eval")
+SHEETS = {
+    "train": ("Training images after augmentation", "contact_sheet.png"),
+    "eval": ("Evaluation images", "contact_sheet_eval.png"),
+}
+_CHART, _REPORT, _PROBLEMS = "class_frequencies.png", "report.md", "problems.txt"
+# Longest side of a picture on the sheet, height of a line of its caption, and period of the stripes over void; pixels.
+PANEL, LINE, _STRIPES = 448, 18, 12
+# Exit code of programs that Ctrl-C ended, by the convention of shells.
+_INTERRUPTED = 130
+
+
+def inspect(
+    config: experiment_pb2.ExperimentOptions,
+    output_dir: pathlib.Path,
+    *,
+    source: str,
+    sections: Sequence[str] = SECTIONS,
+    max_records: int | None = None,
+    num_samples: int = 16,
+    seed: int = 0,
+) -> report.Findings:
+    """Inspects the sections that the config has, writes report and pictures, and returns what was found.
+
+    Args:
+      config: the experiment.
+      output_dir: folder of the report; is made if it does not exist.
+      source: the config's file, for the report.
+      sections: which of train and eval to look at.
+      max_records: records of each section to check, evenly spread; None: all.
+      num_samples: rows of a contact sheet.
+      seed: of the augmentation.
+
+    Raises:
+      ConfigError: the config has none of the sections, or an option that cannot be used.
+      DataError: a section has no records.
+    """
+    opened = [_open(config, name) for name in sections if config.HasField(f"{name}_dataset_options")]
+    if not opened:
+        raise ConfigError(f"{source} has no {' or '.join(f'{name}_dataset_options' for name in sections)}: nothing to inspect")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for name in (*(name for _, name in SHEETS.values()), _CHART, _REPORT, _PROBLEMS):
+        (output_dir / name).unlink(missing_ok=True)
+    # Pictures first: they are there to be looked at while all records are read.
+    views = [model_view.view_section(section, num_samples=num_samples, seed=seed) for section in opened]
+    pictures = [SHEETS[section.name] for section, view in zip(opened, views) if view.samples]
+    for section, view in zip(opened, views):
+        if view.samples:
+            Image.fromarray(contact_sheet(view.samples, section.info)).save(output_dir / SHEETS[section.name][1])
+    scans = [record_scan.scan(section, max_records) for section in opened]
+    labelled = [scan for scan in scans if scan.counts.labelled_images]
+    if labelled:
+        frequency_chart.save_frequencies(labelled, output_dir / _CHART)
+        pictures.append(("Classes", _CHART))
+    findings = report.Findings(config.experiment_name, source, scans, views, _all_notes(config, scans, views), pictures)
+    if findings.problems:
+        (output_dir / _PROBLEMS).write_text("\n".join(findings.problems) + "\n")
+    (output_dir / _REPORT).write_text(report.report_text(findings))
+    return findings
+
+
+def _open(config: experiment_pb2.ExperimentOptions, name: str) -> record_scan.Section:
+    options = getattr(config, f"{name}_dataset_options")
+    return record_scan.open_section(name, options, load(options.dataset))
+
+
+def _all_notes(
+    config: experiment_pb2.ExperimentOptions, scans: Sequence[record_scan.Scan], views: Sequence[model_view.ModelView]
+) -> list[str]:
+    slots = config.model_options.max_deeplab.num_mask_slots
+    found = [note for scan, view in zip(scans, views, strict=True) for note in notes.section_notes(scan, view, slots)]
+    return [*notes.split_notes(*scans), *found] if len(scans) == 2 else found
+
+
+def contact_sheet(samples: Sequence[model_view.Sample], info: DatasetInfo) -> np.ndarray:
+    """One row for each sample: caption and image, labels over the image with void striped, and names of the classes.
+
+    uint8 [H, W, 3]; each picture is scaled to a longest side of PANEL pixels.
+    """
+    return visualize.contact_sheet([_row(sample, info) for sample in samples], ("input", "labels", "classes"))
+
+
+def _row(sample: model_view.Sample, info: DatasetInfo) -> list[np.ndarray]:
+    height, width = sample.image.shape[:2]
+    size = tuple(max(1, round(side * PANEL / max(height, width))) for side in (width, height))
+    image = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR))
+    caption = _caption(sample.caption, size[0])
+    pictures = [np.concatenate([caption, image])]
+    if sample.panoptic is not None:
+        panoptic = np.asarray(Image.fromarray(sample.panoptic.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
+        overlay = visualize.overlay_panoptic(_striped(image, panoptic, info), panoptic, info)
+        pictures.append(np.concatenate([np.full_like(caption, 255), overlay]))
+        pictures.append(visualize.legend(panoptic, info, size=LINE * 2 // 3))
+    return pictures
+
+
+def _striped(image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    rows, columns = np.indices(panoptic.shape)
+    dark = (panoptic == info.void_label) & ((rows + columns) % _STRIPES < _STRIPES // 2)
+    return np.where(dark[..., None], image // 3, image)
+
+
+def _caption(lines: Sequence[str], width: int) -> np.ndarray:
+    canvas = Image.new("RGB", (width, LINE * len(lines) + LINE // 3), (255, 255, 255))
+    draw = ImageDraw.Draw(canvas)
+    for number, line in enumerate(lines):
+        draw.text((2, LINE * number + LINE // 3), line, (32, 32, 32), ImageFont.load_default(LINE * 2 // 3))
+    return np.asarray(canvas)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command of the flags; returns its exit code."""
+    values = flags.FLAGS
+    if argv[1:]:
+        raise DataError(f"unexpected argument {argv[1]!r}: options are written --name=value")
+    config = load_config(values.config_file, values.override)
+    output_dir = pathlib.Path(values.output_dir).expanduser()
+    findings = inspect(
+        config,
+        output_dir,
+        source=values.config_file,
+        sections=SECTIONS if values.section == "both" else (values.section,),
+        max_records=values.max_records,
+        num_samples=values.num_samples,
+        seed=config.trainer_options.seed if values.seed is None else values.seed,
+    )
+    files = [_REPORT, *(name for _, name in findings.pictures)]
+    print(f"{report.summary_text(findings)}; see {', '.join(str(output_dir / name) for name in files)}")
+    return 1 if findings.problems else 0
+
+
+def _guarded(argv: Sequence[str]) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return main(argv)
+    except (DataError, ConfigError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename or flags.FLAGS.output_dir}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted: no report is written", file=sys.stderr)
+        return _INTERRUPTED
+    return 1
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
+    flags.DEFINE_string("output_dir", None, "Folder of the report; is made if it does not exist.", required=True)
+    flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
+    flags.DEFINE_enum(
+        "section", "both", [*SECTIONS, "both"], "Which dataset options to look at: both, as far as there are any."
+    )
+    flags.DEFINE_integer("max_records", None, "Records of each section to check, evenly spread. Default: all.", lower_bound=1)
+    flags.DEFINE_integer("num_samples", 16, "Rows of a contact sheet.", lower_bound=1)
+    flags.DEFINE_integer("seed", None, "Of the augmentation. Default: trainer_options.seed.", lower_bound=0)
+    app.run(_guarded)

@@ -1,0 +1,88 @@
+"""What one record holds, without its pixels."""
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from protos.descriptions import DatasetInfo
+
+NO_NAME = "image without a name"
+_DIGEST_BYTES = 12
+_EXIF_ORIENTATION = 0x0112
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFacts:
+    """One usable record.
+
+    `digest` identifies the encoded image; `image_format` is its file format and colour mode (`JPEG RGB`); `is_turned` tells of
+    an EXIF orientation other than upright; `label_format` is that of data/records.py, empty without a label. `segments` int64
+    [k, 3] has class id, instance id and area in pixels of each distinct panoptic id, void included.
+    """
+
+    name: str
+    digest: bytes
+    size: tuple[int, int]
+    image_format: str
+    is_turned: bool
+    image_bytes: int
+    label_format: str
+    label_bytes: int
+    segments: np.ndarray
+
+
+def image_name(features: Mapping[str, tf.train.Feature]) -> str:
+    """Name of the image of a parsed record, as messages have it."""
+    name = _first(features, "image/filename").decode(errors="replace")
+    return name or NO_NAME
+
+
+def image_facts(
+    features: Mapping[str, tf.train.Feature], example: Mapping[str, np.ndarray | bytes], info: DatasetInfo
+) -> ImageFacts:
+    """Collects the facts of a record.
+
+    Args:
+      features: the parsed record.
+      example: the same record decoded, see ExampleReader.read.
+      info: classes and coding of its label.
+    """
+    encoded, panoptic = example["encoded"], example["panoptic"]
+    image_format, is_turned = _read_header(encoded)
+    label = _first(features, "image/segmentation/class/encoded") if panoptic.size else b""
+    label_format = _first(features, "image/segmentation/class/format").decode() or "raw"
+    return ImageFacts(
+        name=image_name(features),
+        digest=hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest(),
+        size=example["image"].shape[:2],
+        image_format=image_format,
+        is_turned=is_turned,
+        image_bytes=len(encoded),
+        label_format=label_format if label else "",
+        label_bytes=len(label),
+        segments=_segments(panoptic, info),
+    )
+
+
+def _segments(panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    areas = np.bincount(panoptic.ravel())
+    ids = np.flatnonzero(areas)
+    return np.stack([ids // info.label_divisor, ids % info.label_divisor, areas[ids]], axis=-1)
+
+
+def _read_header(encoded: bytes) -> tuple[str, bool]:
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return f"{image.format} {image.mode}", image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+    except (OSError, SyntaxError, ValueError):  # TensorFlow has decoded it, Pillow is stricter
+        return "other", False
+
+
+def _first(features: Mapping[str, tf.train.Feature], key: str) -> bytes:
+    values = features[key].bytes_list.value if key in features else ()
+    return values[0] if values else b""

@@ -1,0 +1,131 @@
+"""What the model sees of a section: images and targets as they leave the input pipeline."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from data import augmentation, pipeline
+from data.inspection.scan import ProblemList, Section
+from data.records import DataError
+from protos.descriptions import DatasetInfo
+
+# Training images that statistics are made of.
+_DRAWN = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One input: `image` uint8 [h, w, 3], `panoptic` int64 [h, w] of the targets, instances numbered from 1 (None without
+    labels), and `caption`, lines of text."""
+
+    image: np.ndarray
+    panoptic: np.ndarray | None
+    caption: tuple[str, ...]
+
+
+@dataclasses.dataclass
+class ModelView:
+    """`samples` to be drawn, and statistics of all `images` looked at: shares of pixels (sums of 0..1 per image) that are
+    `void` and `padding`, `instances` of each image, and how many were `dropped` because of max_thing_id."""
+
+    samples: list[Sample] = dataclasses.field(default_factory=list)
+    images: int = 0
+    void: float = 0.0
+    padding: float = 0.0
+    instances: list[int] = dataclasses.field(default_factory=list)
+    dropped: int = 0
+
+
+def view_section(section: Section, *, num_samples: int, seed: int) -> ModelView:
+    """Draws training images with their augmentation, or takes the first images of the evaluation. Bad ones are left out.
+
+    Args:
+      section: the records.
+      num_samples: images to keep for pictures.
+      seed: decides order and augmentation, as trainer_options.seed.
+
+    Raises:
+      ConfigError: an option cannot be used.
+    """
+    problems = ProblemList()
+    options, info = section.options, section.info
+    if section.name == "train":
+        dataset = pipeline.training_dataset(options, info, seed=seed, batch_size=1, problems=problems, with_draws=True)
+        count = max(num_samples, _DRAWN)
+    else:
+        dataset = pipeline.evaluation_dataset(options, info, batch_size=1, problems=problems)
+        count = num_samples
+    view = ModelView()
+    for example in _usable(dataset.take(count)):
+        _add(view, example, info, keep=len(view.samples) < num_samples)
+    view.dropped = problems.dropped_instances
+    return view
+
+
+def _usable(dataset: tf.data.Dataset) -> Iterator[Mapping[str, np.ndarray]]:
+    """The examples, until there are none that can be used."""
+    try:
+        for batch in dataset.as_numpy_iterator():
+            yield {key: value[0] for key, value in batch.items()}
+    except tf.errors.OpError as error:
+        if pipeline.bad_example_message(error) is None:
+            raise
+
+
+def _add(view: ModelView, example: Mapping[str, np.ndarray], info: DatasetInfo, *, keep: bool) -> None:
+    is_padding = (example["image"] == augmentation.PADDING_VALUE).all(-1)
+    panoptic = None
+    view.images += 1
+    view.padding += float(is_padding.mean())
+    facts: list[str] = []
+    if "semantic_gt" in example:
+        panoptic = target_panoptic(example, info)
+        void = float((example["semantic_gt"] == info.ignore_label).mean())
+        instances = int(example["thing_id_mask_gt"].max()) + 1
+        view.void += void
+        view.instances.append(instances)
+        facts = [f"{instances} instances, {void:.0%} void"]
+    if keep:
+        image = np.rint(example["image"]).clip(0, 255).astype(np.uint8)
+        view.samples.append(Sample(image, panoptic, tuple([*_origin(example), *facts])))
+
+
+def target_panoptic(example: Mapping[str, np.ndarray], info: DatasetInfo) -> np.ndarray:
+    """The panoptic map that the targets of one image describe.
+
+    Args:
+      example: `semantic_gt` and `thing_id_mask_gt` [h, w], `thing_id_class_gt` [max_thing_id], see data/targets.py.
+      info: classes and coding.
+
+    Raises:
+      DataError: the two disagree about the class of an instance.
+    """
+    number, semantic = example["thing_id_mask_gt"], example["semantic_gt"].astype(np.int64)
+    classes = np.where(number >= 0, example["thing_id_class_gt"][number], semantic)
+    if (classes != semantic).any():
+        raise DataError(f"{example['image_name'].decode(errors='replace')}: its targets name two classes for one instance")
+    return classes * info.label_divisor + number + 1
+
+
+def _origin(example: Mapping[str, np.ndarray]) -> Iterable[str]:
+    """Name of an image, and what was done to it."""
+    yield _text(example["image_name"])
+    if "draws" not in example:
+        (raw_height, raw_width), (height, width) = example["raw_size"], example["resized_size"]
+        yield f"{raw_width}x{raw_height} resized to {width}x{height}"
+        return
+    yield _draw(example["draws"][0])
+    if len(example["draws"]) > 1:
+        yield f"pasted: {_text(example['pasted_name'])}, {_draw(example['draws'][1])}"
+
+
+def _draw(values: np.ndarray) -> str:
+    scale, row, column, flipped = values
+    where = f"crop at x {column:.0f}, y {row:.0f}"
+    return f"scale {scale:.2f}, {where}{', flipped' if flipped else ''}"
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="replace")

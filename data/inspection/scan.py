@@ -1,0 +1,187 @@
+"""Reads every record of a section the way training does, with checksums, and collects what is wrong."""
+
+import concurrent.futures
+import dataclasses
+import itertools
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+# The public readers are sequential and leave a file at its first damaged record.
+from tensorflow.python.lib.io import tf_record
+
+from data import record_index, records
+from data.example_reader import ExampleReader
+from data.input_problems import InputProblems
+from data.inspection.image_facts import ImageFacts, image_facts, image_name
+from data.inspection.section_counts import SectionCounts
+from data.record_index import RecordIndex
+from data.records import DataError
+from protos import dataset_pb2
+from protos.descriptions import DatasetInfo
+
+# Length of a record and its checksum, in front of the data.
+_HEADER_BYTES = 12
+_CHUNK = 16
+_SECONDS_BETWEEN_REPORTS = 5.0
+
+
+class ProblemList(InputProblems):
+    """Collects what the pipeline would fail with or log."""
+
+    def __init__(self) -> None:
+        super().__init__(skip=True)
+        self.messages: list[str] = []
+
+    def bad_example(self, problem: str) -> None:
+        """Notes a problem, in one line."""
+        with self._lock:
+            self.messages.append(" ".join(problem.split()))
+
+    def too_many_instances(self, image_name: str, count: int, limit: int) -> None:
+        """Counts instances that were left out."""
+        with self._lock:
+            self._dropped += count
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Records of one section: `name` is train or eval, `damage` has what is wrong with whole files, `source_sizes` the number
+    of records of each source."""
+
+    name: str
+    options: dataset_pb2.DatasetOptions
+    info: DatasetInfo
+    index: RecordIndex
+    source_sizes: tuple[int, ...]
+    damage: tuple[str, ...]
+
+    @property
+    def has_labels(self) -> bool:
+        return self.options.decode_groundtruth_label
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(tf.io.gfile.stat(path).length for path in dict.fromkeys(self.index.files))
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """What a pass found: `checked` records were read, `problems` name those that cannot be used, and damaged files first."""
+
+    section: Section
+    counts: SectionCounts
+    checked: int
+    problems: list[str]
+
+    @property
+    def is_complete(self) -> bool:
+        return self.checked == len(self.section.index)
+
+
+def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Section:
+    """Finds the records of a section; files that are damaged count up to where they are.
+
+    Raises:
+      DataError: a pattern matches no file, or there is no record at all.
+    """
+    found = ProblemList()
+    sources = [source.file_pattern for source in options.source] or [options.file_pattern]
+    made_by = record_index.command_for(info.name)
+    try:
+        indexes = [record_index.build_index(patterns, made_by=made_by, problems=found) for patterns in sources]
+    except DataError as error:
+        raise DataError(f"{name}_dataset_options: {'; '.join([*found.messages, str(error)])}") from None
+    index = record_index.join(indexes)
+    return Section(name, options, info, index, tuple(map(len, indexes)), tuple(found.messages))
+
+
+def scan(section: Section, max_records: int | None = None) -> Scan:
+    """Reads records in as many threads as there are processors, with progress on stderr.
+
+    Args:
+      section: the records.
+      max_records: read so many, evenly spread over all; None: all.
+    """
+    total = len(section.index)
+    if max_records is not None and max_records < total:
+        numbers = np.linspace(0, total - 1, max_records).round().astype(int)
+    else:
+        numbers = np.arange(total)
+    counts, problems = SectionCounts(section.info), list(section.damage)
+    progress = _Progress(section.name, len(numbers))
+    chunks = list(_chunks(section.index, numbers))
+    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    try:
+        for chunk, (facts, messages) in zip(chunks, pool.map(lambda chunk: _read(section, chunk), chunks)):
+            for image in facts:
+                counts.add(image)
+            problems += messages
+            progress.add(len(chunk))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return Scan(section, counts, len(numbers), problems)
+
+
+def _chunks(index: RecordIndex, numbers: np.ndarray) -> Iterator[list[int]]:
+    """A few records of one file at a time."""
+    for _, of_file in itertools.groupby(numbers.tolist(), key=lambda number: index.file_numbers[number]):
+        numbers_of_file = list(of_file)
+        yield from (numbers_of_file[k : k + _CHUNK] for k in range(0, len(numbers_of_file), _CHUNK))
+
+
+def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[str]]:
+    """Facts of the records that can be used, and what is wrong with the others."""
+    index, problems = section.index, ProblemList()
+    reader = ExampleReader(index, section.info, problems, with_label=section.has_labels)
+    path = index.files[index.file_numbers[numbers[0]]]
+    try:
+        checked = tf_record.tf_record_random_reader(path)
+    except tf.errors.OpError as error:
+        return [], [f"{path} cannot be read: {error.message}" for _ in numbers[:1]]
+    facts = []
+    for number in numbers:
+        try:
+            serialized, _ = checked.read(int(index.offsets[number]) - _HEADER_BYTES)
+        except (tf.errors.OpError, IndexError):
+            problems.bad_example(
+                f"{index.describe(number)} ({_name_of(index, number)}): its checksum is wrong, so its bytes have changed since "
+                "it was written: copy or convert this file again"
+            )
+            continue
+        example = reader.read(number)
+        if example is not None:
+            facts.append(image_facts(records.parse_features(serialized), example, section.info))
+    return facts, problems.messages
+
+
+def _name_of(index: RecordIndex, number: int) -> str:
+    try:
+        return image_name(records.parse_features(index.read(number)))
+    except DataError:
+        return "name unknown"
+
+
+class _Progress:
+    """Prints rate and remaining time on stderr now and then."""
+
+    def __init__(self, section: str, total: int) -> None:
+        self._section, self._total, self._done = section, total, 0
+        self._start = self._last = time.monotonic()
+
+    def add(self, count: int) -> None:
+        """`count` more records were read."""
+        self._done += count
+        now = time.monotonic()
+        if now - self._last < _SECONDS_BETWEEN_REPORTS and self._done < self._total:
+            return
+        self._last = now
+        rate = self._done / max(now - self._start, 1e-9)
+        left = (self._total - self._done) / rate / 60
+        text = f"{self._section}: {self._done}/{self._total} records checked, {rate:.0f} records/s, {left:.1f} min left"
+        print(text, file=sys.stderr, flush=True)
