@@ -20,7 +20,7 @@ class InputProblems:
         self.skip = skip
         self._lock = threading.Lock()
         self._told: set[str] = set()
-        self._logged_drops = 0
+        self._crowded: set[str] = set()
         self._skipped = 0
         self._dropped = 0
 
@@ -54,10 +54,12 @@ class InputProblems:
         """Counts and logs `count` instances of an image that were left out because there were more than `limit`."""
         with self._lock:
             self._dropped += count
-            self._logged_drops += 1
-            number = self._logged_drops
-        if number <= _LOGGED_DROPS:
-            rest = "; further images are counted, not named" if number == _LOGGED_DROPS else ""
+            named = len(self._crowded)
+            told = image_name in self._crowded or named == _LOGGED_DROPS
+            if not told:
+                self._crowded.add(image_name)
+        if not told:
+            rest = "; further images are counted, not named" if named == _LOGGED_DROPS - 1 else ""
             logging.warning(
                 "image %s has %d instances more than max_thing_id = %d: the smallest are treated as void%s",
                 image_name,

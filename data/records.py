@@ -8,6 +8,7 @@ Labels are panoptic maps, `class id * label divisor + instance id` per pixel. Tw
 
 import dataclasses
 import io
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ LABEL_FORMATS = ("png", "raw")
 IMAGE_FORMATS = ("jpeg", "png")
 _LABEL = "image/segmentation/class/encoded"
 _LABEL_FORMAT = "image/segmentation/class/format"
+_NAMES_OF_OPS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]")
 
 
 class DataError(ValueError):
@@ -168,7 +170,8 @@ def _decode(operation: Callable[..., tf.Tensor], what: str, **arguments: Any) ->
     try:
         return operation(**arguments).numpy()
     except tf.errors.OpError as error:
-        raise DataError(f"the {what} does not decode ({error.message}): convert this image again") from None
+        cause = _NAMES_OF_OPS.sub("", error.message).strip()
+        raise DataError(f"the {what} does not decode ({cause}): convert this image again") from None
 
 
 def _value(features: Mapping[str, tf.train.Feature], key: str) -> bytes:

@@ -187,7 +187,10 @@ def _model_problems(config: experiment_pb2.ExperimentOptions, info: DatasetInfo)
         yield f"{prefix}.num_decoders: {decoders} must be three values (stride 32, 16, 8), not all zero"
     channels = transformer.auxiliary_semantic_head.output_channels
     if channels != info.num_ids:
-        yield f"{prefix}.auxiliary_semantic_head.output_channels: {channels} must be {info.num_ids}, the ids of {info.name}"
+        yield (
+            f"{prefix}.auxiliary_semantic_head.output_channels: {channels} must be {info.num_ids}, the ids of {info.name}; "
+            "leave it unset, it follows from the dataset"
+        )
     keys = [level.feature_key for level in transformer.auxiliary_low_level]
     if all(keys) and keys not in (list(_LOW_LEVEL_ORDER), *([key] for key in _LOW_LEVEL_ORDER)):
         yield f"{prefix}.auxiliary_low_level: {keys} must be coarse first and without repetition, such as ['res3', 'res2']"

@@ -10,7 +10,7 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from data.pipeline import evaluation_dataset
+from data.pipeline import evaluation_dataset, input_problems
 from kmax_tf import atomic_files
 from kmax_tf.coco_results import PanopticResultsWriter, image_id
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
@@ -44,7 +44,9 @@ class EvalLoop(orbit.AbstractEvaluator):
         options = experiment.config.evaluator_options
         pictures = pathlib.Path(options.override_save_dir) if options.override_save_dir else model_dir / "vis"
         self._pictures = PictureBook(pictures, options.num_vis_samples if options.save_predictions else 0, experiment.info)
-        self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size)
+        self._problems = input_problems(self._options)
+        self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=self._problems)
+        self._damaged_files = self._problems.skipped_examples
         self._predict = _make_predict(experiment)
 
     @property
@@ -64,6 +66,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         evaluator = PanopticEvaluator(self._experiment.info, self._experiment.config.evaluator_options)
         losses: list[dict[str, float]] = []
         results = self._results_writer(step)
+        skipped_before = self._problems.skipped_examples
         progress = _Progress()
         for example, maps, example_losses in itertools.islice(self._predictions(), limit):
             name = example["image_name"].decode(errors="replace")
@@ -71,7 +74,7 @@ class EvalLoop(orbit.AbstractEvaluator):
                 evaluator.update(name, maps, tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy())
                 losses.append(example_losses)
             if results:
-                results.add(image_id(name), f"{name}.jpg", maps["panoptic_pred"])
+                results.add(image_id(name), f"{name}.jpg", maps["panoptic_pred"], maps)
             self._pictures.add(step, example, maps)
             progress.add_image()
             if self._stop.is_set():
@@ -80,8 +83,12 @@ class EvalLoop(orbit.AbstractEvaluator):
         if results:
             results.finish()
         self._pictures.finish(step)
+        skipped = self._problems.skipped_examples - skipped_before + self._damaged_files
+        if skipped:
+            print(f"{skipped} examples could not be used and are not part of the evaluation, see the warnings", flush=True)
+        tf.summary.scalar("input/skipped_examples", skipped, step=step)
         if self._labels:
-            self._report({"step": step, **evaluator.result()}, losses)
+            self._report({"step": step, **evaluator.result(), "skipped_examples": skipped}, losses)
 
     def _report(self, metrics: dict, losses: list[dict[str, float]]) -> None:
         self._write_metrics(metrics)

@@ -8,7 +8,7 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from data.pipeline import training_dataset
+from data.pipeline import InputProblems, input_problems, training_dataset
 from trainer.experiment import Experiment
 from trainer.progress import Stopwatch, progress_line
 from trainer.stopping import StopRequested
@@ -28,6 +28,7 @@ class TrainLoop(orbit.AbstractTrainer):
         self._stop = stop
         self._step = make_train_step(experiment)
         self._iterator = None
+        self._problems = input_problems(experiment.config.train_dataset_options)
 
     def train(self, num_steps: tf.Tensor) -> None:
         """Runs `num_steps` steps from the current global step.
@@ -37,7 +38,7 @@ class TrainLoop(orbit.AbstractTrainer):
           StopRequested: see `stop`.
         """
         if self._iterator is None:
-            self._iterator = iter(self._dataset(int(self._experiment.global_step.numpy())))
+            self._iterator = iter(self._dataset(int(self._experiment.global_step.numpy()), self._problems))
             if not self._experiment.global_step.numpy():
                 print("compiling the first step ...", flush=True)
         watch = Stopwatch()
@@ -54,7 +55,9 @@ class TrainLoop(orbit.AbstractTrainer):
         if self._stop.is_set():
             raise StopRequested
 
-    def _dataset(self, start_step: int, names: bool = False) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    def _dataset(
+        self, start_step: int, problems: InputProblems, names: bool = False
+    ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
         experiment = self._experiment
         options = experiment.config.train_dataset_options
         replicas = experiment.strategy.num_replicas_in_sync
@@ -68,6 +71,7 @@ class TrainLoop(orbit.AbstractTrainer):
                 batch_size=options.batch_size,
                 shard=context.input_pipeline_id,
                 num_shards=context.num_input_pipelines,
+                problems=problems,
             )
             if names:
                 return dataset
@@ -89,7 +93,8 @@ class TrainLoop(orbit.AbstractTrainer):
             first = int(bad.argmax())
             step = int(self._experiment.global_step.numpy()) - len(history) + first
             culprits = [f"{name} {v[first]}" for name, v in values.items() if not math.isfinite(v[first])]
-            batch = next(iter(self._dataset(step, names=True)))
+            options = self._experiment.config.train_dataset_options
+            batch = next(iter(self._dataset(step, input_problems(options), names=True)))
             images = ", ".join(name.decode(errors="replace") for name in batch["image_name"].numpy()[:8])
             raise NonFiniteLossError(
                 f"step {step}: the loss is not finite ({', '.join(culprits[:6])}). Images of the step: {images}. "
@@ -103,9 +108,13 @@ class TrainLoop(orbit.AbstractTrainer):
         rate = float(experiment.optimizer.learning_rate)
         encoder_rate = float(experiment.encoder_optimizer.learning_rate)
         total = experiment.config.trainer_options.solver_options.training_number_of_steps
-        print(progress_line(step, total, terms, steps_per_second, input_share, rate), flush=True)
+        problems = self._problems
+        line = progress_line(step, total, terms, steps_per_second, input_share, rate)
+        print(line + (f"  skipped {problems.skipped_examples}" if problems.skipped_examples else ""), flush=True)
         for name, value in terms.items():
             tf.summary.scalar(f"losses/train_{name}", value, step=step)
         tf.summary.scalar("learning_rate", rate, step=step)
         tf.summary.scalar("encoder_learning_rate", encoder_rate, step=step)
         tf.summary.scalar("input_wait_share", input_share, step=step)
+        tf.summary.scalar("input/skipped_examples", problems.skipped_examples, step=step)
+        tf.summary.scalar("input/dropped_instances", problems.dropped_instances, step=step)

@@ -28,6 +28,7 @@ FREE = {
     "BackboneOptions.pretrained_weights",
     "DatasetOptions.dataset",
     "DatasetOptions.file_pattern",
+    "RecordSource.file_pattern",
     "DatasetOptions.crop_size",
     "EvaluatorOptions.override_save_dir",
 }

@@ -88,16 +88,6 @@ def test_evaluation_without_a_checkpoint(capsys, tiny_config, tmp_path):
         run_experiment(load_config(tiny_config), "eval", tmp_path / "mistyped", make_strategy())
 
 
-def test_more_things_than_max_thing_id(capsys, tiny_config, tmp_path):
-    panoptic = np.full([80, 70], 4 * 256, np.int32)
-    for i in range(20):
-        panoptic[4 * i : 4 * i + 3] = 256 + 1 + i
-    override = _write(tmp_path / "bad.tfrecord", _jpeg(80, 70), panoptic)
-    crop = "train_dataset_options.crop_size=[97,97]"
-    message = _fails(capsys, tiny_config, tmp_path / "run", override, crop)
-    assert "the_image" in message and "max_thing_id" in message and "16" in message
-
-
 def test_model_dir_that_cannot_be_written(capsys, tiny_config, tmp_path):
     (tmp_path / "file").write_text("")
     message = _fails(capsys, tiny_config, tmp_path / "file" / "run")

@@ -1,0 +1,61 @@
+"""on_bad_example: SKIP through a whole run: counts in the log, in TensorBoard and in the metrics."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from data import records as schema
+from kmax_tf import load_config
+from trainer.distribution import make_strategy
+from trainer.train import run_experiment
+
+
+def _write_bad_record(path: pathlib.Path) -> None:
+    example = schema.build_example(b"no image", "jpeg", "broken", 65, 65, np.zeros([65, 65], np.int32))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(example.SerializeToString())
+
+
+def _last_scalars(folder: pathlib.Path) -> dict[str, float]:
+    events = EventAccumulator(str(folder)).Reload()
+    last = {tag: tf.make_ndarray(events.Tensors(tag)[-1].tensor_proto) for tag in events.Tags()["tensors"]}
+    return {tag: float(value) for tag, value in last.items() if not value.shape}
+
+
+def test_counts_of_a_run(tiny_config, records, tmp_path, capsys):
+    _write_bad_record(tmp_path / "bad.tfrecord")
+    overrides = [
+        "trainer_options.solver_options.training_number_of_steps=8",
+        "evaluator_options.eval_interval=8",
+        *(f"{section}_dataset_options.on_bad_example=SKIP" for section in ("train", "eval")),
+        *(
+            f"{section}_dataset_options.file_pattern=[{records}/{split}-*.tfrecord,{tmp_path}/bad.tfrecord]"
+            for section, split in (("train", "train"), ("eval", "val"))
+        ),
+        # The two largest of up to five instances stay.
+        "train_dataset_options.max_thing_id=2",
+    ]
+    run_experiment(load_config(tiny_config, overrides), "train_and_eval", tmp_path / "run", make_strategy())
+    printed = capsys.readouterr()
+    assert re.search(r"input wait \d+%  skipped [1-9]", printed.out)
+    assert "1 examples could not be used and are not part of the evaluation" in printed.out
+    scalars = _last_scalars(tmp_path / "run" / "train")
+    # 16 of the examples of 7 records, one of them bad, and what has been read ahead.
+    assert scalars["input/skipped_examples"] >= 2
+    assert scalars["input/dropped_instances"] > 0
+    assert _last_scalars(tmp_path / "run" / "eval")["input/skipped_examples"] == 1
+    metrics = json.loads((tmp_path / "run" / "eval" / "metrics.json").read_text())
+    assert metrics["skipped_examples"] == 1
+    assert np.isfinite(metrics["mean_iou"])
+
+
+def test_a_run_without_bad_examples_says_nothing(tiny_config, tmp_path, capsys):
+    overrides = ["trainer_options.solver_options.training_number_of_steps=2", "evaluator_options.eval_interval=2"]
+    run_experiment(load_config(tiny_config, overrides), "train_and_eval", tmp_path, make_strategy())
+    assert "skipped" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "eval" / "metrics.json").read_text())["skipped_examples"] == 0
+    assert _last_scalars(tmp_path / "train")["input/skipped_examples"] == 0
