@@ -74,10 +74,7 @@ def inspect(
         (output_dir / name).unlink(missing_ok=True)
     # Pictures first: they are there to be looked at while all records are read.
     views = [model_view.view_section(section, num_samples=num_samples, seed=seed) for section in opened]
-    pictures = [SHEETS[section.name] for section, view in zip(opened, views) if view.samples]
-    for section, view in zip(opened, views):
-        if view.samples:
-            Image.fromarray(contact_sheet(view.samples, section.info)).save(output_dir / SHEETS[section.name][1])
+    pictures = _draw_sheets(opened, views, output_dir)
     scans = [record_scan.scan(section, max_records) for section in opened]
     labelled = [scan for scan in scans if scan.counts.labelled_images]
     if labelled:
@@ -85,14 +82,26 @@ def inspect(
         pictures.append(("Classes", _CHART))
     findings = report.Findings(config.experiment_name, source, scans, views, _all_notes(config, scans, views), pictures)
     if findings.problems:
-        (output_dir / _PROBLEMS).write_text("\n".join(findings.problems) + "\n")
-    (output_dir / _REPORT).write_text(report.report_text(findings))
+        (output_dir / _PROBLEMS).write_text("\n".join(findings.problems) + "\n", encoding="utf-8")
+    (output_dir / _REPORT).write_text(report.report_text(findings), encoding="utf-8")
     return findings
 
 
 def _open(config: experiment_pb2.ExperimentOptions, name: str) -> record_scan.Section:
     options = getattr(config, f"{name}_dataset_options")
     return record_scan.open_section(name, options, load(options.dataset))
+
+
+def _draw_sheets(
+    sections: Sequence[record_scan.Section], views: Sequence[model_view.ModelView], output_dir: pathlib.Path
+) -> list[tuple[str, str]]:
+    """Title and file name of each sheet that is written: none for a section without a usable record."""
+    drawn = []
+    for section, view in zip(sections, views, strict=True):
+        if view.samples:
+            drawn.append(SHEETS[section.name])
+            Image.fromarray(contact_sheet(view.samples, section.info)).save(output_dir / drawn[-1][1])
+    return drawn
 
 
 def _all_notes(
@@ -139,8 +148,7 @@ def _caption(lines: Sequence[str], width: int) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command of the flags; returns its exit code."""
+def _main(argv: Sequence[str]) -> int:
     values = flags.FLAGS
     if argv[1:]:
         raise DataError(f"unexpected argument {argv[1]!r}: options are written --name=value")
@@ -160,10 +168,11 @@ def main(argv: Sequence[str]) -> int:
     return 1 if findings.problems else 0
 
 
-def _guarded(argv: Sequence[str]) -> int:
+def run(argv: Sequence[str]) -> int:
+    """Runs the command of the flags; bad input (exit code 1) and Ctrl-C or SIGTERM (130) are one line on stderr."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return main(argv)
+        return _main(argv)
     except (DataError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -184,4 +193,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("max_records", None, "Records of each section to check, evenly spread. Default: all.", lower_bound=1)
     flags.DEFINE_integer("num_samples", 16, "Rows of a contact sheet.", lower_bound=1)
     flags.DEFINE_integer("seed", None, "Of the augmentation. Default: trainer_options.seed.", lower_bound=0)
-    app.run(_guarded)
+    app.run(run)

@@ -105,10 +105,10 @@ def _limit_notes(scan: Scan, view: ModelView, num_mask_slots: int) -> Iterator[s
             f"{fuller} images have more segments than the model has num_mask_slots = {num_mask_slots} (most: "
             f"{counts.most_segments[0]} in {counts.most_segments[1]}): it cannot predict all of them"
         )
-    if view.images and scan.section.has_labels and view.void / view.images > _MUCH_VOID >= counts.unlabelled_share:
+    if view.padding > _MUCH_VOID * view.images:
         yield (
-            f"{view.void / view.images:.0%} of the pixels that the model sees have no label, {view.padding / view.images:.0%} "
-            "are padding: lower crop_size, or raise min_resize_value"
+            f"{view.padding / view.images:.0%} of the pixels that the model sees are padding: lower crop_size, or raise "
+            "min_resize_value"
         )
 
 
@@ -122,16 +122,10 @@ def _size_notes(scan: Scan) -> Iterator[str]:
     height, width = (int(side) for side in size)
     crop = prepare.crop
     seen = _overlap(crop, (height, width), prepare.jitter.lowest) / (height * width * prepare.jitter.lowest**2)
-    filled = _overlap(crop, (height, width), prepare.jitter.highest) / (crop[0] * crop[1])
-    size_text = f"an image of median size ({median[1]}x{median[0]}, {width}x{height} after resizing to range)"
     if seen < _SMALL_PART:
         yield (
-            f"a crop of {crop[1]}x{crop[0]} shows at most {seen:.0%} of {size_text}: set max_resize_value, or raise crop_size, "
-            "so that whole objects are seen"
-        )
-    if filled < _SMALL_PART:
-        yield (
-            f"{size_text} fills at most {filled:.0%} of a crop of {crop[1]}x{crop[0]}: set min_resize_value, or lower crop_size"
+            f"a crop of {crop[1]}x{crop[0]} shows at most {seen:.0%} of an image of median size ({median[1]}x{median[0]}, "
+            f"{width}x{height} after resizing to range): set max_resize_value, or raise crop_size, so that objects are whole"
         )
 
 
@@ -144,10 +138,10 @@ def _image_notes(scan: Scan) -> Iterator[str]:
     repeated = [counts.name_of[digest] for digest, count in counts.digests.items() if count > 1]
     if repeated:
         yield f"{len(repeated)} images are there more than once ({_some(repeated)})"
-    names = [name for name, count in counts.names.items() if count > 1]
+    names = [name for name, count in counts.names.items() if count > 1 and name not in repeated]
     if names:
         why = ": predictions of one take the place of those of the other" if scan.section.name == "eval" else ""
-        yield f"{len(names)} image names are there more than once ({_some(names)}){why}"
+        yield f"{len(names)} image names are there more than once, with other pixels ({_some(names)}){why}"
     if counts.turned:
         yield (
             f"{counts.turned} images carry an EXIF orientation, which is not applied: check in the pictures that labels lie on "

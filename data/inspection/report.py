@@ -87,7 +87,10 @@ def _problem_part(findings: Findings) -> str:
     text = "## Problems\n\n"
     if not problems:
         return text + "None: every record that was read can be used."
-    text += "Records that cannot be used. Training ends at them, or leaves them out with `on_bad_example: SKIP`.\n\n"
+    text += (
+        "Training ends at a record that does not decode, or leaves it out with `on_bad_example: SKIP`. Checksums are looked at "
+        "here alone: what has changed but still decodes is trained on.\n\n"
+    )
     text += "\n".join(f"* {_escape(problem)}" for problem in problems[:_SHOWN_PROBLEMS])
     if len(problems) > _SHOWN_PROBLEMS:
         text += f"\n\nand {len(problems) - _SHOWN_PROBLEMS} more: all of them are in [problems.txt](problems.txt)."
