@@ -86,7 +86,7 @@ def _add(view: ModelView, example: Mapping[str, np.ndarray], info: DatasetInfo, 
         instances = int(example["thing_id_mask_gt"].max()) + 1
         view.void += void
         view.instances.append(instances)
-        facts = [f"{instances} instances, {void:.0%} void"]
+        facts = [f"{instances} instances, {void:.0%} without label"]
     if keep:
         image = np.rint(example["image"]).clip(0, 255).astype(np.uint8)
         view.samples.append(Sample(image, panoptic, tuple([*_origin(example), *facts])))
