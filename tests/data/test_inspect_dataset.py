@@ -234,11 +234,9 @@ def test_rows_of_the_sheets_and_statistics_of_what_the_model_sees(tmp_path):
         r"pasted: img_0_\d, scale 0\.50, crop at x -?\d+, y -?\d+(, flipped)?", pasted
     )
     assert re.fullmatch(r"scale 1\.00, crop at x -?\d+, y -?\d+(, flipped)?", draw)
-    void = np.mean(train.samples[0].panoptic == 0)
-    assert (
-        facts
-        == f"{len(np.unique(train.samples[0].panoptic[train.samples[0].panoptic % 256 > 0]))} instances, {void:.0%} without label"
-    )
+    panoptic = train.samples[0].panoptic
+    void, instances = np.mean(panoptic == 0), len(np.unique(panoptic[panoptic % 256 > 0]))
+    assert facts == f"{instances} instances, {void:.0%} without label"
     # 24 x 32 pixels are resized to 48 x 65 at most, the rest of 65 x 65 is padding.
     padded = np.mean([(sample.image == 128).all(-1).mean() for sample in evaluation.samples])
     np.testing.assert_allclose(evaluation.padding / 2, padded, atol=0.01)
