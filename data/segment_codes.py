@@ -32,7 +32,8 @@ def encode(panoptic: np.ndarray, info: DatasetInfo) -> tuple[np.ndarray, np.ndar
     divisor = info.label_divisor
     ids, table = _distinct(panoptic, info)
     semantic, instance = ids // divisor, ids % divisor
-    is_thing = np.isin(semantic, info.thing_ids)
+    things = set(info.thing_ids)
+    is_thing = np.array([class_id in things for class_id in semantic.tolist()])
     wrong = ids[(instance > 0) & ~is_thing]
     if wrong.size:
         raise DataError(
@@ -53,10 +54,12 @@ def _distinct(panoptic: np.ndarray, info: DatasetInfo) -> tuple[np.ndarray, np.n
     size = max(info.num_ids, info.ignore_label + 1) * divisor
     if panoptic.min() < 0 or panoptic.max() >= size:
         _raise_unknown(panoptic[(panoptic < 0) | (panoptic >= size)], info)
-    ids = np.flatnonzero(np.bincount(panoptic.ravel(), minlength=size))
-    unknown = ids[(ids // divisor >= info.num_ids) & (ids // divisor != info.ignore_label)]
-    if unknown.size:
-        _raise_unknown(panoptic[np.isin(panoptic, unknown)], info)
+    # A search among booleans is fast; the dozens of thousands of ids there can be are few beside the pixels.
+    ids = np.flatnonzero(np.bincount(panoptic.ravel(), minlength=size) > 0)
+    if ids[-1] >= info.num_ids * divisor:
+        unknown = ids[(ids // divisor >= info.num_ids) & (ids // divisor != info.ignore_label)]
+        if unknown.size:
+            _raise_unknown(panoptic[np.isin(panoptic, unknown)], info)
     return ids, np.zeros(size, np.int32)
 
 

@@ -1,7 +1,9 @@
 """What a model costs: parameters, multiply-adds, images per second, memory.
 
 python trainer/benchmark.py --config_file=F --image_size=H,W [--train]
+python trainer/benchmark.py --config_file=F --input [--image_size=H,W]
 
+The second form measures the input pipeline alone: images/s ready for training.
 The last line is a JSON object with everything that the report says. Weights are initial ones and images noise: neither changes
 the work. Every measurement has a process of its own, and one GPU if there is one, else the CPU.
 """
@@ -27,7 +29,8 @@ from protos import experiment_pb2, trainer_pb2  # noqa: E402
 from trainer.doors import DoorError, run_door  # noqa: E402
 from trainer.measure import jobs  # noqa: E402
 from trainer.measure.fresh_process import run_alone  # noqa: E402
-from trainer.measure.report import cost_report, machine_report, speed_report  # noqa: E402
+from trainer.measure.input_speed import InputJob, measure_input  # noqa: E402
+from trainer.measure.report import cost_report, input_report, machine_report, speed_report  # noqa: E402
 
 _TASKS = {
     "model": jobs.measure_model,
@@ -36,6 +39,7 @@ _TASKS = {
 }
 # Inputs of evaluation and training are 32k+1 pixels high and wide.
 _STEP = 32
+_INPUT_CROPS = ((257, 257), (641, 641))
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -120,6 +124,21 @@ def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_
     }
 
 
+def benchmark_input(config: experiment_pb2.ExperimentOptions, crops: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+    """Measures the input pipeline of training and prints; the result is what the last line says.
+
+    Raises:
+      ValueError: the config cannot be used for this, or its records are damaged.
+    """
+    if not config.HasField("train_dataset_options"):
+        raise ConfigError(f"{config.experiment_name}: --input needs train_dataset_options")
+    job = InputJob(config.SerializeToString(), crops)
+    measured = run_alone("input", measure_input, job, progress=lambda line: print(line, flush=True))
+    machine = measured.pop("machine")
+    print(f"\n{config.experiment_name}: {input_report(measured)}\non {machine['cpus']} CPU cores ({machine['cpu']})\n")
+    return {"experiment": config.experiment_name, "input": measured, "machine": machine}
+
+
 def _run(name: str, task: Any, job: jobs.Job, number: int, total: int) -> Any:
     what = name.replace("_", " ")
     return run_alone(what, task, job, progress=lambda line: print(f"[{number}/{total}] {what}: {line}", flush=True))
@@ -127,15 +146,21 @@ def _run(name: str, task: Any, job: jobs.Job, number: int, total: int) -> Any:
 
 def main(_: list[str]) -> None:
     values = flags.FLAGS
-    height, width = parse_size(values.image_size)
-    if values.count_only and values.train:
-        raise DoorError("--count_only measures nothing: leave out either it or --train")
-    config = sized_config(values.config_file, values.override, padded_size(height, width), values.batch_size)
-    job = jobs.Job(config.SerializeToString(), height, width, values.batch_size or 1, values.steps)
+    if values.count_only + values.train + values.input > 1:
+        raise DoorError("give at most one of --count_only (measures nothing), --train and --input (measures nothing else)")
+    size = parse_size(values.image_size) if values.image_size else None
+    if size is None and not values.input:
+        raise DoorError("--image_size=H,W is missing: height and width of images in pixels")
     # Ends the process that measures as well.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        result = benchmark(config, job, count_only=values.count_only, train=values.train)
+        if values.input:
+            crops = (padded_size(*size),) if size else _INPUT_CROPS
+            result = benchmark_input(load_config(values.config_file, values.override), crops)
+        else:
+            config = sized_config(values.config_file, values.override, padded_size(*size), values.batch_size)
+            job = jobs.Job(config.SerializeToString(), *size, values.batch_size or 1, values.steps)
+            result = benchmark(config, job, count_only=values.count_only, train=values.train)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -144,7 +169,8 @@ def main(_: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
-    flags.DEFINE_string("image_size", None, "Height and width of images in pixels: H,W.", required=True)
+    flags.DEFINE_string("image_size", None, "Height and width of images in pixels: H,W. With --input: 257,257 and 641,641.")
+    flags.DEFINE_bool("input", False, "Measure the input pipeline of training instead of the model.")
     flags.DEFINE_bool("train", False, "Measure the training step as well.")
     flags.DEFINE_integer(
         "batch_size", None, "Images of a call of the model alone, and of a training step. Default: 1.", lower_bound=1

@@ -73,7 +73,9 @@ def test_counting_alone_takes_overrides(config_file):
     [
         (["--config_file=/nowhere/x.textproto", "--image_size=65,65"], "/nowhere/x.textproto: there is no such config file"),
         (["--config_file=CONFIG", "--image_size=65x65"], "--image_size=65x65: write height and width"),
-        (["--config_file=CONFIG", "--image_size=65,65", "--count_only", "--train"], "leave out either it or --train"),
+        (["--config_file=CONFIG", "--image_size=65,65", "--count_only", "--train"], "give at most one of"),
+        (["--config_file=CONFIG"], "--image_size=H,W is missing"),
+        (["--config_file=CONFIG", "--input", "--train"], "give at most one of"),
     ],
 )
 def test_bad_input_is_one_message(arguments, message, config_file):

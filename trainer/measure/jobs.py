@@ -39,7 +39,7 @@ class Job:
 
 def count_cost(job: Job, *, progress: Progress) -> tuple[ModelCost, dict[str, Any]]:
     """The cost of the model, and the machine that this runs on: `cpus`, `cpu`, `gpus` (names) and `tensorflow`."""
-    machine = _machine()
+    machine = describe_machine()
     # Nothing is run: a GPU would only be in the way of others.
     tf.config.set_visible_devices([], "GPU")
     progress("building the model")
@@ -110,7 +110,8 @@ def _noise(count: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
-def _machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
+    """The machine that this runs on: `cpus`, `cpu`, `gpus` (names) and `tensorflow`."""
     gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     description = pathlib.Path("/proc/cpuinfo")
     name = re.search(r"model name\s*: (.*)", description.read_text()) if description.exists() else None

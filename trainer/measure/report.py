@@ -65,6 +65,16 @@ def speed_report(speeds: dict[str, dict[str, Any]], size: tuple[int, int], padde
     return "\n".join(lines)
 
 
+def input_report(measured: dict[str, Any]) -> str:
+    """Speed of the input pipeline at each crop, and that of decoding alone."""
+    rows = [["", "images/s", "CPU time of an image"]]
+    for crop, rate in measured["crops"].items():
+        rows.append([f"crop {crop}", f"{rate['images_per_second']:.1f}", f"{rate['cpu_ms_per_image']:.2f} ms"])
+    decoding = measured["decoding"]
+    rows.append(["decoding alone", f"{decoding['images_per_second']:.1f}", f"{decoding['cpu_ms_per_image']:.2f} ms"])
+    return f"training input from {measured['records']}\n{_table(rows)}"
+
+
 def _scaled(number: int) -> str:
     if number == 0:
         return "-"

@@ -1,0 +1,79 @@
+"""What is measured of the input pipeline: which records, at which crops, and rates that fit the clock."""
+
+import time
+
+import numpy as np
+import pytest
+from command_line import ROOT
+
+from data import pipeline
+from data.example_reader import ExampleReader
+from data.record_index import build_index
+from kmax_tf import load_config
+from protos import descriptions
+from protos.descriptions import ConfigError
+from trainer.benchmark import benchmark_input
+from trainer.measure import input_speed
+from trainer.measure.drawn_records import SIZE, write_drawn_records
+
+_COCO = ROOT / "configs" / "coco" / "kmax_r50.textproto"
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(input_speed, "_WARM_UP_SECONDS", 0.1)
+    monkeypatch.setattr(input_speed, "_SECONDS", 0.3)
+
+
+@pytest.mark.parametrize("name", ["coco_panoptic", "cityscapes_panoptic"])
+def test_drawn_records_are_always_the_same(tmp_path, name):
+    info = descriptions.load(name)
+    for file in ("a", "b"):
+        write_drawn_records(tmp_path / f"{file}.tfrecord", info)
+    assert (tmp_path / "a.tfrecord").read_bytes() == (tmp_path / "b.tfrecord").read_bytes()
+    reader = ExampleReader(build_index([f"{tmp_path}/a.tfrecord"], made_by="x"), info, pipeline.InputProblems())
+    assert len(reader) == 64
+    segments = [reader.read(number)["segments"].size for number in range(64)]
+    assert reader.read(3)["image"].shape == (*SIZE, 3)
+    assert 3 < np.mean(segments) < 14
+
+
+def test_drawn_records_stand_in_for_missing_ones(short):
+    config = load_config(_COCO, ["train_dataset_options.file_pattern=/nowhere/*"])
+    lines = []
+    job = input_speed.InputJob(config.SerializeToString(), ((65, 65), (97, 129)))
+    started = time.perf_counter()
+    result = input_speed.measure_input(job, progress=lines.append)
+    seconds = time.perf_counter() - started
+    assert result["records"] == "64 drawn images of 192x256 (height x width)"
+    assert list(result["crops"]) == ["65x65", "97x129"] and len(lines) == 3
+    for rate in (result["decoding"], *result["crops"].values()):
+        # At least one batch of 16, and no more time than there was.
+        assert 16 / seconds < rate["images_per_second"]
+        assert rate["cpu_ms_per_image"] / 1000 * rate["images_per_second"] < 2 * result["machine"]["cpus"]
+    rates = [rate["images_per_second"] for rate in (result["decoding"], result["crops"]["65x65"])]
+    assert rates[0] > rates[1], "the pipeline decodes two images and more"
+
+
+def test_records_of_the_config_are_measured(short, tiny_config):
+    config = load_config(tiny_config)
+    result = benchmark_input(config, ((65, 65),))
+    assert result["experiment"] == "tiny" and result["input"]["records"] == "the records of the config"
+
+
+def test_crops_replace_sizes_that_are_set():
+    options = load_config(_COCO).train_dataset_options
+    sized = input_speed._at_crop(options, (257, 641))
+    assert (list(sized.crop_size), list(sized.min_resize_value), list(sized.max_resize_value)) == ([257, 641],) * 3
+    assert sized.augmentations == options.augmentations
+    options.ClearField("min_resize_value")
+    options.max_resize_value[:] = [0]
+    sized = input_speed._at_crop(options, (257, 641))
+    assert not list(sized.min_resize_value) and list(sized.max_resize_value) == [0]
+
+
+def test_training_records_are_needed():
+    config = load_config(_COCO)
+    config.ClearField("train_dataset_options")
+    with pytest.raises(ConfigError, match="--input needs train_dataset_options"):
+        benchmark_input(config, ((65, 65),))

@@ -1,0 +1,110 @@
+"""How many images a second the input pipeline of a config makes ready for training."""
+
+import dataclasses
+import itertools
+import pathlib
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from data import record_index, records
+from data.pipeline import training_dataset
+from protos import dataset_pb2, experiment_pb2
+from protos.config import dataset_info
+from protos.descriptions import DatasetInfo
+from trainer.measure.drawn_records import SIZE, write_drawn_records
+from trainer.measure.fresh_process import Progress
+from trainer.measure.jobs import describe_machine
+
+_BATCH = 16
+# tf.data finds out in its first seconds how many calls to run in parallel.
+_WARM_UP_SECONDS = 4.0
+_SECONDS = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class InputJob:
+    """A complete config (serialized) and the crops to measure, (height, width) in pixels."""
+
+    config: bytes
+    crops: tuple[tuple[int, int], ...]
+
+
+def measure_input(job: InputJob, *, progress: Progress) -> dict[str, Any]:
+    """Images per second of training_dataset at each crop, with all augmentation of the config, and of decoding alone.
+
+    The records are those of the config if its patterns match files, else drawn ones of 192x256 pixels.
+
+    Returns:
+      `records` (what was read), `decoding` and, by crop, `crops`: each with `images_per_second` and `cpu_ms_per_image`; and
+      `machine`.
+    """
+    machine = describe_machine()
+    tf.config.set_visible_devices([], "GPU")
+    config = experiment_pb2.ExperimentOptions.FromString(job.config)
+    options, info = config.train_dataset_options, dataset_info(config)
+    with tempfile.TemporaryDirectory() as folder:
+        what = "the records of the config"
+        if not _records_exist(options):
+            what = f"64 drawn images of {SIZE[0]}x{SIZE[1]} (height x width)"
+            path = pathlib.Path(folder) / "drawn.tfrecord"
+            write_drawn_records(path, info)
+            options.ClearField("source")
+            options.file_pattern[:] = [str(path)]
+        progress(f"decoding the images of {what}")
+        result = {"records": what, "decoding": _rate(_decoding(options, info)), "crops": {}, "machine": machine}
+        for crop in job.crops:
+            progress(f"input at crop {crop[0]}x{crop[1]}")
+            batches = training_dataset(_at_crop(options, crop), info, seed=0, batch_size=_BATCH)
+            result["crops"]["x".join(map(str, crop))] = _rate(iter(batches))
+    return result
+
+
+def _records_exist(options: dataset_pb2.DatasetOptions) -> bool:
+    patterns = [pattern for source in options.source for pattern in source.file_pattern] or options.file_pattern
+    return bool(patterns) and all(tf.io.gfile.glob(pattern) for pattern in patterns)
+
+
+def _at_crop(options: dataset_pb2.DatasetOptions, crop: tuple[int, int]) -> dataset_pb2.DatasetOptions:
+    """The options at another crop; images that were resized to a range are resized to the crop."""
+    sized = dataset_pb2.DatasetOptions()
+    sized.CopyFrom(options)
+    sized.crop_size[:] = crop
+    for field in ("min_resize_value", "max_resize_value"):
+        if any(getattr(options, field)):
+            getattr(sized, field)[:] = crop
+    return sized
+
+
+def _decoding(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterator[tf.Tensor]:
+    """Batches in which the images of the first records are decoded, over and over."""
+    patterns = [pattern for source in options.source for pattern in source.file_pattern] or options.file_pattern
+    index = record_index.build_index(patterns, made_by=record_index.command_for(info.name))
+    encoded = []
+    for number in range(min(len(index), _BATCH * 4)):
+        encoded.append(records.decode_record(index.read(number), with_label=False).encoded)
+
+    def decode(image: tf.Tensor) -> tf.Tensor:
+        return tf.shape(tf.io.decode_image(image, channels=3, expand_animations=False))
+
+    dataset = tf.data.Dataset.from_tensor_slices(encoded).repeat()
+    return iter(dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH).prefetch(4))
+
+
+def _rate(batches: Iterator[Any]) -> dict[str, float]:
+    """Images per second, and processor time of an image in milliseconds."""
+    started = time.perf_counter()
+    for _ in itertools.takewhile(lambda _: time.perf_counter() - started < _WARM_UP_SECONDS, batches):
+        pass
+    started, processor, images = time.perf_counter(), time.process_time(), 0
+    for _ in itertools.takewhile(lambda _: time.perf_counter() - started < _SECONDS, batches):
+        images += _BATCH
+    images += _BATCH  # the one that ended it
+    seconds = time.perf_counter() - started
+    return {
+        "images_per_second": images / seconds,
+        "cpu_ms_per_image": 1000 * (time.process_time() - processor) / images,
+    }
