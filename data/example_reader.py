@@ -1,13 +1,13 @@
 """Reads and decodes single records; everything wrong with one is told by its file, number and image name."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
 from data import records, segment_codes, shutdown
 from data.input_problems import MARKER, InputProblems
-from data.record_index import RecordIndex
+from data.record_index import ChecksumError, RecordIndex
 from data.records import DataError
 from protos.descriptions import DatasetInfo
 
@@ -58,12 +58,15 @@ class ExampleReader:
         name = "name unknown"
         try:
             features = records.parse_features(self._index.read(number))
-            name = _name(features)
+            name = records.image_name(features)
             record = records.decode_features(features, with_label=self._with_label)
             coded = {}
             if record.panoptic is not None:
                 codes, segments = segment_codes.encode(record.panoptic, self._info)
                 coded = {"codes": codes, "segments": segments, "panoptic": record.panoptic}
+        except ChecksumError as error:
+            self._problems.bad_example(f"{self._index.describe(number)} ({_name_in(error.data)}): {error}")
+            return None
         except DataError as error:
             self._problems.bad_example(f"{self._index.describe(number)} ({name}): {error}")
             return None
@@ -118,6 +121,8 @@ def _call(function: Callable[[np.ndarray], list], value: tf.Tensor, keys: tuple[
     return [tf.ensure_shape(tensor, spec.shape) for tensor, spec in zip(flat, specs, strict=True)]
 
 
-def _name(features: Mapping[str, tf.train.Feature]) -> str:
-    values = features["image/filename"].bytes_list.value if "image/filename" in features else ()
-    return values[0].decode(errors="replace") if values else "image without a name"
+def _name_in(damaged: bytes) -> str:
+    try:
+        return records.image_name(records.parse_features(damaged))
+    except DataError:
+        return "name unknown"

@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 
+import google_crc32c
 import numpy as np
 import tensorflow as tf
 
@@ -17,8 +18,16 @@ from data.records import DataError
 
 # Layout: uint64 length, uint32 masked CRC of the length, data, uint32 masked CRC of the data.
 _HEADER = struct.Struct("<QI")
-_FOOTER_BYTES = 4
+_FOOTER = struct.Struct("<I")
 _SCAN_THREADS = 16
+
+
+class ChecksumError(DataError):
+    """A record that is not what was written; `data` are its bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("its checksum is wrong, its bytes have changed since it was written: copy or convert this file again")
+        self.data = data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +56,19 @@ class RecordIndex:
         """The serialized example.
 
         Raises:
+          ChecksumError: its bytes are not those that were written.
           DataError: the file has become shorter since it was indexed, or cannot be read any more.
         """
         path, length = self.files[self.file_numbers[index]], int(self.lengths[index])
         try:
-            data = self._opened(path).read_at(int(self.offsets[index]), length)
+            data = self._opened(path).read_at(int(self.offsets[index]), length + _FOOTER.size)
         except (OSError, tf.errors.OpError) as error:
             raise DataError(f"cannot be read: {_one_line(error)}") from None
-        if len(data) != length:
-            raise DataError(f"holds {len(data)} of {length} bytes: the file was changed while it was in use")
+        if len(data) != length + _FOOTER.size:
+            raise DataError(f"holds {len(data)} of {length + _FOOTER.size} bytes: the file was changed while it was in use")
+        data, footer = data[:length], data[length:]
+        if _FOOTER.unpack(footer) != (_masked_crc(data),):
+            raise ChecksumError(data)
         return data
 
 
@@ -127,7 +140,7 @@ def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str | None]:
                     "the file is damaged, compressed or no TFRecord file; make or copy it again"
                 )
                 break
-            end = position + _HEADER.size + length + _FOOTER_BYTES
+            end = position + _HEADER.size + length + _FOOTER.size
         if len(header) < _HEADER.size or end > file.size:
             damage = (
                 f"{path} is cut off in record {len(offsets)} (byte {position} of {file.size}): copy or convert this file again"
@@ -181,24 +194,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return tuple(table)
-
-
-_CRC_TABLE = _crc_table()
-
-
 def _masked_crc(data: bytes) -> int:
-    """CRC-32C (Castagnoli) in the masked form of TFRecord files."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ _CRC_TABLE[(crc ^ byte) & 0xFF]
-    crc ^= 0xFFFFFFFF
+    """CRC-32C in the masked form of TFRecord files."""
+    crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

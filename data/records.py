@@ -19,6 +19,7 @@ from PIL import Image
 
 LABEL_FORMATS = ("png", "raw")
 IMAGE_FORMATS = ("jpeg", "png")
+_NO_NAME = "image without a name"
 _LABEL = "image/segmentation/class/encoded"
 _LABEL_FORMAT = "image/segmentation/class/format"
 _NAMES_OF_OPS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]")
@@ -116,6 +117,12 @@ def parse_features(serialized: bytes) -> Mapping[str, tf.train.Feature]:
         return tf.train.Example.FromString(serialized).features.feature
     except DecodeError as error:
         raise DataError(f"is no tf.train.Example ({error}): convert it again") from None
+
+
+def image_name(features: Mapping[str, tf.train.Feature]) -> str:
+    """Name of the image, as messages have it."""
+    values = features["image/filename"].bytes_list.value if "image/filename" in features else ()
+    return (values[0].decode(errors="replace") if values else "") or _NO_NAME
 
 
 def decode_record(serialized: bytes, *, with_label: bool = True) -> Record:

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from data import records
 from protos.descriptions import DatasetInfo
 
-NO_NAME = "image without a name"
 _DIGEST_BYTES = 12
 _EXIF_ORIENTATION = 0x0112
 
@@ -36,12 +36,6 @@ class ImageFacts:
     segments: np.ndarray
 
 
-def image_name(features: Mapping[str, tf.train.Feature]) -> str:
-    """Name of the image of a parsed record, as messages have it."""
-    name = _first(features, "image/filename").decode(errors="replace")
-    return name or NO_NAME
-
-
 def image_facts(
     features: Mapping[str, tf.train.Feature], example: Mapping[str, np.ndarray | bytes], info: DatasetInfo
 ) -> ImageFacts:
@@ -57,7 +51,7 @@ def image_facts(
     label = _first(features, "image/segmentation/class/encoded") if panoptic.size else b""
     label_format = _first(features, "image/segmentation/class/format").decode() or "raw"
     return ImageFacts(
-        name=image_name(features),
+        name=records.image_name(features),
         digest=hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest(),
         size=example["image"].shape[:2],
         image_format=image_format,

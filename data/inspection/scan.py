@@ -1,31 +1,24 @@
-"""Reads every record of a section the way training does, with checksums, and collects what is wrong."""
+"""Reads every record of a section the way training does, and collects what is wrong."""
 
 import concurrent.futures
 import dataclasses
-import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-# The public readers are sequential and leave a file at its first damaged record.
-from tensorflow.python.lib.io import tf_record
-
 from data import record_index, records
 from data.example_reader import ExampleReader
 from data.input_problems import InputProblems
-from data.inspection.image_facts import ImageFacts, image_facts, image_name
+from data.inspection.image_facts import ImageFacts, image_facts
 from data.inspection.section_counts import SectionCounts
 from data.record_index import RecordIndex
 from data.records import DataError
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
 
-# Length of a record and its checksum, in front of the data.
-_HEADER_BYTES = 12
 _CHUNK = 16
 _SECONDS_BETWEEN_REPORTS = 5.0
 
@@ -115,7 +108,7 @@ def scan(section: Section, max_records: int | None = None) -> Scan:
         numbers = np.arange(total)
     counts, problems = SectionCounts(section.info), list(section.damage)
     progress = _Progress(section.name, len(numbers))
-    chunks = list(_chunks(section.index, numbers))
+    chunks = [numbers[k : k + _CHUNK].tolist() for k in range(0, len(numbers), _CHUNK)]
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
     try:
         for chunk, (facts, messages) in zip(chunks, pool.map(lambda chunk: _read(section, chunk), chunks)):
@@ -128,43 +121,17 @@ def scan(section: Section, max_records: int | None = None) -> Scan:
     return Scan(section, counts, len(numbers), problems)
 
 
-def _chunks(index: RecordIndex, numbers: np.ndarray) -> Iterator[list[int]]:
-    """A few records of one file at a time."""
-    for _, of_file in itertools.groupby(numbers.tolist(), key=lambda number: index.file_numbers[number]):
-        numbers_of_file = list(of_file)
-        yield from (numbers_of_file[k : k + _CHUNK] for k in range(0, len(numbers_of_file), _CHUNK))
-
-
 def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[str]]:
     """Facts of the records that can be used, and what is wrong with the others."""
-    index, problems = section.index, ProblemList()
-    reader = ExampleReader(index, section.info, problems, with_label=section.has_labels)
-    path = index.files[index.file_numbers[numbers[0]]]
-    try:
-        checked = tf_record.tf_record_random_reader(path)
-    except tf.errors.OpError as error:
-        return [], [f"{path} cannot be read: {error.message}" for _ in numbers[:1]]
+    problems = ProblemList()
+    reader = ExampleReader(section.index, section.info, problems, with_label=section.has_labels)
     facts = []
     for number in numbers:
-        try:
-            serialized, _ = checked.read(int(index.offsets[number]) - _HEADER_BYTES)
-        except (tf.errors.OpError, IndexError):
-            problems.bad_example(
-                f"{index.describe(number)} ({_name_of(index, number)}): its checksum is wrong, so its bytes have changed since "
-                "it was written: copy or convert this file again"
-            )
-            continue
         example = reader.read(number)
         if example is not None:
-            facts.append(image_facts(records.parse_features(serialized), example, section.info))
+            features = records.parse_features(section.index.read(number))
+            facts.append(image_facts(features, example, section.info))
     return facts, problems.messages
-
-
-def _name_of(index: RecordIndex, number: int) -> str:
-    try:
-        return image_name(records.parse_features(index.read(number)))
-    except DataError:
-        return "name unknown"
 
 
 class _Progress:

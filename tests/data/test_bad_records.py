@@ -95,6 +95,18 @@ def test_truncated_files_and_the_policy(tmp_path):
     assert problems.skipped_examples == 1
 
 
+def test_a_changed_byte_is_named_and_skipped(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 2)
+    path = tmp_path / "a.tfrecord"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 4] ^= 1
+    path.write_bytes(data)
+    message = _first_error(pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=1))
+    assert message.startswith(f"Bad example: {path} record 0 (img_0_0): its checksum is wrong")
+    options = _options(tmp_path, "on_bad_example: SKIP")
+    assert len(list(pipeline.evaluation_dataset(options, INFO, batch_size=1))) == 1
+
+
 def test_other_errors_have_no_bad_example():
     assert pipeline.bad_example_message(tf.errors.InvalidArgumentError(None, None, "shapes differ")) is None
 

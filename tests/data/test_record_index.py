@@ -116,3 +116,18 @@ def test_joined_indexes_count_through(tmp_path):
     assert len(joined) == 6
     assert [joined.read(i) for i in range(6)] == [part.read(i) for part in parts for i in range(len(part))]
     assert joined.describe(5) == f"{tmp_path}/a.tfrecord record 1"
+
+
+def test_a_changed_byte_is_found(tmp_path):
+    path = tmp_path / "a.tfrecord"
+    write_records(path, 3)
+    index = _index(str(path))
+    expected = index.read(1)
+    data = bytearray(path.read_bytes())
+    data[int(index.offsets[1]) + 700] ^= 1
+    path.write_bytes(data)
+    damaged = _index(str(path))
+    with pytest.raises(record_index.ChecksumError, match="its checksum is wrong.*copy or convert this file again") as error:
+        damaged.read(1)
+    assert len(error.value.data) == len(expected) and error.value.data != expected
+    assert [damaged.read(i) for i in (0, 2)] == [index.read(i) for i in (0, 2)]
