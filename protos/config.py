@@ -23,7 +23,7 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> expe
     Args:
       path: a file in strict text format of ExperimentOptions.
       overrides: `path.of.field=value`, see protos/overrides.py. An override of a crop_size alone also lowers the resize values
-        of the same section to it.
+        of the same section to it, and one of train_dataset_options.file_pattern replaces its sources.
 
     Raises:
       ConfigError: the file, an override or a value cannot be used.
@@ -32,7 +32,10 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> expe
     config = experiment_pb2.ExperimentOptions()
     parse_text(_read(path), config, str(path))
     apply_overrides(config, overrides)
-    _follow_crop_size(config, override_paths(overrides))
+    overridden = override_paths(overrides)
+    _follow_crop_size(config, overridden)
+    if "train_dataset_options.file_pattern" in overridden:
+        config.train_dataset_options.ClearField("source")
     source = f"{path} with {', '.join(overrides)}" if overrides else str(path)
     resolve_config(config, source, path)
     return config

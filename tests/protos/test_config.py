@@ -56,7 +56,8 @@ def write(tmp_path):
 def test_every_config_of_the_tree_loads_without_a_warning(path, caplog):
     with caplog.at_level(logging.WARNING):
         config = load_config(path)
-    assert config.train_dataset_options.file_pattern and config.eval_dataset_options.file_pattern
+    assert config.train_dataset_options.file_pattern or config.train_dataset_options.source
+    assert config.eval_dataset_options.file_pattern
     assert not caplog.records
 
 
@@ -127,6 +128,35 @@ def test_overridden_crop_size_takes_the_resize_values_along():
     assert list(config.train_dataset_options.max_resize_value) == [129, 193]
     assert list(config.train_dataset_options.min_resize_value) == [129, 193]
     assert list(config.eval_dataset_options.max_resize_value) == [1281]
+
+
+_SOURCES = 'source { file_pattern: "a-*" weight: 3 } source { file_pattern: "b-*" }'
+
+
+def _with_records(text):
+    return MINIMAL.replace("crop_size", f"{text} crop_size")
+
+
+def test_sources_take_the_place_of_file_patterns(write):
+    path = write(_with_records(_SOURCES))
+    options = load_config(path).train_dataset_options
+    assert [(list(source.file_pattern), source.weight) for source in options.source] == [(["a-*"], 3.0), (["b-*"], 1.0)]
+    replaced = load_config(path, ["train_dataset_options.file_pattern=c-*"]).train_dataset_options
+    assert (list(replaced.file_pattern), list(replaced.source)) == (["c-*"], [])
+
+
+@pytest.mark.parametrize(
+    ("section", "text", "message"),
+    [
+        ("train", 'file_pattern: "c" ' + _SOURCES, r"train_dataset_options.source: file_pattern is set too"),
+        ("train", "source { weight: 2 }", r"train_dataset_options.source\[0\].file_pattern: not set"),
+        ("train", _SOURCES.replace("3", "0"), r"train_dataset_options.source\[0\].weight: 0 must be above 0"),
+        ("eval", _SOURCES, r"eval_dataset_options.source: evaluation does not mix records by weight"),
+    ],
+)
+def test_sources_that_cannot_be_used(write, section, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(_with_records(text).replace("train_", f"{section}_")))
 
 
 def test_a_larger_overridden_crop_size_keeps_the_resize_values(write):

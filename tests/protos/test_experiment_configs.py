@@ -71,9 +71,12 @@ def test_extended_configs_differ_from_their_base_as_they_say():
     )
     transformer = "model_options[0].max_deeplab[0]."
     assert queries == base | {f"{transformer}num_mask_slots": 256, f"{transformer}num_dropped_mask_slots": 128}
-    assert pseudo == base
-    patterns = load_config(CONFIGS["configs/coco/kmax_convnext_l_pseudo_labels.textproto"]).train_dataset_options.file_pattern
-    assert [pattern.split("/")[-1] for pattern in patterns] == ["train-*.tfrecord", "pseudo-*.tfrecord"]
+    assert {name: value for name, value in pseudo.items() if ".source[" not in name} == base
+    sources = load_config(CONFIGS["configs/coco/kmax_convnext_l_pseudo_labels.textproto"]).train_dataset_options.source
+    assert [(source.file_pattern[0].split("/")[-1], source.weight) for source in sources] == [
+        ("train-*.tfrecord", 1.0),
+        ("pseudo-*.tfrecord", 1.0),
+    ]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
