@@ -53,7 +53,10 @@ class Policy:
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """What happens to one image: number of the sub-policy (int32 scalar) and whether its two operations apply (bool [2])."""
+    """What happens to one image: number of the sub-policy (int32 scalar) and whether its two operations apply (bool [2]).
+
+    `needs_whole_image`, a bool scalar, tells that a window of the image is not enough.
+    """
 
     sub_policy: tf.Tensor
     applied: tf.Tensor

@@ -105,14 +105,14 @@ class ExampleReader:
         return in_graph
 
     def graph_read_or_nothing(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        """In a graph: `read(number)`, and `usable` bool; for a bad example that is skipped, the other tensors are empty."""
+        """In a graph: `read(number)`, `number` and `usable` bool; the tensors of a bad example that is skipped are empty."""
 
         def read(value: np.ndarray) -> list[np.ndarray | bytes]:
             example = self.read(int(value)) or _NOTHING
             return [example[key] for key in _SPECS]
 
         tensors = dict(zip(_SPECS, _call(read, number, tuple(_SPECS)), strict=True))
-        return tensors | {"usable": tf.size(tensors["image"]) > 0}
+        return tensors | {"number": number, "usable": tf.size(tensors["image"]) > 0}
 
 
 def _call(function: Callable[[np.ndarray], list], value: tf.Tensor, keys: tuple[str, ...]) -> list[tf.Tensor]:

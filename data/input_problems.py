@@ -8,8 +8,10 @@ from absl import logging
 
 # Opens the message of every error that a bad example is.
 MARKER = "Bad example: "
-# Of things that may happen at every step only the first are logged; all are counted.
-_LOGGED_DROPS = 10
+# Only the first ones are named in the log; all are counted.
+_NAMED_EXAMPLES = 50
+_NAMED_CROWDED_IMAGES = 10
+_REST = "; further ones are counted, not named"
 
 
 class InputProblems:
@@ -43,30 +45,32 @@ class InputProblems:
         line = MARKER + " ".join(problem.split())
         if not self.skip:
             raise ValueError(line)
+        if self._is_news(line, self._told, _NAMED_EXAMPLES):
+            rest = _REST if len(self._told) == _NAMED_EXAMPLES else ""
+            logging.warning("%s. It is skipped (on_bad_example: SKIP)%s.", line, rest)
         with self._lock:
             self._skipped += 1
-            told = line in self._told
-            self._told.add(line)
-        if not told:
-            logging.warning("%s. It is skipped (on_bad_example: SKIP).", line)
 
     def too_many_instances(self, image_name: str, count: int, limit: int) -> None:
-        """Counts and logs `count` instances of an image that were left out because there were more than `limit`."""
-        with self._lock:
-            self._dropped += count
-            named = len(self._crowded)
-            told = image_name in self._crowded or named == _LOGGED_DROPS
-            if not told:
-                self._crowded.add(image_name)
-        if not told:
-            rest = "; further images are counted, not named" if named == _LOGGED_DROPS - 1 else ""
+        """Counts and logs `count` instances of an image, and of what was pasted over it, that were more than `limit`."""
+        if self._is_news(image_name, self._crowded, _NAMED_CROWDED_IMAGES):
             logging.warning(
-                "image %s has %d instances more than max_thing_id = %d: the smallest are treated as void%s",
+                "image %s, with what was pasted over it, has %d instances more than max_thing_id = %d: the smallest are "
+                "treated as void. Raise max_thing_id to keep them%s.",
                 image_name,
                 count,
                 limit,
-                rest,
+                _REST if len(self._crowded) == _NAMED_CROWDED_IMAGES else "",
             )
+        with self._lock:
+            self._dropped += count
+
+    def _is_news(self, what: str, told: set[str], most: int) -> bool:
+        with self._lock:
+            is_news = what not in told and len(told) < most
+            if is_news:
+                told.add(what)
+            return is_news
 
 
 def bad_example_message(error: tf.errors.OpError) -> str | None:

@@ -61,6 +61,10 @@ def training_dataset(
       DataError: no records, or files that are damaged. A record that is found damaged later ends the iteration with a
         tf.errors.OpError, unless bad examples are skipped; bad_example_message picks what is wrong from it.
     """
+    if not 0 <= shard < num_shards:
+        raise ConfigError(f"shard {shard} must be one of 0 .. {num_shards - 1}, the hosts")
+    if not -(2**63) <= seed < 2**63:
+        raise ConfigError(f"seed {seed} does not fit 64 bits")
     if batch_size < 1 or batch_size % num_shards:
         raise ConfigError(f"batch_size {batch_size} must be a positive multiple of the number of hosts, {num_shards}")
     if not options.decode_groundtruth_label:
@@ -89,9 +93,10 @@ def evaluation_dataset(
     Images are resized to range and padded at the bottom and right to the network's input size.
 
     Returns:
-      Dictionaries as those of training_dataset (without labels: no targets), and `resized_size` int32 [b, 2] (height and
-      width of the resized image inside the input), `raw_size` int32 [b, 2], `raw_image` string [b] (encoded as in the record)
-      and `panoptic_raw` string [b] (tf.io.serialize_tensor of the int32 panoptic map of the record; only with labels).
+      Dictionaries as those of training_dataset (without labels: no targets), and `number` and `num_records` int64 [b] (of the
+      record, from 0, and of all), `resized_size` int32 [b, 2] (height and width of the resized image inside the input),
+      `raw_size` int32 [b, 2], `raw_image` string [b] (encoded as in the record) and `panoptic_raw` string [b]
+      (tf.io.serialize_tensor of the int32 panoptic map of the record; only with labels).
 
     Raises:
       ConfigError: an option cannot be used.
@@ -102,7 +107,7 @@ def evaluation_dataset(
     prepare = preprocessing(options, is_training=False)
     problems = problems or input_problems(options)
     reader, _ = _reader(options, info, problems)
-    make = _evaluation_example(prepare, options, info, problems)
+    make = _evaluation_example(prepare, options, info, problems, len(reader))
     dataset = tf.data.Dataset.range(len(reader))
     dataset = dataset.map(reader.graph_read_or_nothing, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.filter(lambda example: example["usable"])
@@ -114,9 +119,11 @@ def _reader(options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: In
     """The examples of all sources, and how many each has."""
     if options.max_thing_id < 1:
         raise ConfigError(f"max_thing_id must be at least 1, not {options.max_thing_id}")
-    sources = [source.file_pattern for source in options.source] or [options.file_pattern]
     made_by = record_index.command_for(info.name)
-    indexes = [record_index.build_index(patterns, made_by=made_by, problems=problems) for patterns in sources]
+    indexes = [
+        record_index.build_index(patterns, made_by=made_by, problems=problems)
+        for patterns in record_index.source_patterns(options)
+    ]
     reader = ExampleReader(record_index.join(indexes), info, problems, with_label=options.decode_groundtruth_label)
     return reader, [len(index) for index in indexes]
 
@@ -162,7 +169,11 @@ def _training_example(
 
 
 def _evaluation_example(
-    prepare: Preprocessing, options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: InputProblems
+    prepare: Preprocessing,
+    options: dataset_pb2.DatasetOptions,
+    info: DatasetInfo,
+    problems: InputProblems,
+    num_records: int,
 ):
     """A graph function from an example as it was read to its tensors."""
     target_options = targets.target_options(options, info)
@@ -173,6 +184,8 @@ def _evaluation_example(
         made = {
             "image": fitting.fit_image(example["image"], fit),
             "image_name": example["image_name"],
+            "number": example["number"],
+            "num_records": tf.constant(num_records, tf.int64),
             "resized_size": tf.stack(fit.size),
             "raw_size": raw_size,
             "raw_image": example["encoded"],

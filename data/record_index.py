@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from data.input_problems import InputProblems
 from data.records import DataError
+from protos import dataset_pb2
 
 # Layout: uint64 length, uint32 masked CRC of the length, data, uint32 masked CRC of the data.
 _HEADER = struct.Struct("<QI")
@@ -105,6 +106,11 @@ def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblem
     )
 
 
+def source_patterns(options: dataset_pb2.DatasetOptions) -> list[list[str]]:
+    """The file patterns of each source; those of file_pattern are one source."""
+    return [list(source.file_pattern) for source in options.source] or [list(options.file_pattern)]
+
+
 def join(indexes: Sequence[RecordIndex]) -> RecordIndex:
     """One index of the records of all, in their order."""
     first_files = np.cumsum([0, *(len(index.files) for index in indexes)])
@@ -118,7 +124,10 @@ def join(indexes: Sequence[RecordIndex]) -> RecordIndex:
 
 
 def _matches(pattern: str, made_by: str) -> list[str]:
-    found = tf.io.gfile.glob(pattern)
+    try:
+        found = tf.io.gfile.glob(pattern)
+    except (OSError, tf.errors.OpError) as error:
+        raise DataError(f"file_pattern {pattern!r} cannot be looked up: {_one_line(error)}") from None
     if not found:
         where = "" if os.path.isabs(pattern) or "://" in pattern else f" in {os.getcwd()}"
         raise DataError(f"file_pattern {pattern!r} matches no file{where}: correct it, or make the records with {made_by}")
@@ -127,29 +136,38 @@ def _matches(pattern: str, made_by: str) -> list[str]:
 
 def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str | None]:
     """Offsets and lengths of the records of one file, up to where it is damaged, and what is wrong there."""
-    file = _open(path)
-    offsets, lengths, position = [], [], 0
+    offsets: list[int] = []
+    lengths: list[int] = []
     damage = None
+    try:
+        _walk(path, offsets, lengths)
+    except (OSError, tf.errors.OpError) as error:
+        damage = f"{path} cannot be read: {_one_line(error)}"
+    except DataError as error:
+        damage = str(error)
+    return np.array(offsets, np.int64), np.array(lengths, np.int64), damage
+
+
+def _walk(path: str, offsets: list[int], lengths: list[int]) -> None:
+    """Adds the offsets and lengths of all records; a DataError says what is wrong behind the last of them."""
+    file, position = _open(path), 0
     while position < file.size:
         header = file.read_at(position, _HEADER.size)
         if len(header) == _HEADER.size:
             length, checksum = _HEADER.unpack(header)
             if _masked_crc(header[:8]) != checksum:
-                damage = (
+                raise DataError(
                     f"{path}: record {len(offsets)} (byte {position}) does not start with a TFRecord header: "
                     "the file is damaged, compressed or no TFRecord file; make or copy it again"
                 )
-                break
             end = position + _HEADER.size + length + _FOOTER.size
         if len(header) < _HEADER.size or end > file.size:
-            damage = (
+            raise DataError(
                 f"{path} is cut off in record {len(offsets)} (byte {position} of {file.size}): copy or convert this file again"
             )
-            break
         offsets.append(position + _HEADER.size)
         lengths.append(length)
         position = end
-    return np.array(offsets, np.int64), np.array(lengths, np.int64), damage
 
 
 class _LocalFile:

@@ -22,6 +22,10 @@ IMAGE_FORMATS = ("jpeg", "png")
 _NO_NAME = "image without a name"
 _LABEL = "image/segmentation/class/encoded"
 _LABEL_FORMAT = "image/segmentation/class/format"
+# Bit depth and colour type of an RGB and an RGBA image, in the header of a PNG.
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_OF_BYTES = (b"\x08\x02", b"\x08\x06")
+_PNG_KINDS = {0: "grey", 2: "RGB", 3: "with a palette", 4: "grey with alpha", 6: "RGBA"}
 _NAMES_OF_OPS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]")
 
 
@@ -164,6 +168,12 @@ def _decode_label(features: Mapping[str, tf.train.Feature], height: int, width: 
         return np.frombuffer(encoded, "<i4").astype(np.int32, copy=False).reshape(height, width)
     if formats[0] != b"png":
         raise DataError(f"{_LABEL_FORMAT} {formats[0].decode(errors='replace')!r} is not one of {', '.join(LABEL_FORMATS)}")
+    if encoded[:8] == _PNG_SIGNATURE and encoded[24:26] not in _PNG_OF_BYTES:
+        depth, kind = encoded[24], _PNG_KINDS.get(encoded[25], "another kind")
+        raise DataError(
+            f"the label is a PNG of {depth} bits, {kind}, not RGB of 8 bits (panoptic id = R + 256 G + 65536 B): convert this "
+            "image again with data/build_*.py"
+        )
     # A fourth channel makes each pixel one little-endian int32 (alpha, 255, in the top byte).
     pixels = _decode(tf.raw_ops.DecodePng, "label", contents=encoded, channels=4)
     if pixels.shape[:2] != (height, width):

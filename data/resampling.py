@@ -31,11 +31,13 @@ def range_size(
       width: see height.
       min_size: least height and width; None or 0: not enforced.
       max_size: largest height and width; None or 0: not enforced.
-      factor: sides are rounded up to factor * k + 1 at the end.
+      factor: sides are rounded up to factor * k + 1 at the end, `max_size` down before.
       reference_quirks: with float32 ratios and a rounding after each of the two steps, as in the published code, where a side
         can end one pixel short; otherwise one step in double precision.
     """
     size_of = _published_size if reference_quirks else _exact_size
+    if factor and max_size:
+        max_size = [side - (side - 1) % factor for side in max_size]
     size = size_of((height, width), min_size or (0, 0), max_size or (0, 0))
     if factor:
         size = tuple(side + (1 - side) % factor for side in size)
@@ -80,8 +82,9 @@ def nearest(sizes: Sequence[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
     """
     for source, target in reversed(list(zip(sizes[:-1], sizes[1:], strict=True))):
         step = tf.cast(source - 1, tf.float32) / tf.cast(tf.maximum(target - 1, 1), tf.float32)
-        position = tf.floor(tf.cast(index, tf.float32) * step + 0.5)
-        index = tf.minimum(tf.cast(position, tf.int32), source - 1)
+        position = tf.cast(index, tf.float32) * step
+        below = tf.floor(position)
+        index = tf.minimum(tf.cast(below, tf.int32) + tf.cast(position - below >= 0.5, tf.int32), source - 1)
     return index
 
 

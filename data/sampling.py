@@ -51,7 +51,7 @@ class MixedOrder:
     """Examples of several sources, each in an ExampleOrder of its own, in proportion to weights.
 
     Every 1000 positions hold the same number of each source (at least one), in random order: the proportions are exact to a
-    thousandth, and a source goes through all its examples before it repeats one.
+    thousandth, and a source goes through all its examples before it repeats one. There can be 1000 sources.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], *, seed: int, stream: int = 0) -> None:
@@ -82,7 +82,7 @@ def training_choices(
       weights: shares of the sources.
       seed: decides the order.
       stream: choices of different streams are independent.
-      skip: whether there are replacements, drawn from all examples; they depend on seed, stream and position alone.
+      skip: whether there are replacements, drawn from the same source; they depend on seed, stream and position alone.
     """
     order = (
         MixedOrder(sizes, weights, seed=seed, stream=stream)
@@ -90,22 +90,28 @@ def training_choices(
         else ExampleOrder(sizes[0], seed=seed, stream=(stream,))
     )
 
+    ends = np.cumsum(sizes)
+
     def choices(position: int) -> Iterator[int]:
-        yield order.at(position)
+        number = order.at(position)
+        yield number
         if skip:
-            replacements = np.random.default_rng([seed & (2**64 - 1), stream, position, _REPLACEMENTS])
-            yield from replacements.integers(sum(sizes), size=_REPLACEMENTS).tolist()
+            source = int(np.searchsorted(ends, number, side="right"))
+            rng = np.random.default_rng([seed & (2**64 - 1), stream, position, _REPLACEMENTS])
+            yield from rng.integers(ends[source] - sizes[source], ends[source], size=_REPLACEMENTS).tolist()
 
     return choices
 
 
 def _apportion(weights: np.ndarray) -> np.ndarray:
-    """How many of _BLOCK positions each source has: at least one, the rest by largest remainders."""
-    exact = weights / weights.sum() * (_BLOCK - len(weights))
+    """How many of _BLOCK positions each source has: by largest remainders, but at least one, at the expense of the largest."""
+    exact = weights / weights.sum() * _BLOCK
     shares = np.floor(exact).astype(int)
-    largest = np.argsort(shares - exact, kind="stable")[: _BLOCK - len(weights) - shares.sum()]
-    shares[largest] += 1
-    return shares + 1
+    shares[np.argsort(shares - exact, kind="stable")[: _BLOCK - shares.sum()]] += 1
+    for source in np.flatnonzero(shares == 0):
+        shares[np.argmax(shares)] -= 1
+        shares[source] = 1
+    return shares
 
 
 def position(counter: int, *, batch_size: int, shard: int, num_shards: int) -> int:

@@ -12,6 +12,8 @@ from google.protobuf import text_format
 
 from protos import dataset_pb2
 
+# The input pipeline codes class ids in 15 bits.
+_LARGEST_ID = 32767
 DESCRIPTIONS_DIR = pathlib.Path(__file__).resolve().parents[1] / "data" / "descriptions"
 
 
@@ -117,6 +119,8 @@ def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInf
         )
     if proto.ignore_label != 0 and proto.ignore_label < len(ids):
         fail(f"ignore_label {proto.ignore_label} is also the id of a class; use 0 (classes from 1) or 255")
+    if proto.ignore_label > _LARGEST_ID or len(ids) > _LARGEST_ID:
+        fail(f"ignore_label {proto.ignore_label} and the ids of classes must be at most {_LARGEST_ID}; 0 and 255 are usual")
     if proto.panoptic_label_divisor < 2:
         fail(f"panoptic_label_divisor must be at least 2, not {proto.panoptic_label_divisor}")
     categories = [c.category_id if c.HasField("category_id") else c.id for c in proto.classes]

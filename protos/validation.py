@@ -14,6 +14,8 @@ from protos.descriptions import ConfigError, DatasetInfo
 from protos.rules import IGNORED, RULES
 
 SIZE_STEP = 32
+# Weights are exact to a thousandth.
+_MOST_SOURCES = 1000
 _LOW_LEVEL_ORDER = ("res3", "res2")
 
 _Field = tuple[str, message.Message, descriptor.FieldDescriptor, object]
@@ -171,6 +173,8 @@ def _source_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator
         yield f"{path}.source: file_pattern is set too; give its patterns a source of their own, or leave out source"
     if options.source and path == "eval_dataset_options":
         yield f"{path}.source: evaluation does not mix records by weight; name them in file_pattern"
+    if len(options.source) > _MOST_SOURCES:
+        yield f"{path}.source: {len(options.source)} sources are more than {_MOST_SOURCES}; give several patterns to one"
     for position, source in enumerate(options.source):
         if not source.file_pattern:
             yield f"{path}.source[{position}].file_pattern: not set; name TFRecord files"

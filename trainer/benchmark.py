@@ -148,6 +148,8 @@ def main(_: list[str]) -> None:
     values = flags.FLAGS
     if values.count_only + values.train + values.input > 1:
         raise DoorError("give at most one of --count_only (measures nothing), --train and --input (measures nothing else)")
+    if values.input and (values["batch_size"].present or values["steps"].present):
+        raise DoorError("--input measures for some seconds with batches of 16: leave out --batch_size and --steps")
     size = parse_size(values.image_size) if values.image_size else None
     if size is None and not values.input:
         raise DoorError("--image_size=H,W is missing: height and width of images in pixels")

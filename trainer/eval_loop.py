@@ -11,6 +11,7 @@ import orbit
 import tensorflow as tf
 
 from data.pipeline import evaluation_dataset, input_problems
+from data.records import DataError
 from kmax_tf import atomic_files
 from kmax_tf.coco_results import PanopticResultsWriter, image_id
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
@@ -29,6 +30,8 @@ _SCALARS = {
     "evaluation/iou/IoU": "mean_iou",
     "evaluation/ap/AP_Mask": "ap",
 }
+# Numbers that devices have no use for.
+_FOR_THE_HOST = ("number", "num_records", "resized_size", "raw_size")
 
 
 class EvalLoop(orbit.AbstractEvaluator):
@@ -44,9 +47,9 @@ class EvalLoop(orbit.AbstractEvaluator):
         options = experiment.config.evaluator_options
         pictures = pathlib.Path(options.override_save_dir) if options.override_save_dir else model_dir / "vis"
         self._pictures = PictureBook(pictures, options.num_vis_samples if options.save_predictions else 0, experiment.info)
-        self._problems = input_problems(self._options)
-        self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=self._problems)
-        self._damaged_files = self._problems.skipped_examples
+        problems = input_problems(self._options)
+        self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=problems)
+        self._damaged_files = problems.skipped_examples
         self._predict = _make_predict(experiment)
 
     @property
@@ -60,13 +63,14 @@ class EvalLoop(orbit.AbstractEvaluator):
 
         Raises:
           StopRequested: see `stop`.
+          DataError: more examples were skipped than evaluated.
         """
         step = int(self._experiment.global_step.numpy())
         limit = int(num_steps) if num_steps >= 0 else None
         evaluator = PanopticEvaluator(self._experiment.info, self._experiment.config.evaluator_options)
         losses: list[dict[str, float]] = []
         results = self._results_writer(step)
-        skipped_before = self._problems.skipped_examples
+        evaluated, record = 0, None
         progress = _Progress()
         for example, maps, example_losses in itertools.islice(self._predictions(), limit):
             name = example["image_name"].decode(errors="replace")
@@ -76,6 +80,7 @@ class EvalLoop(orbit.AbstractEvaluator):
             if results:
                 results.add(image_id(name), f"{name}.jpg", maps["panoptic_pred"], maps)
             self._pictures.add(step, example, maps)
+            evaluated, record = evaluated + 1, example
             progress.add_image()
             if self._stop.is_set():
                 raise StopRequested
@@ -83,12 +88,25 @@ class EvalLoop(orbit.AbstractEvaluator):
         if results:
             results.finish()
         self._pictures.finish(step)
-        skipped = self._problems.skipped_examples - skipped_before + self._damaged_files
-        if skipped:
-            print(f"{skipped} examples could not be used and are not part of the evaluation, see the warnings", flush=True)
+        skipped = self._count_skipped(evaluated, record, complete=evaluated != limit)
         tf.summary.scalar("input/skipped_examples", skipped, step=step)
         if self._labels:
             self._report({"step": step, **evaluator.result(), "skipped_examples": skipped}, losses)
+
+    def _count_skipped(self, evaluated: int, last: dict | None, *, complete: bool) -> int:
+        """Examples that were left out up to the last one that was evaluated, or of all of them."""
+        if last is None:
+            raise DataError("eval_dataset_options: none of the examples can be used, the warnings above tell why")
+        passed = int(last["num_records"]) if complete else int(last["number"]) + 1
+        skipped = passed - evaluated + self._damaged_files
+        if skipped > evaluated:
+            raise DataError(
+                f"eval_dataset_options: {skipped} examples cannot be used, more than the {evaluated} that can; the warnings "
+                "above tell why. Is dataset the one of these records? data/inspect_dataset.py checks all of them"
+            )
+        if skipped:
+            print(f"{skipped} examples could not be used and are not part of the evaluation, see the warnings", flush=True)
+        return skipped
 
     def _report(self, metrics: dict, losses: list[dict[str, float]]) -> None:
         self._write_metrics(metrics)
@@ -123,7 +141,7 @@ class EvalLoop(orbit.AbstractEvaluator):
 
     def _on_devices(self, batch: dict[str, np.ndarray]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         strategy = self._experiment.strategy
-        numeric = {k: tf.constant(v) for k, v in batch.items() if v.dtype.kind != "O" and not k.endswith("_size")}
+        numeric = {k: tf.constant(v) for k, v in batch.items() if v.dtype.kind != "O" and k not in _FOR_THE_HOST}
         share = self._batch_size // strategy.num_replicas_in_sync
 
         def part(context: tf.distribute.experimental.ValueContext, value: tf.Tensor) -> tf.Tensor:

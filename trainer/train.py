@@ -17,6 +17,7 @@ import orbit  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from absl import app, flags, logging  # noqa: E402
 
+from data.record_index import source_patterns  # noqa: E402
 from kmax_tf import CheckpointError, ConfigError, load_config  # noqa: E402
 from protos import experiment_pb2, trainer_pb2  # noqa: E402
 from protos.config import config_to_text  # noqa: E402
@@ -165,8 +166,7 @@ def _check_mode(config: experiment_pb2.ExperimentOptions, mode: str, trains: boo
         if needed and not config.HasField(section):
             raise ConfigError(f"{name}: mode {mode} needs {section}")
         options = getattr(config, section)
-        patterns = [*options.file_pattern, *(pattern for source in options.source for pattern in source.file_pattern)]
-        unfilled = [pattern for pattern in patterns if "${" in pattern]
+        unfilled = [pattern for patterns in source_patterns(options) for pattern in patterns if "${" in pattern]
         if needed and unfilled:
             raise ConfigError(f"{name}: {section}.file_pattern: {unfilled[0]} is a placeholder; name the TFRecord files there")
     losses = config.trainer_options.loss_options

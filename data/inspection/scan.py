@@ -84,7 +84,7 @@ def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetIn
       DataError: a pattern matches no file, or there is no record at all.
     """
     found = ProblemList()
-    sources = [source.file_pattern for source in options.source] or [options.file_pattern]
+    sources = record_index.source_patterns(options)
     made_by = record_index.command_for(info.name)
     try:
         indexes = [record_index.build_index(patterns, made_by=made_by, problems=found) for patterns in sources]

@@ -34,6 +34,11 @@ def bad_record(kind: str) -> bytes:
         label = records.encode_label(panoptic[cut])
         features["image/segmentation/class/encoded"].bytes_list.value[0] = label if kind == "png label size" else label[:-40]
         features["image/segmentation/class/format"].bytes_list.value[0] = b"png"
+    elif kind == "grey label":
+        features["image/segmentation/class/encoded"].bytes_list.value[0] = tf.io.encode_png(
+            tf.cast(panoptic[..., None], tf.uint16)
+        ).numpy()
+        features["image/segmentation/class/format"].bytes_list.value[0] = b"png"
     elif kind == "label format":
         features["image/segmentation/class/format"].bytes_list.value[0] = b"zip"
     elif kind == "image size":

@@ -18,6 +18,7 @@ _KINDS = [
     ("jpeg bytes", "street", "the image does not decode"),
     ("label size", "street", "the label has 2280 bytes, not the 2400 of image/height x image/width int32 values"),
     ("png label size", "street", "the label is (19, 30), the image (20, 30)"),
+    ("grey label", "street", "the label is a PNG of 16 bits, grey, not RGB of 8 bits"),
     ("png label", "street", "the label does not decode"),
     ("label format", "street", "'zip' is not one of png, raw"),
     ("image size", "street", "image/height and image/width say (30, 20)"),
@@ -123,7 +124,8 @@ def test_more_instances_than_rows_keeps_the_largest(tmp_path, caplog):
     problems = pipeline.input_problems(options)
     with caplog.at_level(logging.WARNING, logger="absl"):
         (batch,) = pipeline.evaluation_dataset(options, INFO, batch_size=1, problems=problems)
-    assert "image crowded has 2 instances more than max_thing_id = 3: the smallest are treated as void" in caplog.text
+    assert "image crowded, with what was pasted over it, has 2 instances more than max_thing_id = 3" in caplog.text
+    assert "Raise max_thing_id" in caplog.text
     assert problems.dropped_instances == 2
     numbers, semantic = batch["thing_id_mask_gt"][0, :32, :32].numpy(), batch["semantic_gt"][0, :32, :32].numpy()
     np.testing.assert_array_equal(numbers, np.where(panoptic >= 768, -1, panoptic - 259).clip(-1))
@@ -151,8 +153,17 @@ def test_only_the_first_crowded_images_are_named(caplog):
         for number in range(40):
             problems.too_many_instances(f"image_{number}", 2, 100)
     assert problems.dropped_instances == 80
-    assert [f"image_{number} " in caplog.text for number in (0, 9, 10, 39)] == [True, True, False, False]
-    assert "further images are counted, not named" in caplog.text
+    assert [f"image_{number}, " in caplog.text for number in (0, 9, 10, 39)] == [True, True, False, False]
+    assert "further ones are counted, not named" in caplog.text
+
+
+def test_only_the_first_bad_examples_are_named(caplog):
+    problems = InputProblems(skip=True)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        for number in (*range(80), *range(80)):
+            problems.bad_example(f"record {number}: broken")
+    assert problems.skipped_examples == 160
+    assert caplog.text.count("is skipped") == 50 and "further ones are counted, not named" in caplog.text
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1)])

@@ -129,7 +129,7 @@ def test_evaluation_without_labels(tmp_path):
         writer.write(records.build_example(encode(image), "png", "a", 20, 30, None).SerializeToString())
     options = _options(tmp_path, "decode_groundtruth_label: false")
     (batch,) = pipeline.evaluation_dataset(options, INFO, batch_size=4)
-    assert set(batch) == {"image", "image_name", "resized_size", "raw_size", "raw_image"}
+    assert set(batch) == {"image", "image_name", "number", "num_records", "resized_size", "raw_size", "raw_image"}
     with pytest.raises(ConfigError, match="decode_groundtruth_label is false: training needs labels"):
         pipeline.training_dataset(options, INFO, seed=0, batch_size=1)
 
@@ -142,7 +142,9 @@ def test_skipped_examples_are_left_out_of_evaluation(tmp_path):
     dataset = pipeline.evaluation_dataset(options, INFO, batch_size=2, problems=problems)
     names = [name.decode() for batch in dataset for name in batch["image_name"].numpy()]
     assert names == ["img_0_0", "img_0_1", "img_0_2", "street", "street"]
-    assert problems.skipped_examples == 2
+    numbers = [int(number) for batch in dataset for number in batch["number"]]
+    assert numbers == [0, 1, 2, 3, 6] and {int(batch["num_records"][0]) for batch in dataset} == {7}
+    assert problems.skipped_examples == 6, "two in each of three passes"
 
 
 def test_unusable_options(tmp_path):
@@ -151,6 +153,11 @@ def test_unusable_options(tmp_path):
     write_records(tmp_path / "a.tfrecord", 1)
     with pytest.raises(ConfigError, match="batch_size 3 must be a positive multiple of the number of hosts, 2"):
         pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=3, num_shards=2)
+    for shard, hosts in ((2, 2), (-1, 2), (0, 0)):
+        with pytest.raises(ConfigError, match=f"shard {shard} must be one of 0 .. {hosts - 1}"):
+            pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=2, shard=shard, num_shards=hosts)
+    with pytest.raises(ConfigError, match="seed 18446744073709551619 does not fit 64 bits"):
+        pipeline.training_dataset(_options(tmp_path), INFO, seed=2**64 + 3, batch_size=2)
     with pytest.raises(ConfigError, match="max_thing_id must be at least 1"):
         pipeline.training_dataset(_options(tmp_path, max_thing_id=0), INFO, seed=0, batch_size=2)
     with pytest.raises(ConfigError, match="batch_size must be at least 1, not 0"):

@@ -29,6 +29,12 @@ def test_scale_factors_of_the_published_configs(scales, main, pasted):
     )
     np.testing.assert_allclose(options.jitter.values, main, atol=1e-6)
     np.testing.assert_allclose(options.paste_jitter.values, pasted, atol=1e-6)
+    for values in (options.jitter.values, options.paste_jitter.values):
+        # To the last bit what tf.linspace gives for float32, which decides on a pixel of some sizes.
+        first, last = np.float32(values[0]), np.float32(values[-1])
+        delta = (last - first) / np.float32(len(values) - 1)
+        between = [first + delta * np.float32(k) for k in range(1, len(values) - 1)]
+        assert [np.float32(v) for v in values] == [first, *between, last]
 
 
 def test_scale_factors_as_they_were_meant():

@@ -92,6 +92,20 @@ def test_commands_exist():
     assert record_index.command_for("my_pets") == "data/build_panoptic.py"
 
 
+def test_paths_that_cannot_be_read(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 2)
+    (tmp_path / "b.tfrecord").mkdir()
+    (tmp_path / "c.tfrecord").symlink_to(tmp_path / "gone")
+    for name in ("b", "c"):
+        with pytest.raises(DataError, match=f"{tmp_path}/{name}.tfrecord cannot be read: "):
+            _index(f"{tmp_path}/[a{name}].tfrecord")
+    problems = InputProblems(skip=True)
+    assert len(record_index.build_index([f"{tmp_path}/*.tfrecord"], made_by="x", problems=problems)) == 2
+    assert problems.skipped_examples == 2
+    with pytest.raises(DataError, match="file_pattern 's4://bucket/x' cannot be looked up: .*s4"):
+        _index("s4://bucket/x")
+
+
 def test_skipping_keeps_the_records_before_the_damage(tmp_path, caplog):
     for name, cut in (("a", 5), ("b", 0)):
         path = tmp_path / f"{name}.tfrecord"

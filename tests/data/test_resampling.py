@@ -49,6 +49,8 @@ def test_sizes_without_lower_or_upper_bound():
     assert _range_size(20, 30, 40, None) == (40, 60)
     assert _range_size(20, 30, 40, None, factor=32) == (65, 65)
     assert _range_size(33, 65, None, None, factor=32) == (33, 65)
+    # The upper bound is cut to 641 before, so that sides rounded up stay below it.
+    assert _range_size(1000, 900, None, 650, factor=32) == (641, 577)
 
 
 def _tensors(sizes):

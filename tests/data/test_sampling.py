@@ -1,5 +1,6 @@
 """Order of the examples: permutations, independent of where training starts and of the number of hosts."""
 
+import numpy as np
 import pytest
 
 from data import sampling
@@ -60,6 +61,16 @@ def test_mixed_order_can_start_anywhere():
     assert sum(i >= 13 for i in sequence[:1000]) == 1
 
 
+@pytest.mark.parametrize(("count", "first"), [(2, 0.7), (10, 0.91), (20, 0.9), (50, 0.5), (999, 0.5)])
+def test_shares_are_exact_to_a_thousandth(count, first):
+    weights = [first] + [(1 - first) / (count - 1)] * (count - 1)
+    order = sampling.MixedOrder([1] * count, weights, seed=0)
+    shares = np.bincount([order.at(p) for p in range(1000)], minlength=count)
+    assert shares.min() >= 1
+    if count < 100:
+        np.testing.assert_allclose(shares / 1000, weights, atol=0.001)
+
+
 def test_replacements_of_bad_examples_depend_on_the_position_alone():
     arguments = {"seed": 4, "stream": 0}
     plain = sampling.training_choices([9], [1.0], skip=False, **arguments)
@@ -69,4 +80,9 @@ def test_replacements_of_bad_examples_depend_on_the_position_alone():
         assert list(plain(position)) == [first]
         assert [first, *others] == list(skipping(position))
         assert len(set(others)) > 4 and set(others) <= set(range(9))
+    # In a mix, the place of a bad example stays with its source.
+    mixed = sampling.training_choices([5, 7], [1.0, 1.0], skip=True, **arguments)
+    for position in range(20):
+        first, *others = mixed(position)
+        assert {other < 5 for other in others} == {first < 5}
     assert list(skipping(1))[1:] != list(skipping(2))[1:]

@@ -33,6 +33,10 @@ def test_class_instance_flag_and_number():
 def test_crowds_and_void_are_no_instances():
     _check(np.array([[0, 256, 257], [513, 768, 0]], np.int32), INFO)
     _check(np.array([[255_000, 0, 1000], [1001, 1999, 0]], np.int32), _IGNORE_255)
+    # Instance ids of void, of which DeepLab2 takes no notice, are one segment.
+    codes, segments = segment_codes.encode(np.array([[0, 255_003, 255_000]], np.int32), _IGNORE_255)
+    assert segment_codes.class_ids(codes).numpy().tolist() == [[0, 255, 255]]
+    assert segment_codes.segment_numbers(codes).numpy().tolist() == [[0, 1, 1]] and len(segments) == 3
     codes, _ = segment_codes.encode(np.array([[255_000]], np.int32), _IGNORE_255)
     assert codes[0, 0] == segment_codes.void_code(_IGNORE_255)
     padding = segment_codes.void_code(INFO, tf.constant(7))
@@ -49,6 +53,17 @@ def test_classes_that_do_not_exist(info, label):
     panoptic[1, 2:4] = label
     with pytest.raises(DataError, match=f"class id {semantic} on 2 pixels, which {info.name} does not have .*not the one"):
         segment_codes.encode(panoptic, info)
+
+
+def test_ids_far_above_the_number_of_pixels():
+    """Where a table of all ids would be large, the result is the same."""
+    info = DatasetInfo("wide", 1 << 20, 255, _IGNORE_255.classes)
+    panoptic = random_panoptic(np.random.default_rng(0), 30, 40) % 2
+    panoptic = panoptic * ((1 << 20) + 77)
+    panoptic[:3] = 255 << 20
+    _check(panoptic, info)
+    with pytest.raises(DataError, match="class id 40 on 120 pixels"):
+        segment_codes.encode(np.where(panoptic == 255 << 20, 40 << 20, panoptic), info)
 
 
 def test_another_divisor_shows_as_instances_of_stuff():

@@ -3,14 +3,19 @@
 import json
 import pathlib
 import re
+import threading
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data import records as schema
+from data.records import DataError
 from kmax_tf import load_config
 from trainer.distribution import make_strategy
+from trainer.eval_loop import EvalLoop
+from trainer.experiment import build_experiment
 from trainer.train import run_experiment
 
 
@@ -53,9 +58,30 @@ def test_counts_of_a_run(tiny_config, records, tmp_path, capsys):
     assert np.isfinite(metrics["mean_iou"])
 
 
-def test_a_run_without_bad_examples_says_nothing(tiny_config, tmp_path, capsys):
-    overrides = ["trainer_options.solver_options.training_number_of_steps=2", "evaluator_options.eval_interval=2"]
-    run_experiment(load_config(tiny_config, overrides), "train_and_eval", tmp_path, make_strategy())
-    assert "skipped" not in capsys.readouterr().out
-    assert json.loads((tmp_path / "eval" / "metrics.json").read_text())["skipped_examples"] == 0
-    assert _last_scalars(tmp_path / "train")["input/skipped_examples"] == 0
+def _evaluation(tiny_config, folder):
+    pattern = f"eval_dataset_options.file_pattern={folder}/*.tfrecord"
+    config = load_config(tiny_config, ["eval_dataset_options.on_bad_example=SKIP", pattern])
+    return EvalLoop(build_experiment(config, make_strategy(), seed=0), folder, threading.Event())
+
+
+def test_a_limited_evaluation_counts_up_to_its_last_image(tiny_config, records, tmp_path, capsys):
+    for name in ("a", "z1", "z2", "z3"):
+        _write_bad_record(tmp_path / f"{name}.tfrecord")
+    (good,) = records.glob("val-*.tfrecord")
+    (tmp_path / "m.tfrecord").symlink_to(good)
+    loop = _evaluation(tiny_config, tmp_path)
+    for limit in (2, 3):
+        loop.evaluate(tf.constant(limit))
+        assert json.loads((tmp_path / "eval" / "metrics.json").read_text())["skipped_examples"] == 1
+    assert "1 examples could not be used" in capsys.readouterr().out
+    (tmp_path / "eval" / "metrics.json").unlink()
+    with pytest.raises(DataError, match="4 examples cannot be used, more than the 3 that can"):
+        loop.evaluate(tf.constant(-1))
+    assert not (tmp_path / "eval" / "metrics.json").exists()
+
+
+def test_an_evaluation_without_images_has_no_metrics(tiny_config, tmp_path):
+    _write_bad_record(tmp_path / "a.tfrecord")
+    with pytest.raises(DataError, match="none of the examples can be used"):
+        _evaluation(tiny_config, tmp_path).evaluate(tf.constant(-1))
+    assert not (tmp_path / "eval").exists()

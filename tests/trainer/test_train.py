@@ -44,7 +44,7 @@ def test_metrics_of_each_evaluation(trained):
     assert [entry["step"] for entry in history] == [2, 4]
     latest = json.loads((trained / "eval" / "metrics.json").read_text())
     assert latest == history[-1]
-    assert set(METRICS) <= set(latest)
+    assert set(METRICS) <= set(latest) and latest["skipped_examples"] == 0
     assert set(latest["per_class"]) == {"disc", "box", "triangle", "sky", "grass", "water"}
     segments = sum(c["tp"] + c["fp"] + c["fn"] for c in latest["per_class"].values())
     assert segments > 5, "the three scenes have segments"

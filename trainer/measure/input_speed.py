@@ -10,8 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from data import record_index, records
-from data.pipeline import training_dataset
+from data import record_index
+from data.example_reader import ExampleReader
+from data.pipeline import bad_example_message, input_problems, training_dataset
+from data.records import DataError
 from protos import dataset_pb2, experiment_pb2
 from protos.config import dataset_info
 from protos.descriptions import DatasetInfo
@@ -41,6 +43,9 @@ def measure_input(job: InputJob, *, progress: Progress) -> dict[str, Any]:
     Returns:
       `records` (what was read), `decoding` and, by crop, `crops`: each with `images_per_second` and `cpu_ms_per_image`; and
       `machine`.
+
+    Raises:
+      DataError: a record cannot be used.
     """
     machine = describe_machine()
     tf.config.set_visible_devices([], "GPU")
@@ -59,12 +64,15 @@ def measure_input(job: InputJob, *, progress: Progress) -> dict[str, Any]:
         for crop in job.crops:
             progress(f"input at crop {crop[0]}x{crop[1]}")
             batches = training_dataset(_at_crop(options, crop), info, seed=0, batch_size=_BATCH)
-            result["crops"]["x".join(map(str, crop))] = _rate(iter(batches))
+            try:
+                result["crops"]["x".join(map(str, crop))] = _rate(iter(batches))
+            except tf.errors.OpError as error:
+                raise DataError(bad_example_message(error) or str(error)) from None
     return result
 
 
 def _records_exist(options: dataset_pb2.DatasetOptions) -> bool:
-    patterns = [pattern for source in options.source for pattern in source.file_pattern] or options.file_pattern
+    patterns = [pattern for source in record_index.source_patterns(options) for pattern in source]
     return bool(patterns) and all(tf.io.gfile.glob(pattern) for pattern in patterns)
 
 
@@ -80,12 +88,15 @@ def _at_crop(options: dataset_pb2.DatasetOptions, crop: tuple[int, int]) -> data
 
 
 def _decoding(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterator[tf.Tensor]:
-    """Batches in which the images of the first records are decoded, over and over."""
-    patterns = [pattern for source in options.source for pattern in source.file_pattern] or options.file_pattern
-    index = record_index.build_index(patterns, made_by=record_index.command_for(info.name))
-    encoded = []
-    for number in range(min(len(index), _BATCH * 4)):
-        encoded.append(records.decode_record(index.read(number), with_label=False).encoded)
+    """Batches in which the images of some records are decoded, over and over."""
+    problems = input_problems(options)
+    patterns = record_index.source_patterns(options)[0]
+    index = record_index.build_index(patterns, made_by=record_index.command_for(info.name), problems=problems)
+    reader = ExampleReader(index, info, problems, with_label=False)
+    examples = (reader.read(number) for number in range(min(len(index), 4 * _BATCH)))
+    encoded = [example["encoded"] for example in examples if example]
+    if not encoded:
+        raise DataError(f"{', '.join(patterns)}: none of the first records can be used, the warnings above tell why")
 
     def decode(image: tf.Tensor) -> tf.Tensor:
         return tf.shape(tf.io.decode_image(image, channels=3, expand_animations=False))

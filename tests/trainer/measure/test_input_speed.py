@@ -48,11 +48,10 @@ def test_drawn_records_stand_in_for_missing_ones(short):
     assert result["records"] == "64 drawn images of 192x256 (height x width)"
     assert list(result["crops"]) == ["65x65", "97x129"] and len(lines) == 3
     for rate in (result["decoding"], *result["crops"].values()):
-        # At least one batch of 16, and no more time than there was.
-        assert 16 / seconds < rate["images_per_second"]
-        assert rate["cpu_ms_per_image"] / 1000 * rate["images_per_second"] < 2 * result["machine"]["cpus"]
-    rates = [rate["images_per_second"] for rate in (result["decoding"], result["crops"]["65x65"])]
-    assert rates[0] > rates[1], "the pipeline decodes two images and more"
+        # At least one batch of 16 in the time there was.
+        assert 16 / seconds < rate["images_per_second"] and rate["cpu_ms_per_image"] > 0
+    # Two images are decoded for each, and the rest takes longer than that.
+    assert 2 * result["decoding"]["cpu_ms_per_image"] < result["crops"]["65x65"]["cpu_ms_per_image"]
 
 
 def test_records_of_the_config_are_measured(short, tiny_config):
