@@ -18,7 +18,7 @@ _KINDS = [
     ("jpeg bytes", "street", "the image does not decode"),
     ("label size", "street", "the label has 2280 bytes, not the 2400 of image/height x image/width int32 values"),
     ("png label size", "street", "the label is (19, 30), the image (20, 30)"),
-    ("grey label", "street", "the label is a PNG of 16 bits, grey, not RGB of 8 bits"),
+    ("grey label", "street", "the label is a grey PNG or one of 16 bits, not RGB of 8 bits"),
     ("png label", "street", "the label does not decode"),
     ("label format", "street", "'zip' is not one of png, raw"),
     ("image size", "street", "image/height and image/width say (30, 20)"),

@@ -1,9 +1,12 @@
 """The TFRecord schema: what is written is what is read, in both codings of labels."""
 
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from panoptic_fixtures import encode, random_panoptic
+from PIL import Image
 
 from data import records
 
@@ -56,6 +59,20 @@ def test_records_of_deeplab2_may_lack_name_and_format():
 def test_png_labels_are_smaller():
     panoptic = random_panoptic(np.random.default_rng(3), 200, 200)
     assert 20 * len(records.encode_label(panoptic, "png")) < len(records.encode_label(panoptic, "raw"))
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 17, 256, 257, 900])
+def test_palettes_and_colours_hold_the_same(count):
+    rng = np.random.default_rng(count)
+    ids = rng.choice(1 << 24, count, replace=False)
+    panoptic = np.concatenate([ids, rng.choice(ids, 1200 - count)]).reshape(30, 40).astype(np.int32)
+    encoded = records.encode_label(panoptic)
+    with Image.open(io.BytesIO(encoded)) as picture:
+        assert picture.mode == ("P" if count <= 256 else "RGB")
+        pixels = np.asarray(picture.convert("RGB")).astype(np.int32)
+    np.testing.assert_array_equal(pixels @ [1, 256, 65536], panoptic)
+    example = records.build_example(encode(np.zeros((30, 40, 3), np.uint8)), "png", "a", 30, 40, panoptic)
+    np.testing.assert_array_equal(records.decode_record(example.SerializeToString()).panoptic, panoptic)
 
 
 def test_labels_that_cannot_be_coded():
