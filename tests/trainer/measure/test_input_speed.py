@@ -1,14 +1,18 @@
 """What is measured of the input pipeline: which records, at which crops, and rates that fit the clock."""
 
+import json
 import time
 
 import numpy as np
 import pytest
-from command_line import ROOT
+import tensorflow as tf
+from command_line import ROOT, run_door
 
 from data import pipeline
+from data import records as schema
 from data.example_reader import ExampleReader
 from data.record_index import build_index
+from data.records import DataError
 from kmax_tf import load_config
 from protos import descriptions
 from protos.descriptions import ConfigError
@@ -55,9 +59,34 @@ def test_drawn_records_stand_in_for_missing_ones(short):
 
 
 def test_records_of_the_config_are_measured(short, tiny_config):
-    config = load_config(tiny_config)
-    result = benchmark_input(config, ((65, 65),))
-    assert result["experiment"] == "tiny" and result["input"]["records"] == "the records of the config"
+    job = input_speed.InputJob(load_config(tiny_config).SerializeToString(), ((65, 65),))
+    assert input_speed.measure_input(job, progress=print)["records"] == "the records of the config"
+
+
+def test_a_record_that_cannot_be_used_is_named(short, tiny_config, records, tmp_path):
+    image = tf.io.encode_jpeg(np.zeros((40, 40, 3), np.uint8)).numpy()
+    with tf.io.TFRecordWriter(str(tmp_path / "bad.tfrecord")) as writer:
+        writer.write(schema.build_example(image, "jpeg", "street", 40, 40, None).SerializeToString())
+    for policy in ("FAIL", "SKIP"):
+        overrides = [
+            f"train_dataset_options.file_pattern=[{records}/train-*.tfrecord,{tmp_path}/bad.tfrecord]",
+            f"train_dataset_options.on_bad_example={policy}",
+        ]
+        job = input_speed.InputJob(load_config(tiny_config, overrides).SerializeToString(), ((65, 65),))
+        if policy == "SKIP":
+            assert list(input_speed.measure_input(job, progress=print)["crops"]) == ["65x65"]
+            continue
+        with pytest.raises(DataError, match="bad.tfrecord record 0 .street.: it has no label"):
+            input_speed.measure_input(job, progress=print)
+
+
+@pytest.mark.slow
+def test_the_command_at_both_crops():
+    completed = run_door("trainer/benchmark.py", f"--config_file={_COCO}", "--input")
+    assert completed.returncode == 0, completed.stderr
+    result = json.loads(completed.stdout.splitlines()[-1])
+    assert result["experiment"] == "coco_kmax_r50" and list(result["input"]["crops"]) == ["257x257", "641x641"]
+    assert "crop 641x641" in completed.stdout and "decoding alone" in completed.stdout
 
 
 def test_crops_replace_sizes_that_are_set():
