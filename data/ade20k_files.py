@@ -26,6 +26,11 @@ class TwoFileImage(SourceImage):
 
     instance_path: pathlib.Path | None = None
 
+    @property
+    def files(self) -> tuple[pathlib.Path, ...]:
+        """All files that the record is made from."""
+        return (*super().files, self.instance_path)
+
     def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
         """Both files as one map, by the rule of Mask2Former's prepare_ade20k_pan_seg.py.
 

@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 
 from absl import flags  # noqa: E402
 
-from data import coco_json, conversion_flags, filter_flags  # noqa: E402
+from data import coco_json, conversion_flags, describe, filter_flags  # noqa: E402
 from data.records import DataError  # noqa: E402
 from protos import descriptions  # noqa: E402
 from protos.descriptions import DatasetInfo  # noqa: E402
@@ -41,6 +41,7 @@ def main() -> None:
     if _IMAGES_DIR.value is not None:
         if not _SPLIT.value:
             raise DataError("--images_dir needs --split, the name of the split")
+        conversion_flags.check_file_name(_SPLIT)
         _convert_split(_SPLIT.value, pathlib.Path(_IMAGES_DIR.value), _PANOPTIC_JSON.value, info)
         return
     for flag in (_PANOPTIC_JSON, _PANOPTIC_DIR, _SPLIT):
@@ -59,7 +60,10 @@ def _convert_split(split: str, images_dir: pathlib.Path, panoptic_json: str | No
         sources = coco_json.list_images(images_dir)
     else:
         panoptic_dir = pathlib.Path(_PANOPTIC_DIR.value or path.with_suffix(""))
-        sources = coco_json.read_panoptic_json(path, images_dir, panoptic_dir).images
+        content = coco_json.read_panoptic_json(path, images_dir, panoptic_dir)
+        advice = "these are not the labels of COCO; data/build_panoptic.py converts any categories"
+        describe.check_categories(info, content, where=str(path), description="COCO's classes", advice=advice)
+        sources = content.images
     conversion_flags.convert_split(sources, split, info, segment_filter=filter_flags.segment_filter(sources, path))
 
 

@@ -32,6 +32,8 @@ _LABEL_DIVISOR = flags.DEFINE_integer(
 
 def main() -> None:
     """Converts one split and writes the description if there is none."""
+    conversion_flags.check_file_name(_SPLIT)
+    conversion_flags.check_file_name(_DATASET_NAME)
     path = pathlib.Path(_PANOPTIC_JSON.value)
     panoptic_dir = pathlib.Path(_PANOPTIC_DIR.value or path.with_suffix(""))
     content = coco_json.read_panoptic_json(path, pathlib.Path(_IMAGES_DIR.value), panoptic_dir)
@@ -42,9 +44,14 @@ def main() -> None:
     if not description.exists():
         text = describe.description_text(name, content, label_divisor=_LABEL_DIVISOR.value, where=str(path))
         output_dir.mkdir(parents=True, exist_ok=True)
-        description.write_text(text)
+        # In one step: an interruption must not leave half a description, which the next run would take.
+        partial = description.with_name(f".{description.name}.part")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(description)
     info = descriptions.load(description)
-    describe.check_categories(info, content, where=str(path), description=str(description))
+    describe.check_divisor(info, _LABEL_DIVISOR.value, str(description))
+    advice = "that file was made from other categories; use the same for all splits, or delete it"
+    describe.check_categories(info, content, where=str(path), description=str(description), advice=advice)
     conversion_flags.convert_split(content.images, _SPLIT.value, info, segment_filter=chosen)
     print(f'config: dataset: "{description}"')
 

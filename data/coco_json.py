@@ -32,6 +32,11 @@ class SourceImage:
     segments: tuple[Mapping[str, Any], ...] = ()
     size: tuple[int, int] | None = None
 
+    @property
+    def files(self) -> tuple[pathlib.Path, ...]:
+        """All files that the record is made from."""
+        return (self.image_path,) if self.label_path is None else (self.image_path, self.label_path)
+
     def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
         """Segment ids [h, w], 0 for none, and the segments (entries as in `segments_info`), in the order of their numbering.
 
@@ -51,11 +56,12 @@ class PanopticJson:
     categories: tuple[Mapping[str, Any], ...]
 
     def most_instances(self) -> int:
-        """Largest number of segments, crowds left out, that one image has of one category."""
+        """Largest number of segments, crowds left out, that one image has of one category of things."""
+        things = {repr(category["id"]) for category in self.categories if category["isthing"]}
         largest = 0
         for image in self.images:
-            counts = collections.Counter(repr(s.get("category_id")) for s in image.segments if not s.get("iscrowd"))
-            largest = max([largest, *counts.values()])
+            ids = (repr(segment.get("category_id")) for segment in image.segments if not segment.get("iscrowd"))
+            largest = max([largest, *collections.Counter(i for i in ids if i in things).values()])
         return largest
 
 
@@ -144,7 +150,7 @@ def _id(record: Mapping[str, Any], key: str, where: str) -> int | str:
 
 def _file_name(record: Mapping[str, Any], where: str) -> str:
     value = _value(record, "file_name", where)
-    if not isinstance(value, str) or not pathlib.PurePath(value).name:
+    if not isinstance(value, str) or "\0" in value or not pathlib.PurePath(value).name:
         raise DataError(f"{where}: file_name is {value!r}, not the name of a file: make the JSON again")
     return value
 
@@ -181,5 +187,6 @@ def _sorted_by_name(images: list[SourceImage], where: pathlib.Path) -> tuple[Sou
     names = collections.Counter(image.name for image in ordered)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
-        raise DataError(f"{where}: {len(twice)} names belong to more than one image, for example {twice[0]!r}: rename them")
+        more = f", and {len(twice) - 1} other names occur twice as well" if len(twice) > 1 else ""
+        raise DataError(f"{where}: more than one image has the name {twice[0]!r}{more}: rename them")
     return tuple(ordered)

@@ -4,23 +4,23 @@ Every shard is written under a temporary name and then renamed, and noted in `<s
 that an interrupted conversion continues where it stopped.
 """
 
-import dataclasses
 import os
 import pathlib
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from data import conversion_log, shards
 from data.coco_json import SourceImage
+from data.conversion_log import ConversionLog, FinishedShard
+from data.conversion_summary import no_label
 from data.image_conversion import Settings
 from data.label_counts import LabelCounts
+from data.progress import Progress
 from data.records import DataError
 
 _IMAGES_PER_SHARD = 128
 # A worker spends seconds on its imports, which pays from about so many images.
 _IMAGES_PER_WORKER = 1000
-_SECONDS_BETWEEN_REPORTS = 5.0
 
 
 def convert(
@@ -35,8 +35,8 @@ def convert(
 ) -> LabelCounts:
     """Writes `<output_dir>/<split>-%05d-of-%05d.tfrecord` and reports progress on stderr.
 
-    Finished shards of an earlier run are kept, whether it skipped bad images or not; only without `skip_bad`, those that lack
-    skipped images are made again.
+    Finished shards of an earlier run are kept, whether it skipped bad images or not; made again are those with an image whose
+    files (by path, size and modification time) or annotation have changed and, without `skip_bad`, those that lack images.
 
     Args:
       sources: images in the order of the records.
@@ -56,13 +56,10 @@ def convert(
     """
     parts = _divide(sources, output_dir, split, num_shards)
     output_dir.mkdir(parents=True, exist_ok=True)
-    made_from = conversion_log.fingerprint(sources, len(parts), dataclasses.asdict(settings))
-    log = conversion_log.open_log(output_dir, split, made_from)
+    log = conversion_log.open_log(output_dir, split, conversion_log.made_from(sources, len(parts), settings))
     shards.remove_partial_files(parts)
-    finished = {path: log.shards[path.name] for path in parts if path.name in log.shards and path.is_file()}
-    kept = {path: counts for path, counts in finished.items() if skip_bad or not counts.skipped}
-    if kept:
-        print(f"{split}: {len(kept)} of {len(parts)} shards are finished and kept", file=sys.stderr)
+    inputs = {path: conversion_log.states(part) for path, part in parts.items()}
+    kept = _finished(split, parts, inputs, log, skip_bad)
     total = LabelCounts()
     for counts in kept.values():
         total.add(counts)
@@ -73,13 +70,41 @@ def convert(
         settings,
         skip_bad=skip_bad,
         num_workers=min(num_workers, len(todo)),
-        progress=_Progress(split, len(sources), total.seen).update,
+        progress=Progress(split, "images", len(sources), total.seen).update,
     ):
-        log.add(path.name, counts)
+        log.add(path.name, FinishedShard(counts, inputs[path]))
         total.add(counts)
     if not total.images:
         raise DataError(_nothing_left(split, total, settings))
     return total
+
+
+def _finished(
+    split: str,
+    parts: Mapping[pathlib.Path, Sequence[SourceImage]],
+    inputs: Mapping[pathlib.Path, Sequence[str]],
+    log: ConversionLog,
+    skip_bad: bool,
+) -> dict[pathlib.Path, LabelCounts]:
+    """What the shards hold that need not be made again; tells about them and about those whose inputs have changed."""
+    there = {path: log.shards[path.name] for path in parts if path.name in log.shards and path.is_file()}
+    same = {path: shard.counts for path, shard in there.items() if shard.inputs == inputs[path]}
+    kept = {path: counts for path, counts in same.items() if skip_bad or not counts.skipped}
+    if kept:
+        print(f"{split}: {len(kept)} of {len(parts)} shards are finished and kept", file=sys.stderr)
+    changed = [
+        source.name
+        for path in there.keys() - same.keys()
+        for source, before, now in zip(parts[path], there[path].inputs, inputs[path])
+        if before != now
+    ]
+    if changed:
+        print(
+            f"{split}: {len(there) - len(same)} finished shards are made again, because files or annotations of {len(changed)} "
+            f"images have changed, first: {min(changed)}",
+            file=sys.stderr,
+        )
+    return kept
 
 
 def _divide(
@@ -104,25 +129,5 @@ def _nothing_left(split: str, counts: LabelCounts, settings: Settings) -> str:
     if counts.skipped:
         reasons.append(f"{len(counts.skipped)} were skipped, first: {min(counts.skipped)}")
     if counts.left_out:
-        reasons.append(f"in {counts.left_out} no segment passes {settings.segment_filter}")
+        reasons.append(f"{counts.left_out} have {no_label(settings)}")
     return f"{split}: none of the {counts.seen} images can be used: {'; '.join(reasons)}"
-
-
-class _Progress:
-    """Prints rate and remaining time on stderr now and then."""
-
-    def __init__(self, split: str, total: int, kept: int) -> None:
-        self._split, self._total, self._kept = split, total, kept
-        self._start = self._last = time.monotonic()
-        self._told = 0
-
-    def update(self, seen: int) -> None:
-        """`seen`: images of this run."""
-        now, done = time.monotonic(), self._kept + seen
-        if seen == self._told or (now - self._last < _SECONDS_BETWEEN_REPORTS and done < self._total):
-            return
-        self._last, self._told = now, seen
-        rate = seen / max(now - self._start, 1e-9)
-        left = (self._total - done) / rate
-        text = f"{self._split}: {done}/{self._total} images, {rate:.1f} images/s, {left / 60:.1f} min left"
-        print(text, file=sys.stderr, flush=True)

@@ -18,6 +18,7 @@ from protos.descriptions import ConfigError, DatasetInfo
 
 # Exit code of programs that Ctrl-C ended, by the convention of shells.
 _INTERRUPTED = 130
+_NOT_IN_NAMES = "/\\\0\n*?[]{}"
 
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the TFRecords; is made if it does not exist.", required=True)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Files of each split. Default: one for 128 images.", lower_bound=1)
@@ -48,6 +49,18 @@ def check_splits(splits: Sequence[str], known: Collection[str]) -> None:
     for split in splits:
         if split not in known:
             raise DataError(f"--splits: {split!r} is not one of {', '.join(known)}")
+
+
+def check_file_name(flag: flags.FlagHolder[str]) -> None:
+    """Refuses a value that cannot begin a file name, or would be a pattern in a config.
+
+    Raises:
+      DataError: names the flag.
+    """
+    found = sorted(set(flag.value or "") & set(_NOT_IN_NAMES))
+    if found or flag.value in ("", ".", ".."):
+        what = f"holds {', '.join(map(repr, found))}, but" if found else f"is {flag.value!r}, but"
+        raise DataError(f"--{flag.name} {what} file names start with it: give a plain name")
 
 
 def convert_split(

@@ -1,6 +1,7 @@
-"""The log of a conversion: which shards are finished, what they hold and how they were made."""
+"""The log of a conversion: which shards are finished, what they hold and what they were made from."""
 
 import collections
+import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -8,25 +9,35 @@ from typing import Any
 
 from data import journal
 from data.coco_json import SourceImage
+from data.image_conversion import Settings
 from data.label_counts import LabelCounts
 from data.records import DataError
 
 _FIVE_DIGITS = 5 * "[0-9]"
+_DIGEST_DIGITS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedShard:
+    """What a shard holds; `inputs` has the state of its images, see `states`."""
+
+    counts: LabelCounts
+    inputs: tuple[str, ...]
 
 
 class ConversionLog:
-    """`shards` holds the counts of each finished shard by file name."""
+    """`shards` holds the finished shards by file name."""
 
-    def __init__(self, path: pathlib.Path, made_from: str, shards: dict[str, LabelCounts]) -> None:
+    def __init__(self, path: pathlib.Path, made_from: Mapping[str, Any], shards: dict[str, FinishedShard]) -> None:
         """Writes or replaces the file."""
         self.shards = shards
-        header = {"made_from": made_from}
-        self._journal = journal.Journal(path, [header, *(_entry(name, counts) for name, counts in shards.items())])
+        entries = [_entry(name, shard) for name, shard in shards.items()]
+        self._journal = journal.Journal(path, [{"made_from": dict(made_from)}, *entries])
 
-    def add(self, shard: str, counts: LabelCounts) -> None:
+    def add(self, name: str, shard: FinishedShard) -> None:
         """Notes a finished shard, in the place of an earlier one of this name."""
-        self._journal.add(_entry(shard, counts))
-        self.shards[shard] = counts
+        self._journal.add(_entry(name, shard))
+        self.shards[name] = shard
 
 
 def shard_files(output_dir: pathlib.Path, split: str) -> list[pathlib.Path]:
@@ -34,38 +45,77 @@ def shard_files(output_dir: pathlib.Path, split: str) -> list[pathlib.Path]:
     return sorted(output_dir.glob(f"{split}-{_FIVE_DIGITS}-of-{_FIVE_DIGITS}.tfrecord"))
 
 
-def fingerprint(sources: Sequence[SourceImage], num_shards: int, settings: Mapping[str, Any]) -> str:
-    """A hash of everything that decides what the shards of a split hold, except the pixels."""
-    digest = hashlib.sha256(repr((num_shards, sorted(settings.items()))).encode())
-    for source in sources:
-        label = source.label_path.name if source.label_path else None
-        digest.update(repr((source.image_path.name, label, source.segments, source.size)).encode())
-    return digest.hexdigest()
+def made_from(sources: Sequence[SourceImage], num_shards: int, settings: Settings) -> dict[str, Any]:
+    """What all shards of a split have in common, with the words that a user has for it; values are fit for JSON."""
+    names = "\n".join(repr(source.name) for source in sources)
+    return {
+        "--num_shards": num_shards,
+        "--label_format": settings.label_format,
+        "--treat_crowd_as_ignore": settings.treat_crowd_as_ignore,
+        "--min_score": settings.segment_filter.min_score,
+        "--min_area": settings.segment_filter.min_area,
+        "classes": _digest(repr(settings.info)),
+        "names of the images": _digest(names),
+    }
 
 
-def open_log(output_dir: pathlib.Path, split: str, made_from: str) -> ConversionLog:
+def states(sources: Sequence[SourceImage]) -> tuple[str, ...]:
+    """A digest for each image, which changes with annotation, path, size and modification time of its files."""
+    return tuple(
+        _digest(repr((type(source).__name__, [_state(path) for path in source.files], source.segments, source.size)))
+        for source in sources
+    )
+
+
+def open_log(output_dir: pathlib.Path, split: str, made_from: Mapping[str, Any]) -> ConversionLog:
     """The log of a split, started if there is none.
 
     Raises:
-      DataError: there are shards of this split that come from other sources, options or number of shards.
+      DataError: there are shards of this split that were `made_from` something else.
     """
     path = output_dir / f"{split}.conversion.jsonl"
-    entries = journal.read(path)
+    before, entries = journal.read(path, lambda line: dict(line["made_from"]), _shard)
     shards_there = shard_files(output_dir, split)
-    if shards_there and (not entries or entries[0].get("made_from") != made_from):
+    if shards_there and before != made_from:
         raise DataError(
             f"{output_dir} holds {len(shards_there)} shards of split {split!r} ({shards_there[0].name}, ...) that were made "
-            f"from other sources, with other options or another number of shards: delete {output_dir / split}-*.tfrecord and "
-            f"{path}, or choose another output directory"
+            f"{_difference(before, made_from)}: delete {output_dir / split}-*.tfrecord and {path}, or choose another output "
+            "directory"
         )
-    return ConversionLog(path, made_from, dict(map(_shard, entries[1:])) if shards_there else {})
+    return ConversionLog(path, made_from, dict(entries) if shards_there else {})
 
 
-def _entry(shard: str, counts: LabelCounts) -> dict[str, Any]:
-    return {"shard": shard, **vars(counts)}
+def _difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+    if before is None:
+        return "by another program or version, which left no log that can be read"
+    changed = []
+    for key in now:
+        if before.get(key) != now[key]:
+            values = f" ({before.get(key)}, now {now[key]})" if key.startswith("--") else ""
+            changed.append(key + values)
+    return f"from other sources or with other options: {', '.join(changed) or 'those of another version'}"
 
 
-def _shard(entry: dict[str, Any]) -> tuple[str, LabelCounts]:
-    fields = {key: value for key, value in entry.items() if key != "shard"}
-    fields["segments"] = collections.Counter({int(class_id): count for class_id, count in fields["segments"].items()})
-    return entry["shard"], LabelCounts(**fields)
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
+
+
+def _state(path: pathlib.Path) -> tuple[str, int, int]:
+    try:
+        status = path.stat()
+    except OSError:  # the conversion will say so
+        return str(path.absolute()), 0, 0
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
+
+
+def _entry(name: str, shard: FinishedShard) -> dict[str, Any]:
+    return {"shard": name, "inputs": list(shard.inputs), **vars(shard.counts)}
+
+
+def _shard(entry: dict[str, Any]) -> tuple[str, FinishedShard]:
+    fields = {name: entry[name] for name in vars(LabelCounts())}
+    fields["segments"] = collections.Counter({int(class_id): int(count) for class_id, count in fields["segments"].items()})
+    for name, empty in vars(LabelCounts()).items():
+        if not isinstance(fields[name], type(empty)):
+            raise TypeError(f"{name} is {fields[name]!r}")
+    return str(entry["shard"]), FinishedShard(LabelCounts(**fields), tuple(entry["inputs"]))

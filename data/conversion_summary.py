@@ -20,13 +20,18 @@ def summary(split: str, counts: LabelCounts, output_dir: pathlib.Path, settings:
     if counts.dropped:
         lines.append(f"  {counts.dropped} segments of these images dropped: they do not pass {settings.segment_filter}")
     if counts.left_out:
-        lines.append(f"  {counts.left_out} images left out: no segment passes {settings.segment_filter}")
+        lines.append(f"  {counts.left_out} images left out: they have {no_label(settings)}")
     if counts.skipped:
         lines.append(
             f"  {len(counts.skipped)} images skipped, first: {min(counts.skipped)}\n"
-            "  once they are repaired, run this again with --on_bad_example=FAIL: it makes the shards that lack them again"
+            "  once they are repaired, run this again: it makes the shards that lack them again"
         )
     return "\n".join(lines)
+
+
+def no_label(settings: Settings) -> str:
+    """Why images are left out whose label would be void alone."""
+    return f"no segment that passes {settings.segment_filter}, or crowds and unlabelled pixels alone"
 
 
 def _labels(counts: LabelCounts, settings: Settings) -> list[str]:

@@ -1,5 +1,6 @@
 """Flags of the converters that take predictions as labels (pseudo-labels): which segments are sure and large enough."""
 
+import math
 import pathlib
 from collections.abc import Sequence
 
@@ -23,9 +24,11 @@ def segment_filter(sources: Sequence[SourceImage], annotations: pathlib.Path | N
     """The filter of the flags, for images of an annotation file.
 
     Raises:
-      DataError: it would filter images without annotations, or a segment has no score.
+      DataError: the limit is no number, it would filter images without annotations, or a segment has no score.
     """
     chosen = SegmentFilter(_MIN_SCORE.value, _MIN_AREA.value)
+    if chosen.min_score is not None and math.isnan(chosen.min_score):
+        raise DataError("--min_score is nan: give a number in [0, 1]")
     if not chosen.active:
         return chosen
     if annotations is None:

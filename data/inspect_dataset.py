@@ -37,6 +37,8 @@ SHEETS = {
 _CHART, _REPORT, _PROBLEMS = "class_frequencies.png", "report.md", "problems.txt"
 # Longest side of a picture on the sheet, height of a line of its caption, and period of the stripes over void; pixels.
 PANEL, LINE, _STRIPES = 448, 18, 12
+# Pixels below this have light stripes; grey level.
+_DARK = 64
 # Exit code of programs that Ctrl-C ended, by the convention of shells.
 _INTERRUPTED = 130
 
@@ -135,9 +137,11 @@ def _row(sample: model_view.Sample, info: DatasetInfo) -> list[np.ndarray]:
 
 
 def _striped(image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    """Void is crossed by dark stripes, which are light where the image is dark itself."""
     rows, columns = np.indices(panoptic.shape)
-    dark = (panoptic == info.void_label) & ((rows + columns) % _STRIPES < _STRIPES // 2)
-    return np.where(dark[..., None], image // 3, image)
+    striped = (panoptic == info.void_label) & ((rows + columns) % _STRIPES < _STRIPES // 2)
+    is_dark = image.max(-1, keepdims=True) < _DARK
+    return np.where(striped[..., None], np.where(is_dark, 255 - (255 - image) // 3 * 2, image // 3), image)
 
 
 def _caption(lines: Sequence[str], width: int) -> np.ndarray:

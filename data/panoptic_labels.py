@@ -87,7 +87,9 @@ def _label(entry: ClassInfo, number: int, info: DatasetInfo, name: str) -> int:
     if number >= info.label_divisor:
         raise DataError(
             f"{name} is instance {number} of {entry.name!r}: the panoptic_label_divisor of {info.name}, {info.label_divisor}, "
-            f"allows {info.label_divisor - 1}; use a description with a larger one"
+            f"allows {info.label_divisor - 1}, and all records of a dataset need one divisor: with data/build_panoptic.py, "
+            "delete the description and the records of all splits, and convert them again with "
+            f"--label_divisor={2 * info.label_divisor} or more"
         )
     return entry.id * info.label_divisor + number
 

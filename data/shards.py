@@ -33,7 +33,7 @@ def write_all(
 ) -> Iterator[tuple[pathlib.Path, LabelCounts]]:
     """Writes every shard and yields its path and what it holds when it is finished.
 
-    When the caller stops early (an error, Ctrl-C), shards in progress leave nothing behind and all processes end.
+    When the caller stops early (an error, Ctrl-C, SIGTERM), shards in progress leave nothing behind and all processes end.
 
     Args:
       shards: images of each file.
@@ -125,12 +125,22 @@ def _write_in_processes(
 
 _stop: Event
 _seen: Synchronized
+_is_ending = _is_writing = False
 
 
 def _start_worker(stop: Event, seen: Synchronized) -> None:
     global _stop, _seen
     _stop, _seen = stop, seen
+    signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end(*_: object) -> None:
+    """Ends an idle worker; one that writes removes its unfinished shard first, see _report."""
+    global _is_ending
+    _is_ending = True
+    if not _is_writing:
+        os._exit(1)
 
 
 def _end_with_parent() -> None:
@@ -140,11 +150,19 @@ def _end_with_parent() -> None:
 
 
 def _work(path: pathlib.Path, sources: Sequence[SourceImage], settings: Settings, skip_bad: bool) -> LabelCounts:
-    return _write_shard(path, sources, settings, skip_bad, _report)
+    global _is_writing
+    _is_writing = True
+    try:
+        return _write_shard(path, sources, settings, skip_bad, _report)
+    finally:
+        _is_writing = False
+        if _is_ending:
+            os._exit(1)
 
 
 def _report() -> None:
-    if _stop.is_set():
+    # Not in the signal's handler: it may come while this process holds the lock of `_stop` or `_seen`.
+    if _is_ending or _stop.is_set():
         raise _Stopped
     with _seen.get_lock():
         _seen.value += 1

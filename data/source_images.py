@@ -16,6 +16,7 @@ from data.records import DataError
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = (None, 0, 1)
+_LARGEST_OF_16_BITS = 65535
 # What pillow raises on damaged files of the many formats that it knows.
 _BAD_IMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error)
 
@@ -38,7 +39,7 @@ def read_image(path: pathlib.Path) -> EncodedImage:
     orientation are converted to upright RGB and encoded again: JPEG at quality 95, everything else as PNG.
 
     Raises:
-      DataError: the file is missing, damaged or not an image.
+      DataError: the file is missing, damaged, too large or not an image of 8 or 16 bits per channel.
     """
     data = _read_bytes(path)
     try:
@@ -50,11 +51,18 @@ def read_image(path: pathlib.Path) -> EncodedImage:
                 # With the decoder of training: pillow accepts a PNG that is cut off behind its pixels.
                 tf.io.decode_image(data, channels=3, expand_animations=False)
                 return EncodedImage(data, kind, image.height, image.width)
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
+            mode, rgb = image.mode, _to_rgb(ImageOps.exif_transpose(image))
     except tf.errors.InvalidArgumentError:
         raise DataError(f"{path} is damaged or not an image (its pixels cannot be decoded): fetch or make it again") from None
-    except (*_BAD_IMAGE, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise DataError(_too_large(path)) from None
+    except _BAD_IMAGE as error:
         raise DataError(f"{path} is damaged or not an image ({_reason(error)}): fetch or make it again") from None
+    if rgb is None:
+        raise DataError(
+            f"{path} has pixel values that are no 8 or 16 bits (mode {mode}): save it with 8 or 16 bits per channel, scaled to "
+            "the whole range"
+        )
     buffer = io.BytesIO()
     if kind == "jpeg":
         rgb.save(buffer, format="jpeg", quality=95)
@@ -83,12 +91,14 @@ def read_label_png(path: pathlib.Path, modes: Collection[str], expected: str) ->
       expected: what it should be, for the message.
 
     Raises:
-      DataError: the file is missing, damaged or has another mode.
+      DataError: the file is missing, damaged, too large or has another mode.
     """
     data = _read_bytes(path)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             mode, pixels = image.mode, np.asarray(image)
+    except Image.DecompressionBombError:
+        raise DataError(_too_large(path)) from None
     except _BAD_IMAGE as error:
         raise DataError(f"{path} is damaged or not a PNG ({_reason(error)}): fetch or make it again") from None
     if mode not in modes:
@@ -110,11 +120,21 @@ def _reason(error: Exception) -> str:
     return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _too_large(path: pathlib.Path) -> str:
+    limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
+    return f"{path} says that it has more than {limit:.0f} million pixels, which are not read: scale it down or cut it up"
+
+
+def _to_rgb(image: Image.Image) -> Image.Image | None:
+    """None: the range of the values is not known."""
+    if image.mode == "F":
+        return None
     if image.mode.startswith("I"):
         # 16-bit grey: pillow's own conversion clips at 255 instead of scaling.
-        grey = np.asarray(image).astype(np.float64) / 257.0
-        image = Image.fromarray(np.clip(np.round(grey), 0, 255).astype(np.uint8))
+        grey = np.asarray(image).astype(np.float64)
+        if grey.min() < 0 or grey.max() > _LARGEST_OF_16_BITS:
+            return None
+        image = Image.fromarray(np.round(grey / 257.0).astype(np.uint8))
     rgb = image.convert("RGB")
     rgb.info.clear()
     return rgb

@@ -9,39 +9,46 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from kmax_tf import atomic_files
+from kmax_tf import atomic_files, panoptic_json
 from kmax_tf.evaluation.segments import count_labels, decode_segments
+from kmax_tf.panoptic_json import ResultsError, SegmentRecord
 from kmax_tf.visualize import segment_color
 from protos.descriptions import DatasetInfo
 
 _BASE = np.array([1, 256, 256**2], np.int32)
 _SCORE_DIGITS = 6
-
-
-class ResultsError(ValueError):
-    """A file in COCO's panoptic format that cannot be used; the message names the file and the record."""
+# JSON readers keep integers of up to 53 bits.
+_NUMBER = re.compile("[0-9]{1,15}")
 
 
 def image_id(name: str) -> int | str:
-    """The id of an image in the annotations: COCO's are the numbers in its file names, other files are known by their name."""
-    return int(name) if name.isdecimal() else name
+    """The id of an image in the annotations: COCO's are the numbers in its file names, other files are known by their name.
+
+    Names that differ in leading zeros alone have one id.
+    """
+    return int(name) if _NUMBER.fullmatch(name) else name
 
 
 class PanopticResultsWriter:
     """Writes predictions of a dataset: PNG files at once, the JSON that lists them in `finish`."""
 
     def __init__(self, output_json: str | os.PathLike[str], info: DatasetInfo):
-        """`output_json` is the file to write; the PNG files go to the folder of the same name without `.json`."""
+        """`output_json` is the file to write; the PNG files go to the folder of the same name without `.json`.
+
+        An earlier file of this name is removed: it would list other PNG files than those that are being written.
+        """
         self._json = pathlib.Path(output_json)
         if self._json.suffix != ".json":
             raise ResultsError(f"{self._json}: the name of the results file must end with .json")
         self._folder = self._json.with_suffix("")
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._json.unlink(missing_ok=True)
         self._info = info
         self._annotations: dict[str, dict] = {}
         self._images: list[dict] = []
@@ -128,22 +135,18 @@ def _bounding_box(mask: np.ndarray) -> list[int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class SegmentRecord:
-    """One entry of `segments_info`."""
-
-    category_id: int
-    is_crowd: bool
-
-
-@dataclasses.dataclass(frozen=True)
 class PanopticFile:
-    """A file in COCO's panoptic format, annotations by image id. `categories` is empty if the file lists none."""
+    """A file in COCO's panoptic format, annotations by image id. `categories` is empty if the file lists none.
+
+    `file_names` are those of the PNGs; `image_names` those of the images, as far as the file lists `images`.
+    """
 
     path: pathlib.Path
     folder: pathlib.Path
     categories: tuple[Mapping, ...]
     file_names: Mapping[int | str, str]
     segments: Mapping[int | str, Mapping[int, SegmentRecord]]
+    image_names: Mapping[int | str, str] = dataclasses.field(default_factory=dict)
 
     def read_ids(self, image_id: int | str) -> np.ndarray:
         """Segment id of each pixel, int32 [H, W].
@@ -159,7 +162,12 @@ class PanopticFile:
                 pixels = np.asarray(image)[..., :3]
         except FileNotFoundError:
             raise ResultsError(f"{path}: no such file; {self.path} lists it for image {image_id}") from None
-        except (UnidentifiedImageError, OSError) as error:
+        except Image.DecompressionBombError:
+            limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
+            raise ResultsError(f"{path}: says that it has more than {limit:.0f} million pixels, which are not read") from None
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            if isinstance(error, ResultsError):
+                raise
             raise ResultsError(f"{path}: cannot be read as an image: {error}") from None
         ids = pixels.astype(np.int32) @ _BASE
         unlisted = [i for i in count_labels(ids) if i != 0 and i not in self.segments[image_id]]
@@ -174,52 +182,14 @@ def read_panoptic_file(json_path: str | os.PathLike[str], folder: str | os.PathL
     """Reads the JSON of ground truth or predictions; `folder` of the PNG files defaults to its name without `.json`.
 
     Raises:
-      ResultsError: a file or folder does not exist, or a record lacks a field or is there twice.
+      ResultsError: a file or folder does not exist, or a record is there twice, or lacks a field or has one of another type.
     """
     path = pathlib.Path(json_path)
-    content = _parse(path)
+    content = panoptic_json.read(path)
     images = pathlib.Path(folder) if folder else path.with_suffix("")
     if not images.is_dir():
         raise ResultsError(f"{images}: no such folder; it should hold the PNG files of {path}")
-    file_names, segments = {}, {}
-    for position, annotation in enumerate(content["annotations"]):
-        image_id, name, records = _fields(
-            annotation, ("image_id", "file_name", "segments_info"), f"{path}: annotations[{position}]"
-        )
-        if image_id in file_names:
-            raise ResultsError(f"{path}: image {image_id} has more than one annotation")
-        file_names[image_id] = name
-        segments[image_id] = _segments(records, f"{path}: image {image_id}")
-    return PanopticFile(path, images, tuple(content.get("categories", ())), file_names, segments)
-
-
-def _parse(path: pathlib.Path) -> dict:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ResultsError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        raise ResultsError(f"{path}: is not in COCO's panoptic format: there is no list `annotations`")
-    return content
-
-
-def _segments(records: list[dict], where: str) -> dict[int, SegmentRecord]:
-    segments = {}
-    for record in records:
-        segment_id, category = _fields(record, ("id", "category_id"), f"{where}: a segment")
-        if segment_id in segments:
-            raise ResultsError(f"{where}: segment id {segment_id} is listed twice")
-        segments[segment_id] = SegmentRecord(category, bool(record.get("iscrowd", 0)))
-    return segments
-
-
-def _fields(record: dict, names: tuple[str, ...], where: str) -> tuple:
-    for name in names:
-        if not isinstance(record, dict) or name not in record:
-            raise ResultsError(f"{where} has no {name}")
-    return tuple(record[name] for name in names)
+    return PanopticFile(path, images, content.categories, content.file_names, content.segments, content.image_names)
 
 
 def few(values: Sequence[int | str], limit: int = 5) -> str:

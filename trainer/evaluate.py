@@ -3,7 +3,7 @@
     python trainer/evaluate.py --ground_truth_json=G --predictions_json=P
 
 Images are paired by id. trainer/predict.py takes ids from the names of images, as COCO does; where they are no such numbers,
---pair_images_by=name pairs PNG files of the same name.
+--pair_images_by=name pairs images of the same file name (PNGs of the same name, if a file does not list its images).
 
 Counts as the official script of COCO does: crowd regions and void excuse predictions, every image of the ground truth needs
 a prediction, classes without any segment are left out of the means. Prints a table of the classes and, as the last line, one
@@ -31,12 +31,16 @@ _SECONDS_BETWEEN_REPORTS = 10
 
 
 def pair_by_name(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
-    """The predictions whose PNG has the name of one of the ground truth, under the image id that this one has there.
+    """The predictions whose image has the name of one of the ground truth, under the image id that this one has there.
+
+    Names are those of the image files, or of the PNGs unless both files list all of their images; folder and ending do not
+    count.
 
     Raises:
-      ResultsError: two images have PNG files of one name.
+      ResultsError: two images have one name.
     """
-    true_ids, predicted_ids = _ids_by_name(ground_truth), _ids_by_name(predictions)
+    by_image = _lists_images(ground_truth) and _lists_images(predictions)
+    true_ids, predicted_ids = _ids_by_name(ground_truth, by_image), _ids_by_name(predictions, by_image)
     pairs = {true_ids[name]: predicted_ids[name] for name in true_ids if name in predicted_ids}
     return dataclasses.replace(
         predictions,
@@ -45,13 +49,21 @@ def pair_by_name(ground_truth: PanopticFile, predictions: PanopticFile) -> Panop
     )
 
 
-def _ids_by_name(file: PanopticFile) -> dict[str, int | str]:
-    """Image ids by the name of the PNG without its ending."""
+def _lists_images(file: PanopticFile) -> bool:
+    return file.file_names.keys() <= file.image_names.keys()
+
+
+def _ids_by_name(file: PanopticFile, by_image: bool) -> dict[str, int | str]:
+    """Image ids by the name of the image file, or of the PNG, without folder and ending."""
+    names = file.image_names if by_image else file.file_names
     found = {}
-    for image_id, png in file.file_names.items():
-        name = pathlib.PurePath(png).stem
+    for image_id in file.file_names:
+        name = pathlib.PurePath(names[image_id]).stem
         if name in found:
-            raise ResultsError(f"{file.path}: images {found[name]} and {image_id} have PNG files of one name, {png}")
+            what = "image" if by_image else "PNG"
+            raise ResultsError(
+                f"{file.path}: images {found[name]} and {image_id} have {what} files of one name, {names[image_id]}"
+            )
         found[name] = image_id
     return found
 
@@ -60,9 +72,11 @@ def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str,
     """PQ of predictions in percent, as `PanopticQuality.result` gives it, for the images of the ground truth.
 
     Raises:
-      ResultsError: an image has no prediction, a category is unknown, sizes differ, or PNG and JSON disagree about segments.
+      ResultsError: an image has no prediction, a category is unknown or another one in the predictions, sizes differ, or PNG
+        and JSON disagree about segments.
     """
     classes = _classes(ground_truth)
+    _compare_categories(ground_truth, predictions)
     known = {c.id for c in classes}
     missing = [image_id for image_id in ground_truth.segments if image_id not in predictions.segments]
     if missing:
@@ -84,11 +98,16 @@ def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str,
 
 
 def _advice(ground_truth: PanopticFile, predictions: PanopticFile, missing: list[int | str]) -> str:
-    """What to do where the names of PNG files tell which predictions are meant."""
-    names = {pathlib.PurePath(png).stem for png in predictions.file_names.values()}
-    if all(pathlib.PurePath(ground_truth.file_names[i]).stem in names for i in missing):
-        return "; its PNG files have the same names: --pair_images_by=name pairs images by them"
-    return ""
+    """What to do where file names tell which predictions are meant."""
+    try:
+        found = pair_by_name(ground_truth, predictions).segments
+    except ResultsError:
+        return ""
+    return (
+        "; there are files of the same names: --pair_images_by=name pairs images by them"
+        if found.keys() >= set(missing)
+        else ""
+    )
 
 
 def _classes(ground_truth: PanopticFile) -> list[ClassInfo]:
@@ -99,6 +118,19 @@ def _classes(ground_truth: PanopticFile) -> list[ClassInfo]:
             if field not in category:
                 raise ResultsError(f"{ground_truth.path}: category {category} has no {field}")
     return [ClassInfo(c["id"], c["name"], bool(c["isthing"]), c["id"], (0, 0, 0)) for c in ground_truth.categories]
+
+
+def _compare_categories(ground_truth: PanopticFile, predictions: PanopticFile) -> None:
+    """Equal ids must mean equal categories, where the predictions say what theirs mean."""
+    true = {category["id"]: category for category in ground_truth.categories}
+    for category in predictions.categories:
+        expected = true.get(category["id"], category)
+        for key in category.keys() & {"name", "isthing"}:
+            if category[key] != expected[key]:
+                raise ResultsError(
+                    f"{predictions.path}: category {category['id']} has {key} {category[key]!r}, in {ground_truth.path} it has "
+                    f"{expected[key]!r}: these are predictions of other classes, or one of the files has wrong category ids"
+                )
 
 
 def _check_categories(file: PanopticFile, known: set[int], ground_truth: PanopticFile) -> None:
@@ -165,5 +197,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("predictions_json", None, "Predictions in COCO panoptic format.", required=True)
     flags.DEFINE_string("ground_truth_dir", None, "PNG files of the ground truth. Default: its JSON's path without .json.")
     flags.DEFINE_string("predictions_dir", None, "PNG files of the predictions. Default: their JSON's path without .json.")
-    flags.DEFINE_enum("pair_images_by", "id", ["id", "name"], "By image_id, or by the names of the PNG files.")
+    flags.DEFINE_enum(
+        "pair_images_by", "id", ["id", "name"], "By image_id, or by file names: those of the images, or else of the PNGs."
+    )
     app.run(lambda argv: run_door(main, argv))

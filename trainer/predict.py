@@ -7,7 +7,8 @@ ids, each segment with its confidence `score` in [0, 1]), and with --show_cluste
 slot in every k-means step. --config_file and --checkpoint take the place of --model for a model that has not been exported.
 
 An interrupted run goes on where it stopped: D/panoptic.jsonl lists what is finished, and predictions of the same model for the
-same files are kept. An image that cannot be read is named; the others are predicted, and the exit code is 1 at the end.
+same files are kept; D/panoptic.json is written at the end. An image that cannot be read is named; the others are predicted, and
+the exit code is 1 at the end.
 """
 
 import glob
@@ -92,8 +93,9 @@ def predict_folder(
       A message for each image that could not be read; the results hold the others.
 
     Raises:
-      DoorError: none could be read.
+      DoorError: none could be read, or two have one image id.
     """
+    _check_image_ids(paths)
     output_dir.mkdir(parents=True, exist_ok=True)
     writer = PanopticResultsWriter(output_dir / "panoptic.json", info)
     log = PredictionLog(output_dir / "panoptic.jsonl", model)
@@ -102,8 +104,8 @@ def predict_folder(
     bad, progress = [], _Progress(len(paths))
     for path in (pathlib.Path(name).absolute() for name in paths):
         files = _files(output_dir, path.stem, clusters=clusters is not None, overlays=overlays)
-        records = log.find(path)
-        kept = records is not None and all(file.is_file() for file in files.values())
+        records = log.find(path, files.values())
+        kept = records is not None
         if kept:
             writer.restore(records)
         else:
@@ -112,7 +114,7 @@ def predict_folder(
                 maps = predict(image)
                 records = writer.add(image_id(path.stem), path.name, maps["panoptic_pred"], maps)
                 _draw(files, image, maps["panoptic_pred"], info, clusters)
-                log.add(path, records)
+                log.add(path, files.values(), records)
             except DataError as error:
                 print(f"error: {error}", file=sys.stderr, flush=True)
                 bad.append(str(error))
@@ -179,6 +181,17 @@ def _find_images(patterns: Sequence[str]) -> list[str]:
         if first != path:
             raise DoorError(f"--images: {first} and {path} have the same name, which their results would share: rename one")
     return paths
+
+
+def _check_image_ids(paths: Sequence[str]) -> None:
+    first: dict[int | str, str] = {}
+    for path in paths:
+        number = image_id(pathlib.PurePath(path).stem)
+        if first.setdefault(number, path) != path:
+            raise DoorError(
+                f"--images: {first[number]} and {path} would both have image id {number}, the number in the file name, as in "
+                "COCO: rename one"
+            )
 
 
 def main(_: list[str]) -> None:

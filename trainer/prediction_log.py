@@ -14,26 +14,44 @@ _BLOCK_BYTES = 1 << 24
 
 
 class PredictionLog:
-    """The predictions in a folder by image file, kept as long as neither the model nor the file changes."""
+    """The predictions in a folder by the name of the image, kept as long as neither the model nor a file changes.
+
+    Images of different folders share the results of their name, of which the last one counts.
+    """
 
     def __init__(self, path: pathlib.Path, model: str):
         """`path` is the file of the log; entries that another `model` (fingerprint; empty: unknown) made are dropped."""
-        entries = journal.read(path)
-        same = bool(model and entries) and entries[0].get("model") == model
-        self._entries = {entry["image"]: entry for entry in entries[1:]} if same else {}
-        self.of_other_model = 0 if same else len(entries[1:])
+        before, entries = journal.read(path, lambda line: str(line["model"]), _checked)
+        same = bool(model) and before == model
+        self._entries = {pathlib.Path(entry["image"]).stem: entry for entry in entries} if same else {}
+        self.of_other_model = 0 if same else len(entries)
         self._journal = journal.Journal(path, [{"model": model}, *self._entries.values()])
 
-    def find(self, image: pathlib.Path) -> Mapping[str, dict] | None:
-        """What was given to `add` for an image, if its file is still the same."""
-        entry = self._entries.get(str(image))
-        return entry["records"] if entry and entry["state"] == _state(image) else None
+    def find(self, image: pathlib.Path, results: Iterable[pathlib.Path]) -> Mapping[str, dict] | None:
+        """What was given to `add` for an image, if its file and all `results` are still as they were then."""
+        entry = self._entries.get(image.stem)
+        if entry is None or (entry["image"], entry["state"]) != (str(image), _state(image)):
+            return None
+        same = all(str(result) in entry["results"] and entry["results"][str(result)] == _state(result) for result in results)
+        return entry["records"] if same else None
 
-    def add(self, image: pathlib.Path, records: Mapping[str, dict]) -> None:
-        """Notes that all files of a prediction are written; `records` is anything that JSON can hold."""
-        entry = {"image": str(image), "state": _state(image), "records": records}
+    def add(self, image: pathlib.Path, results: Iterable[pathlib.Path], records: Mapping[str, dict]) -> None:
+        """Notes that all files `results` of a prediction are written; `records` is anything that JSON can hold."""
+        states = {str(result): _state(result) for result in results}
+        entry = {"image": str(image), "state": _state(image), "results": states, "records": records}
         self._journal.add(entry)
-        self._entries[str(image)] = entry
+        self._entries[image.stem] = entry
+
+
+def _checked(entry: dict[str, Any]) -> dict[str, Any]:
+    """Raises KeyError or TypeError if it is not what `add` makes."""
+    for key, kind in (("image", str), ("state", list), ("results", dict), ("records", dict)):
+        if not isinstance(entry[key], kind):
+            raise TypeError(f"{key} is {entry[key]!r}")
+    for record in ("image", "annotation"):
+        if not isinstance(entry["records"][record], dict):
+            raise TypeError(f"{record} is no object")
+    return entry
 
 
 def _state(image: pathlib.Path) -> list[Any]:

@@ -3,8 +3,6 @@
 import concurrent.futures
 import dataclasses
 import os
-import sys
-import time
 
 import numpy as np
 import tensorflow as tf
@@ -14,13 +12,13 @@ from data.example_reader import ExampleReader
 from data.input_problems import InputProblems
 from data.inspection.image_facts import ImageFacts, image_facts
 from data.inspection.section_counts import SectionCounts
+from data.progress import Progress
 from data.record_index import RecordIndex
 from data.records import DataError
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
 
 _CHUNK = 16
-_SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class ProblemList(InputProblems):
@@ -107,7 +105,7 @@ def scan(section: Section, max_records: int | None = None) -> Scan:
     else:
         numbers = np.arange(total)
     counts, problems = SectionCounts(section.info), list(section.damage)
-    progress = _Progress(section.name, len(numbers))
+    progress, done = Progress(section.name, "records checked", len(numbers)), 0
     chunks = [numbers[k : k + _CHUNK].tolist() for k in range(0, len(numbers), _CHUNK)]
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
     try:
@@ -115,40 +113,34 @@ def scan(section: Section, max_records: int | None = None) -> Scan:
             for image in facts:
                 counts.add(image)
             problems += messages
-            progress.add(len(chunk))
+            done += len(chunk)
+            progress.update(done)
     finally:
         pool.shutdown(cancel_futures=True)
     return Scan(section, counts, len(numbers), problems)
 
 
+class _RememberingIndex(RecordIndex):
+    """Keeps the record that was read last: files may lie on slow storage."""
+
+    last = b""
+
+    def read(self, index: int) -> bytes:
+        """As in RecordIndex."""
+        data = super().read(index)
+        self.last = data
+        return data
+
+
 def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[str]]:
     """Facts of the records that can be used, and what is wrong with the others."""
     problems = ProblemList()
-    reader = ExampleReader(section.index, section.info, problems, with_label=section.has_labels)
+    index = _RememberingIndex(**vars(section.index))
+    reader = ExampleReader(index, section.info, problems, with_label=section.has_labels)
     facts = []
     for number in numbers:
         example = reader.read(number)
         if example is not None:
-            features = records.parse_features(section.index.read(number))
+            features = records.parse_features(index.last)
             facts.append(image_facts(features, example, section.info))
     return facts, problems.messages
-
-
-class _Progress:
-    """Prints rate and remaining time on stderr now and then."""
-
-    def __init__(self, section: str, total: int) -> None:
-        self._section, self._total, self._done = section, total, 0
-        self._start = self._last = time.monotonic()
-
-    def add(self, count: int) -> None:
-        """`count` more records were read."""
-        self._done += count
-        now = time.monotonic()
-        if now - self._last < _SECONDS_BETWEEN_REPORTS and self._done < self._total:
-            return
-        self._last = now
-        rate = self._done / max(now - self._start, 1e-9)
-        left = (self._total - self._done) / rate / 60
-        text = f"{self._section}: {self._done}/{self._total} records checked, {rate:.0f} records/s, {left:.1f} min left"
-        print(text, file=sys.stderr, flush=True)

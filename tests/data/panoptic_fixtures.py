@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from data import records
+from protos import descriptions
 from protos.descriptions import ClassInfo, DatasetInfo
 
 INFO = DatasetInfo(
@@ -56,6 +57,15 @@ def write_records(path: pathlib.Path, count: int, *, seed: int = 0, size: tuple[
             example = records.build_example(encode(image), "png", f"img_{seed}_{number}", *size, panoptics[-1])
             writer.write(example.SerializeToString())
     return panoptics
+
+
+def rename_as_coco(json_path: pathlib.Path) -> None:
+    """Gives the categories of `write_coco` the names that COCO has for their ids."""
+    content = json.loads(json_path.read_text())
+    names = {c.category_id: c.name for c in descriptions.load("coco_panoptic").classes}
+    for category in content["categories"]:
+        category["name"] = names[category["id"]]
+    json_path.write_text(json.dumps(content))
 
 
 def write_coco(root: pathlib.Path, count: int = 3, *, size: tuple[int, int] = (12, 16)) -> pathlib.Path:

@@ -54,7 +54,9 @@ def test_images_without_labels(tmp_path):
         (lambda c: c["annotations"][1].pop("segments_info"), "scene_1.png .id 101.: key 'segments_info' is missing"),
         (lambda c: c.update(annotations={}), "annotations is not a list of objects"),
         (lambda c: c["images"].clear(), "holds no images"),
-        (lambda c: c["images"][1].update(file_name="other/scene_0.jpg"), "for example 'scene_0'"),
+        (lambda c: c["images"][1].update(file_name="other/scene_0.jpg"), "more than one image has the name 'scene_0': rename"),
+        (lambda c: c["images"][1].update(file_name="scene\0.jpg"), "images.1.: file_name is 'scene.x00.jpg'"),
+        (lambda c: c["annotations"][1].update(file_name="scene\0.png"), "scene_1.png .id 101.: file_name is 'scene.x00.png'"),
     ],
 )
 def test_errors_name_the_file(tmp_path, change, message):

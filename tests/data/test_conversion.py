@@ -2,16 +2,29 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from panoptic_fixtures import INFO, write_coco
+from panoptic_fixtures import INFO, rename_as_coco, to_rgb, write_coco
+from PIL import Image
 
-from data import coco_json, conversion, conversion_log, conversion_summary, image_conversion, records
+from data import (
+    ade20k_files,
+    coco_json,
+    conversion,
+    conversion_flags,
+    conversion_log,
+    conversion_summary,
+    image_conversion,
+    records,
+)
 from data.records import DataError
 from protos import descriptions
 
@@ -82,8 +95,11 @@ def test_other_options_do_not_mix_with_old_shards(tmp_path):
     conversion.convert(sources, tmp_path / "out", "val", _SETTINGS, num_shards=2)
     raw = image_conversion.Settings(INFO, label_format="raw")
     for settings, shards in ((_SETTINGS, 3), (raw, 2)):
-        with pytest.raises(DataError, match="holds 2 shards of split 'val'.*delete"):
+        changed = r"--num_shards .2, now 3." if shards == 3 else r"--label_format .png, now raw."
+        with pytest.raises(DataError, match=f"holds 2 shards of split 'val'.*with other options: {changed}: delete"):
             conversion.convert(sources, tmp_path / "out", "val", settings, num_shards=shards)
+    with pytest.raises(DataError, match="names of the images: delete"):
+        conversion.convert(sources[:4], tmp_path / "out", "val", _SETTINGS, num_shards=2)
     conversion.convert(sources, tmp_path / "out", "train", raw, num_shards=2)
 
 
@@ -93,9 +109,59 @@ def test_a_cut_log_is_read_up_to_its_last_whole_line(tmp_path):
     log = tmp_path / "val.conversion.jsonl"
     made_from = json.loads(log.read_text().splitlines()[0])["made_from"]
     log.write_text(log.read_text()[:-9])
+    files = {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")}
     assert list(conversion_log.open_log(tmp_path, "val", made_from).shards) == ["val-00000-of-00002.tfrecord"]
     counts = conversion.convert(sources, tmp_path, "val", _SETTINGS, num_shards=2)
     assert counts.images == 5
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")} == files
+
+
+@pytest.mark.parametrize("change", ["image", "label", "annotation", "folder", "none"])
+def test_shards_of_changed_inputs_are_made_again(tmp_path, capsys, monkeypatch, change):
+    sources = list(_sources(tmp_path))
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    conversion.convert(sources, out, "val", _SETTINGS, num_shards=3)
+    image, label = sources[3].image_path, sources[3].label_path
+    if change == "image":
+        Image.fromarray(np.full((12, 16, 3), 7, np.uint8)).save(image)
+    elif change == "label":
+        ids = np.asarray(Image.open(label)).astype(int) @ [1, 256, 65536]
+        Image.fromarray(to_rgb(np.where(ids == 11, 12, np.where(ids == 12, 11, ids)))).save(label)
+        os.utime(label, ns=(1, 1))
+    elif change == "annotation":
+        first, *others = sources[3].segments
+        sources[3] = dataclasses.replace(sources[3], segments=(*others, first))
+    elif change == "folder":
+        (tmp_path / "moved").mkdir()
+        shutil.copy2(image, tmp_path / "moved")
+        sources[3] = dataclasses.replace(sources[3], image_path=tmp_path / "moved" / image.name)
+    converted = []
+    convert_image = image_conversion.convert_image
+    monkeypatch.setattr(
+        image_conversion,
+        "convert_image",
+        lambda source, settings: converted.append(source.name) or convert_image(source, settings),
+    )
+    capsys.readouterr()
+    counts = conversion.convert(sources, out, "val", _SETTINGS, num_shards=3)
+    told = capsys.readouterr().err
+    assert converted == ([] if change == "none" else ["scene_2", "scene_3"])
+    assert ("1 finished shards are made again" in told and "of 1 images have changed, first: scene_3" in told) == bool(
+        converted
+    )
+    assert conversion.convert(sources, fresh, "val", _SETTINGS, num_shards=3) == counts
+    for path in fresh.glob("*.tfrecord"):
+        assert (out / path.name).read_bytes() == path.read_bytes()
+
+
+def test_both_files_of_ade20k_are_looked_at(tmp_path):
+    for name in ("a.jpg", "a.png", "b.png"):
+        (tmp_path / name).write_text("x")
+    source = ade20k_files.TwoFileImage("a", tmp_path / "a.jpg", tmp_path / "a.png", instance_path=tmp_path / "b.png")
+    before = conversion_log.states([source])
+    assert conversion_log.states([source]) == before
+    (tmp_path / "b.png").write_text("xy")
+    assert conversion_log.states([source]) != before
 
 
 def test_label_of_another_size(tmp_path):
@@ -122,6 +188,10 @@ def test_build_panoptic_describes_the_dataset(tmp_path):
     assert (info.label_divisor, info.ignore_label, info.thing_ids, info.stuff_ids) == (256, 0, (1, 2), (3, 4))
     assert [c.category_id for c in info.classes] == [17, 18, 119, 149]
     np.testing.assert_array_equal(_read(out, "train")[0].panoptic, _expected_panoptic())
+    other = _run("build_panoptic.py", *flags, "--split=val", "--label_divisor=512")
+    assert other.returncode == 1 and "Traceback" not in other.stderr
+    assert f"{out}/pets.textproto has panoptic_label_divisor 256, not 512" in other.stderr.splitlines()[-1]
+    assert not list(out.glob("val*"))
 
 
 def test_build_coco_reports_bad_input_in_one_line(tmp_path):
@@ -131,8 +201,31 @@ def test_build_coco_reports_bad_input_in_one_line(tmp_path):
     assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/annotations/panoptic_train2017.json does not exist")
 
 
+def test_build_coco_refuses_other_categories(tmp_path):
+    """Ids of COCO that mean something else: category 119 is sky here, and flower in COCO."""
+    write_coco(tmp_path)
+    files = [f"--images_dir={tmp_path}/images", f"--panoptic_json={tmp_path}/panoptic.json", "--split=val"]
+    done = _run("build_coco.py", *files, f"--output_dir={tmp_path}/out")
+    assert done.returncode == 1 and not (tmp_path / "out").exists()
+    message = done.stderr.splitlines()[-1]
+    assert f"{tmp_path}/panoptic.json: category 119 ('sky', isthing 0) is not in COCO's classes, which has 'flower'" in message
+    assert "data/build_panoptic.py" in message
+
+
+def test_names_that_begin_files():
+    holder = types.SimpleNamespace(name="split", value=None)
+    for value in (None, "train", "val 2", "größe.1"):
+        holder.value = value
+        conversion_flags.check_file_name(holder)
+    for value in ("a/b", "[x]", "*", "", "..", "a\0"):
+        holder.value = value
+        with pytest.raises(DataError, match="--split .* file names start with it"):
+            conversion_flags.check_file_name(holder)
+
+
 def test_build_coco_reads_the_official_layout(tmp_path):
     path = write_coco(tmp_path / "all")
+    rename_as_coco(path)
     (tmp_path / "annotations").mkdir()
     (tmp_path / "all" / "images").rename(tmp_path / "val2017")
     (tmp_path / "all" / "panoptic").rename(tmp_path / "annotations" / "panoptic_val2017")

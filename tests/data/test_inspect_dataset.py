@@ -15,7 +15,9 @@ from panoptic_fixtures import INFO, encode, write_records
 from PIL import Image
 
 from data import inspect_dataset, records
+from data.inspection import scan
 from data.inspection.model_view import Sample, target_panoptic
+from data.record_index import RecordIndex
 from kmax_tf.visualize import segment_color
 from protos import descriptions
 from protos.config import load_config
@@ -206,6 +208,23 @@ def test_the_picture_shows_the_targets(tmp_path):
     for column, color in ((100, classes[3].color), (400, segment_color(classes[1], 2))):
         np.testing.assert_allclose(labels[400, column], np.rint(0.45 * 90 + 0.55 * np.array(color)), atol=1)
     np.testing.assert_array_equal(np.unique(labels[10:90, 10:430]), [30, 90])
+
+
+@pytest.mark.parametrize("grey", [0, 20, 63, 64, 128, 255])
+def test_void_is_seen_on_any_ground(grey):
+    void = np.zeros((64, 64), np.int64)
+    sheet = inspect_dataset.contact_sheet([Sample(np.full((64, 64, 3), grey, np.uint8), void, ())], INFO)
+    shown = np.unique(sheet[-200:-20, inspect_dataset.PANEL + 26 : 2 * inspect_dataset.PANEL - 20])
+    assert len(shown) == 2 and grey in shown and np.ptp(shown.astype(int)) > 40
+
+
+def test_records_are_read_once(tmp_path, monkeypatch):
+    write_records(tmp_path / "val.tfrecord", 3)
+    section = inspect_dataset._open(_config(tmp_path, evaluation=True, train=False), "eval")
+    read, numbers = RecordIndex.read, []
+    monkeypatch.setattr(RecordIndex, "read", lambda index, number: numbers.append(number) or read(index, number))
+    assert scan.scan(section).counts.images == 3
+    assert sorted(numbers) == [0, 1, 2]
 
 
 def test_targets_become_a_panoptic_map():

@@ -4,13 +4,14 @@ import json
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from panoptic_fixtures import INFO, segment, write_coco
+from panoptic_fixtures import INFO, rename_as_coco, segment, write_coco
 
-from data import conversion_summary, image_conversion, panoptic_labels, records
+from data import conversion_summary, filter_flags, image_conversion, panoptic_labels, records
 from data.label_counts import LabelCounts
 from data.records import DataError
 from data.segments_info import SegmentFilter
@@ -49,7 +50,7 @@ def test_the_summary_names_the_flags(tmp_path):
     counts = LabelCounts(images=3, pixels=100, dropped=4, left_out=2)
     settings = image_conversion.Settings(INFO, segment_filter=SegmentFilter(0.5, 30))
     text = conversion_summary.summary("val", counts, tmp_path, settings)
-    assert "2 images left out: no segment passes --min_score=0.5 and --min_area=30" in text
+    assert "2 images left out: they have no segment that passes --min_score=0.5 and --min_area=30, or crowds" in text
     assert "4 segments of these images dropped: they do not pass --min_score=0.5 and --min_area=30" in text
 
 
@@ -63,6 +64,7 @@ def _write(root, scores):
             if score is not None:
                 entry["score"] = score + entry["area"] / 1000
     path.write_text(json.dumps(content))
+    rename_as_coco(path)
 
 
 def _convert(root, script, *flags):
@@ -77,7 +79,7 @@ def test_the_doors_filter_and_leave_out(tmp_path):
         done = _convert(tmp_path, script, "--min_score=0.5", "--min_area=7", f"--output_dir={tmp_path}/{script}")
         assert done.returncode == 0, done.stderr
         assert "pseudo: 2 images" in done.stdout
-        assert "1 images left out: no segment passes --min_score=0.5 and --min_area=7" in done.stdout
+        assert "1 images left out: they have no segment that passes --min_score=0.5 and --min_area=7" in done.stdout
         # Two cats and a dog of 6 pixels in both images.
         assert "6 segments of these images dropped" in done.stdout
         (path,) = (tmp_path / script).glob("pseudo-*.tfrecord")
@@ -93,7 +95,7 @@ def test_other_limits_are_other_labels(tmp_path):
     assert _convert(tmp_path, "build_panoptic.py", "--min_score=0.5").returncode == 0
     again = _convert(tmp_path, "build_panoptic.py", "--min_score=0.55")
     assert again.returncode == 1
-    assert "error: " in again.stderr and "made from other sources, with other options" in again.stderr.splitlines()[-1]
+    assert "error: " in again.stderr and "with other options: --min_score (0.5, now 0.55)" in again.stderr.splitlines()[-1]
 
 
 def test_labels_without_scores_are_refused(tmp_path):
@@ -106,3 +108,10 @@ def test_labels_without_scores_are_refused(tmp_path):
     assert "trainer/predict.py" in done.stderr.splitlines()[-1]
     with pytest.raises(DataError, match="segment 7 has score nan"):
         panoptic_labels.panoptic_map(np.full((2, 2), 7), [dict(segment(7, 17, 4), score=float("nan"))], INFO, where="a.png")
+
+
+def test_a_limit_that_is_no_number(monkeypatch):
+    monkeypatch.setattr(filter_flags, "_MIN_SCORE", types.SimpleNamespace(value=float("nan")))
+    monkeypatch.setattr(filter_flags, "_MIN_AREA", types.SimpleNamespace(value=0))
+    with pytest.raises(DataError, match="--min_score is nan"):
+        filter_flags.segment_filter((), pathlib.Path("a.json"))

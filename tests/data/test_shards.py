@@ -88,8 +88,10 @@ def test_progress_is_told_within_a_shard(tmp_path):
     assert told == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize(("num_shards", "num_workers"), [(1, 1), (300, 2)])
-def test_ctrl_c_ends_all_processes_and_leaves_whole_shards(tmp_path, num_shards, num_workers):
+@pytest.mark.parametrize(
+    ("num_shards", "num_workers", "number"), [(1, 1, signal.SIGINT), (300, 2, signal.SIGINT), (2, 2, signal.SIGTERM)]
+)
+def test_signals_end_all_processes_and_leave_whole_shards(tmp_path, num_shards, num_workers, number):
     _sources(tmp_path, 50)
     script = tmp_path / "slow.py"
     script.write_text(_SLOW)
@@ -98,10 +100,10 @@ def test_ctrl_c_ends_all_processes_and_leaves_whole_shards(tmp_path, num_shards,
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     out = tmp_path / "out"
     deadline = time.monotonic() + 60
-    wanted = ".val-*" if num_shards == 1 else "val-*.tfrecord"
+    wanted = ".val-*" if num_shards < 3 else "val-*.tfrecord"
     while not list(out.glob(wanted)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     start = time.monotonic()
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - start < 15
@@ -111,6 +113,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_whole_shards(tmp_path, num_shards,
     left = sorted(path.name for path in out.iterdir())
     assert all(re.fullmatch(r"val-\d{5}-of-\d{5}\.tfrecord|val\.conversion\.jsonl", name) for name in left)
     assert len(left) - 1 < num_shards
+    assert not list(out.glob(".*"))
 
 
 def test_workers_end_with_a_killed_parent(tmp_path):

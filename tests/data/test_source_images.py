@@ -127,3 +127,23 @@ def test_unusable_files(tmp_path):
         source_images.read_segment_ids(grey)
     with pytest.raises(DataError, match="text.jpg is damaged or not a PNG"):
         source_images.read_segment_ids(text)
+
+
+def test_values_without_a_known_range(tmp_path):
+    grey = _PIXELS[..., 0]
+    for name, pixels in (("float.tif", grey / np.float32(255)), ("int.tif", grey.astype(np.int32) * 1000)):
+        Image.fromarray(pixels).save(tmp_path / name)
+        with pytest.raises(DataError, match=f"{name} has pixel values that are no 8 or 16 bits .*: save it with"):
+            source_images.read_image(tmp_path / name)
+    Image.fromarray(grey.astype(np.int32) * 257).save(tmp_path / "sixteen.tif")
+    pixels = _decode(source_images.read_image(tmp_path / "sixteen.tif"))
+    np.testing.assert_array_equal(pixels, np.repeat(_PIXELS[..., :1], 3, axis=2))
+
+
+def test_too_many_pixels(tmp_path, monkeypatch):
+    Image.fromarray(_PIXELS).convert("L").save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    for read in (source_images.read_image, source_images.read_segment_ids):
+        with pytest.raises(DataError, match="a.png says that it has more than .* million pixels") as error:
+            read(tmp_path / "a.png")
+        assert "damaged" not in str(error.value)

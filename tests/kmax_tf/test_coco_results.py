@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kmax_tf.coco_results import PanopticResultsWriter, ResultsError, read_panoptic_file
+from kmax_tf.coco_results import PanopticResultsWriter, ResultsError, image_id, read_panoptic_file
 from protos import descriptions
 
 COCO = descriptions.load("coco_panoptic")
@@ -101,15 +101,20 @@ def test_scores_are_mean_class_confidence_times_mean_mask_probability(tmp_path):
 
 
 def test_restored_predictions_equal_new_ones(written, tmp_path):
+    before = written.read_text()
     writer = PanopticResultsWriter(written, COCO)
+    assert not written.exists()
     entry = writer.add(139, "val2017/000000000139.jpg", make_map())
     again = PanopticResultsWriter(written, COCO)
     again.restore(json.loads(json.dumps(entry)))
     again.add(285, "000000000285.jpg", np.zeros([5, 6], np.int32))
-    before = written.read_text()
     assert again.finish().read_text() == before
     with pytest.raises(ResultsError, match="images 139 and 139 have the same name"):
         again.restore(entry)
+
+
+def _first_segment(content):
+    return content["annotations"][0]["segments_info"][0]
 
 
 def change(path, edit):
@@ -124,14 +129,44 @@ def change(path, edit):
         (lambda c: c.pop("annotations"), "predictions.json: .*no list `annotations`"),
         (lambda c: c["annotations"][1].pop("file_name"), r"annotations\[1\] has no file_name"),
         (lambda c: c["annotations"].append(c["annotations"][0]), "image 139 has more than one annotation"),
-        (lambda c: c["annotations"][0]["segments_info"][0].pop("category_id"), "image 139: a segment has no category_id"),
+        (lambda c: c["annotations"][0]["segments_info"][0].pop("category_id"), r"image 139: segment \d+ has no category_id"),
         (lambda c: c["annotations"][0]["segments_info"].append(c["annotations"][0]["segments_info"][0]), "is listed twice"),
+        (
+            lambda c: c["annotations"][1].update(image_id=[1]),
+            r"annotations\[1\]: image_id is \[1\], not a whole number or a text",
+        ),
+        (lambda c: c["annotations"][1].update(image_id=None), r"annotations\[1\]: image_id is None"),
+        (lambda c: c["annotations"][1].update(file_name=5), r"annotations\[1\]: file_name is 5, not the name of a file"),
+        (lambda c: c["annotations"][1].update(file_name="a\0"), r"annotations\[1\]: file_name is 'a\\x00'"),
+        (lambda c: c["annotations"][1].update(segments_info=None), r"annotations\[1\]: segments_info is None, not a list"),
+        (lambda c: c["annotations"][1].update(segments_info=["x"]), r"segments_info\[0\] is 'x', not an object"),
+        (lambda c: c.update(annotations=[1]), r"annotations\[0\] is 1, not an object"),
+        (lambda c: c.update(categories=None), "predictions.json: categories is None, not a list"),
+        (lambda c: c.update(categories=[1]), r"predictions.json: categories\[0\] is 1, not an object"),
+        (lambda c: c["categories"][1].update(id=[1]), "a category: id is .1., not a whole number"),
+        (lambda c: c["categories"][1].update(id=1), "category 1 is listed twice"),
+        (lambda c: c["categories"][0].update(isthing="0"), "category 1: isthing is '0', not 0 or 1"),
+        (lambda c: c["categories"][0].update(name=1), "category 1: name is 1, not a text"),
+        (lambda c: c["images"][0].update(file_name=1), r"images\[0\]: file_name is 1"),
+        (lambda c: _first_segment(c).update(id="5"), "image 139: a segment: id is '5', not a whole number 1 .. 16777215"),
+        (lambda c: _first_segment(c).update(id=1 << 24), "image 139: a segment: id is 16777216"),
+        (
+            lambda c: _first_segment(c).update(category_id=[1]),
+            r"image 139: segment \d+: category_id is .1., not a whole number",
+        ),
+        (lambda c: _first_segment(c).update(iscrowd="0"), r"image 139: segment \d+: iscrowd is '0', not 0 or 1"),
     ],
 )
 def test_broken_json(written, edit, message):
     change(written, edit)
     with pytest.raises(ResultsError, match=message):
         read_panoptic_file(written)
+
+
+def test_ids_are_the_numbers_of_ascii_names():
+    names = {"000000000139": 139, "0": 0, "a1": "a1", "1.5": "1.5", "-1": "-1", "\u0663": "\u0663", "\u00b2": "\u00b2", "": ""}
+    names |= {"9" * 15: 10**15 - 1, "9" * 5000: "9" * 5000}
+    assert {name: image_id(name) for name in names} == names
 
 
 def test_broken_files(written, tmp_path):
@@ -144,7 +179,7 @@ def test_broken_files(written, tmp_path):
         read_panoptic_file(tmp_path / "bad.json")
 
 
-def test_broken_png(written):
+def test_broken_png(written, monkeypatch):
     png = written.with_suffix("") / "000000000139.png"
     removed = {}
     change(written, lambda c: removed.update(c["annotations"][0]["segments_info"].pop()))
@@ -155,6 +190,10 @@ def test_broken_png(written):
     Image.fromarray(np.zeros([4, 4], np.uint8)).save(png)
     with pytest.raises(ResultsError, match="139.png: image mode is L, expected RGB"):
         read_panoptic_file(written).read_ids(139)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
+        with pytest.raises(ResultsError, match="139.png: says that it has more than .* million pixels"):
+            read_panoptic_file(written).read_ids(139)
     png.write_bytes(b"no picture")
     with pytest.raises(ResultsError, match="139.png: cannot be read as an image"):
         read_panoptic_file(written).read_ids(139)

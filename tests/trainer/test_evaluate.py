@@ -153,3 +153,43 @@ def test_categories_are_needed(tmp_path):
         truth = write(tmp_path / message[-4:] / "truth.json", TRUTH, categories)
         with pytest.raises(ResultsError, match=message):
             score(truth, truth)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "lynx"}, "prediction.json: category 1 has name 'lynx', in .*truth.json it has 'cat'"),
+        ({"isthing": 0}, "prediction.json: category 1 has isthing 0, in .*truth.json it has 1"),
+    ],
+)
+def test_predictions_of_other_classes_are_refused(tmp_path, change, message):
+    truth = write(tmp_path / "truth.json", TRUTH)
+    other = write(tmp_path / "prediction.json", PREDICTION, [{**CATEGORIES[0], **change}, *CATEGORIES[1:]])
+    with pytest.raises(ResultsError, match=message):
+        score(truth, other)
+    fewer = write(tmp_path / "fewer" / "prediction.json", PREDICTION, [{"id": 1}, {"id": 7, "name": "elk", "isthing": 1}])
+    expected = write(tmp_path / "expected" / "prediction.json", PREDICTION)
+    assert score(truth, fewer) == score(truth, expected)
+
+
+def _list_images(path, names):
+    content = json.loads(path.read_text())
+    content["images"] = [{"id": i, "file_name": name} for i, name in names.items()]
+    path.write_text(json.dumps(content))
+
+
+def test_names_of_images_go_before_those_of_pngs(tmp_path):
+    """Image x is 1.png in the ground truth and 2.png in the predictions, and y the other way round."""
+    truth = write(tmp_path / "truth.json", TRUTH)
+    prediction = write(tmp_path / "prediction.json", {1: PREDICTION[2], 2: PREDICTION[1], 3: PREDICTION[3]})
+    expected = score(truth, write(tmp_path / "expected" / "prediction.json", PREDICTION))
+    _list_images(truth, {1: "a/x.jpg", 2: "b/y.jpg"})
+    files = [read_panoptic_file(path) for path in (truth, prediction)]
+    with pytest.raises(ResultsError, match="1.png: image 1 is 1 x 100"):
+        evaluate.evaluate(files[0], evaluate.pair_by_name(*files))
+    _list_images(prediction, {1: "y.png", 2: "x.png", 3: "z.png"})
+    files = [read_panoptic_file(path) for path in (truth, prediction)]
+    assert evaluate.evaluate(files[0], evaluate.pair_by_name(*files)) == expected
+    _list_images(prediction, {1: "y.png", 2: "y.jpg", 3: "z.png"})
+    with pytest.raises(ResultsError, match="images 1 and 2 have image files of one name, y.jpg"):
+        evaluate.pair_by_name(files[0], read_panoptic_file(prediction))

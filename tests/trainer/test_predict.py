@@ -100,6 +100,57 @@ def test_what_has_changed_is_predicted_again(images, info, tmp_path, capsys, cha
     assert len(json.loads((out / "panoptic.json").read_text())["annotations"]) == 3
 
 
+def test_images_of_one_name_do_not_share_predictions(images, info, tmp_path):
+    """First x of one folder, then x of another one takes its place, then the first again."""
+    folders = [tmp_path / "one" / "x.jpg", tmp_path / "two" / "x.jpg"]
+    for source, path in zip(_paths(images), folders):
+        path.parent.mkdir()
+        shutil.copy(source, path)
+    pictures, results = [], []
+    for path in (*folders, folders[0]):
+        predict_door.predict_folder(_Counting(info), None, info, [str(path)], tmp_path / "out", model="a")
+        pictures.append((tmp_path / "out" / "panoptic" / "x.png").read_bytes())
+        results.append((tmp_path / "out" / "panoptic.json").read_text())
+    assert (pictures[0], results[0]) == (pictures[2], results[2])
+    assert results[0] != results[1]
+    kept = _Counting(info)
+    predict_door.predict_folder(kept, None, info, [str(folders[0])], tmp_path / "out", model="a")
+    assert kept.calls == 0
+    Image.new("RGB", (3, 3)).save(tmp_path / "out" / "panoptic" / "x.png")
+    predict_door.predict_folder(kept, None, info, [str(folders[0])], tmp_path / "out", model="a")
+    assert kept.calls == 1 and (tmp_path / "out" / "panoptic" / "x.png").read_bytes() == pictures[0]
+
+
+def test_an_interrupted_run_leaves_no_list_of_other_predictions(images, info, tmp_path):
+    paths, out = _paths(images), tmp_path / "out"
+    predict_door.predict_folder(_Counting(info), None, info, paths, out, model="a")
+    with pytest.raises(KeyboardInterrupt):
+        predict_door.predict_folder(_Counting(info, fail_at=1), None, info, paths, out, model="b")
+    assert not (out / "panoptic.json").exists()
+
+
+def test_images_of_one_id_are_found_before_the_first_prediction(images, info, tmp_path):
+    names = [str(images / name) for name in ("01.jpg", "1.jpg")]
+    for name in names:
+        shutil.copy(_paths(images)[-1], name)
+    predict = _Counting(info)
+    with pytest.raises(DoorError, match="01.jpg and .*1.jpg would both have image id 1"):
+        predict_door.predict_folder(predict, None, info, names, tmp_path / "out")
+    assert predict.calls == 0 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("damage", ["records", "results", "state"])
+def test_log_entries_without_their_keys_are_damaged(images, info, tmp_path, damage):
+    paths, out = _paths(images), tmp_path / "out"
+    predict_door.predict_folder(_Counting(info), None, info, paths, out, model="a")
+    header, first, second, third = (out / "panoptic.jsonl").read_text().splitlines()
+    second = json.dumps({**json.loads(second), damage: None})
+    (out / "panoptic.jsonl").write_text("\n".join([header, first, second, third]) + "\n")
+    again = _Counting(info)
+    predict_door.predict_folder(again, None, info, paths, out, model="a")
+    assert again.calls == 2
+
+
 def test_bad_images_are_named_and_the_others_kept(images, info, tmp_path, capsys):
     paths = _paths(images)
     pathlib.Path(paths[1]).write_bytes(pathlib.Path(paths[1]).read_bytes()[:500])
