@@ -45,7 +45,7 @@ def convert(
       settings: how labels are made.
       skip_bad: whether bad images are left out and counted; otherwise they are errors.
       num_shards: number of files; default: one for 128 images.
-      num_workers: processes; default: one for each processor, fewer for few images.
+      num_workers: processes; default: one for each 1000 images, at most one for each processor.
 
     Returns:
       What all shards hold, those of an earlier run included.

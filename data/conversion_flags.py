@@ -23,7 +23,7 @@ _NOT_IN_NAMES = "/\\\0\n*?[]{}"
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the TFRecords; is made if it does not exist.", required=True)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Files of each split. Default: one for 128 images.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", None, "Processes. Default: one for each processor, fewer for few images.", lower_bound=1
+    "num_workers", None, "Processes. Default: one for each 1000 images, at most one for each processor.", lower_bound=1
 )
 _LABEL_FORMAT = flags.DEFINE_enum(
     "label_format", "png", records.LABEL_FORMATS, "Coding of labels: png is compressed, raw is what DeepLab2 writes."
