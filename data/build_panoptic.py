@@ -50,7 +50,7 @@ def main() -> None:
         partial.replace(description)
     info = descriptions.load(description)
     describe.check_divisor(info, _LABEL_DIVISOR.value, str(description))
-    advice = "that file was made from other categories; use the same for all splits, or delete it"
+    advice = "that file was made from other categories; use the same for all splits, or delete it and the records of all splits"
     describe.check_categories(info, content, where=str(path), description=str(description), advice=advice)
     conversion_flags.convert_split(content.images, _SPLIT.value, info, segment_filter=chosen)
     print(f'config: dataset: "{description}"')

@@ -200,10 +200,7 @@ def main(_: list[str]) -> None:
         raise DoorError("give either --model, or --config_file and --checkpoint")
     paths = _find_images(values.images)
     output_dir = pathlib.Path(values.output_dir).expanduser().absolute()
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DoorError(f"output_dir {output_dir} cannot be written: {error.strerror or error}") from None
+    output_dir.mkdir(parents=True, exist_ok=True)  # before the model is loaded
     if values.model:
         path = pathlib.Path(values.model).expanduser().absolute()
         predict, clusters, info = load_saved_model(path)
