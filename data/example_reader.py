@@ -1,5 +1,6 @@
 """Reads and decodes single records; everything wrong with one is told by its file, number and image name."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -7,6 +8,7 @@ import tensorflow as tf
 
 from data import records, segment_codes, shutdown
 from data.input_problems import MARKER, InputProblems
+from data.label_map import LabelMap
 from data.record_index import ChecksumError, RecordIndex
 from data.records import DataError
 from protos.descriptions import DatasetInfo
@@ -23,14 +25,30 @@ _SPECS = {
 }
 _TRAINING_KEYS = ("image", "codes", "segments", "image_name")
 _NO_MAP = np.zeros((0, 0), np.int32)
-_NOTHING: dict[str, np.ndarray | bytes] = {
-    "image": np.zeros((0, 0, 3), np.uint8),
-    "codes": _NO_MAP,
-    "segments": np.zeros(0, np.int32),
-    "image_name": b"",
-    "panoptic": _NO_MAP,
-    "encoded": b"",
-}
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A decoded record.
+
+    `image` is uint8 [h, w, 3], `codes` int32 [h, w] and `segments` int32 [k] are those of segment_codes.encode, empty without
+    a label; `image_name`, the `encoded` image and the `label` are as in the record.
+    """
+
+    image: np.ndarray
+    codes: np.ndarray
+    segments: np.ndarray
+    image_name: bytes
+    encoded: bytes
+    label: LabelMap | None
+
+    @property
+    def panoptic(self) -> np.ndarray:
+        """Panoptic id of each pixel, int32 [h, w]; empty without a label."""
+        return self.label.panoptic if self.label else _NO_MAP
+
+
+_NOTHING = Example(np.zeros((0, 0, 3), np.uint8), _NO_MAP, _NO_MAP[0:0].reshape(0), b"", b"", None)
 
 
 class ExampleReader:
@@ -45,12 +63,8 @@ class ExampleReader:
     def __len__(self) -> int:
         return len(self._index)
 
-    def read(self, number: int) -> dict[str, np.ndarray | bytes] | None:
+    def read(self, number: int) -> Example | None:
         """Example `number`, or None if it is bad and bad examples are skipped.
-
-        Returns:
-          `image` uint8 [h, w, 3], `codes` int32 [h, w] and `segments` int32 [k] (see segment_codes.encode), `image_name`,
-          `panoptic` int32 [h, w] and `encoded` image as they are in the record; without labels, maps are empty.
 
         Raises:
           ValueError: `Bad example: <file> record <n> (<image name>): ...`, in one line.
@@ -60,19 +74,16 @@ class ExampleReader:
             features = records.parse_features(self._index.read(number))
             name = records.image_name(features)
             record = records.decode_features(features, with_label=self._with_label)
-            coded = {}
-            if record.panoptic is not None:
-                codes, segments = segment_codes.encode(record.panoptic, self._info)
-                coded = {"codes": codes, "segments": segments, "panoptic": record.panoptic}
+            coded = segment_codes.encode(record.label, self._info) if record.label else (_NOTHING.codes, _NOTHING.segments)
         except ChecksumError as error:
             self._problems.bad_example(f"{self._index.describe(number)} ({_name_in(error.data)}): {error}")
             return None
         except DataError as error:
             self._problems.bad_example(f"{self._index.describe(number)} ({name}): {error}")
             return None
-        return _NOTHING | coded | {"image": record.image, "image_name": record.name, "encoded": record.encoded}
+        return Example(record.image, *coded, record.name, record.encoded, record.label)
 
-    def read_first(self, numbers: Iterable[int]) -> dict[str, np.ndarray | bytes]:
+    def read_first(self, numbers: Iterable[int]) -> Example:
         """The first example of `numbers` that can be used.
 
         Raises:
@@ -95,7 +106,7 @@ class ExampleReader:
 
         def read(value: np.ndarray) -> list[np.ndarray | bytes]:
             examples = [self.read_first(select(int(value))) for select in selections]
-            return [example[key] for example in examples for key in _TRAINING_KEYS]
+            return [getattr(example, key) for example in examples for key in _TRAINING_KEYS]
 
         def in_graph(value: tf.Tensor) -> list[dict[str, tf.Tensor]]:
             flat = _call(read, value, _TRAINING_KEYS * len(selections))
@@ -109,7 +120,7 @@ class ExampleReader:
 
         def read(value: np.ndarray) -> list[np.ndarray | bytes]:
             example = self.read(int(value)) or _NOTHING
-            return [example[key] for key in _SPECS]
+            return [getattr(example, key) for key in _SPECS]
 
         tensors = dict(zip(_SPECS, _call(read, number, tuple(_SPECS)), strict=True))
         return tensors | {"number": number, "usable": tf.size(tensors["image"]) > 0}

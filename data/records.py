@@ -18,6 +18,9 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from PIL import Image
 
+from data import label_map
+from data.label_map import LabelMap
+
 LABEL_FORMATS = ("png", "raw")
 IMAGE_FORMATS = ("jpeg", "png")
 _NO_NAME = "image without a name"
@@ -26,6 +29,7 @@ _LABEL_FORMAT = "image/segmentation/class/format"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Byte 24 of a PNG is its bit depth, byte 25 its kind: RGB, palette or RGBA are colours.
 _PNG_COLOURS = (2, 3, 6)
+_PALETTE = b"\x03"
 _NAMES_OF_OPS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]")
 
 
@@ -111,14 +115,18 @@ def build_example(
 class Record:
     """A decoded record.
 
-    `name` identifies the image, `encoded` holds its bytes, `image` is uint8 [h, w, 3], `panoptic` int32 [h, w] or None (not
-    asked for).
+    `name` identifies the image, `encoded` holds its bytes, `image` is uint8 [h, w, 3], `label` None if it was not asked for.
     """
 
     name: bytes
     encoded: bytes
     image: np.ndarray
-    panoptic: np.ndarray | None
+    label: LabelMap | None
+
+    @property
+    def panoptic(self) -> np.ndarray | None:
+        """Panoptic id of each pixel, int32 [h, w]."""
+        return self.label and self.label.panoptic
 
 
 def parse_features(serialized: bytes) -> Mapping[str, tf.train.Feature]:
@@ -157,12 +165,12 @@ def decode_features(features: Mapping[str, tf.train.Feature], *, with_label: boo
         raise DataError(
             f"the image is {image.shape[:2]}, but image/height and image/width say {(height, width)}: convert it again"
         )
-    panoptic = _decode_label(features, height, width) if with_label else None
+    label = _decode_label(features, height, width) if with_label else None
     names = features["image/filename"].bytes_list.value if "image/filename" in features else ()
-    return Record(names[0] if names else b"", encoded, image, panoptic)
+    return Record(names[0] if names else b"", encoded, image, label)
 
 
-def _decode_label(features: Mapping[str, tf.train.Feature], height: int, width: int) -> np.ndarray:
+def _decode_label(features: Mapping[str, tf.train.Feature], height: int, width: int) -> LabelMap:
     if _LABEL not in features:
         raise DataError(
             "it has no label: evaluate labelled records, or set decode_groundtruth_label: false to predict without metrics"
@@ -175,9 +183,32 @@ def _decode_label(features: Mapping[str, tf.train.Feature], height: int, width: 
                 f"the label has {len(encoded)} bytes, not the {4 * height * width} of image/height x image/width int32 values: "
                 "convert this image again"
             )
-        return np.frombuffer(encoded, "<i4").astype(np.int32, copy=False).reshape(height, width)
+        return label_map.from_panoptic(np.frombuffer(encoded, "<i4").reshape(height, width))
     if formats[0] != b"png":
         raise DataError(f"{_LABEL_FORMAT} {formats[0].decode(errors='replace')!r} is not one of {', '.join(LABEL_FORMATS)}")
+    label = _decode_palette(encoded) if encoded[25:26] == _PALETTE else None
+    label = label or label_map.from_panoptic(_decode_colours(encoded))
+    if label.index.shape != (height, width):
+        raise DataError(
+            f"the label is {label.index.shape}, the image {(height, width)}, height and width: convert this image again"
+        )
+    return label
+
+
+def _decode_palette(encoded: bytes) -> LabelMap | None:
+    """The label of a palette PNG; None if the palette repeats a colour, as encode_label's do not."""
+    try:
+        with Image.open(io.BytesIO(encoded), formats=["PNG"]) as picture:
+            index = np.asarray(picture)
+            colours = np.array(picture.getpalette("RGB"), np.int64).reshape(-1, 3)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"the label does not decode ({error}): convert this image again") from None
+    ids = colours @ [1, 256, 65536]
+    is_distinct = len(set(ids.tolist())) == len(ids) and index.max() < len(ids)
+    return LabelMap(ids, index) if is_distinct else None
+
+
+def _decode_colours(encoded: bytes) -> np.ndarray:
     if encoded[:8] == _PNG_SIGNATURE and (encoded[25] not in _PNG_COLOURS or encoded[24] > 8):
         raise DataError(
             "the label is a grey PNG or one of 16 bits, not RGB of 8 bits (panoptic id = R + 256 G + 65536 B): convert this "
@@ -185,10 +216,6 @@ def _decode_label(features: Mapping[str, tf.train.Feature], height: int, width: 
         )
     # A fourth channel makes each pixel one little-endian int32 (alpha, 255, in the top byte).
     pixels = _decode(tf.raw_ops.DecodePng, "label", contents=encoded, channels=4)
-    if pixels.shape[:2] != (height, width):
-        raise DataError(
-            f"the label is {pixels.shape[:2]}, the image {(height, width)} (height, width): convert this image again"
-        )
     return (pixels.view("<u4")[..., 0] & 0x00FFFFFF).astype(np.int32)
 
 

@@ -5,11 +5,10 @@ and void included, so that tables of its segments are small. The flag marks the 
 void have none.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import tensorflow as tf
 
+from data.label_map import LabelMap
 from data.records import DataError
 from protos.descriptions import DatasetInfo
 
@@ -18,23 +17,22 @@ _INSTANCE_FLAG = 1 << 15
 _NUMBER_MASK = _INSTANCE_FLAG - 1
 # Two images and their padding share the numbers after copy-paste.
 _MOST_SEGMENTS = _INSTANCE_FLAG // 2 - 1
-# Panoptic ids up to here and to the number of pixels are looked up in a table.
-_SMALL_TABLE = 1 << 18
 
 
-def encode(panoptic: np.ndarray, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of a panoptic map, int32 [h, w], and those of its segments in the order of their numbers, int32 [k].
+def encode(label: LabelMap, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of a label, int32 [h, w], and those of its segments in the order of their numbers, int32 [k].
 
     Args:
-      panoptic: `class id * label_divisor + instance id`, int32 [h, w].
+      label: panoptic ids, `class id * label_divisor + instance id`.
       info: the classes.
 
     Raises:
       DataError: a class id that the dataset does not have; an instance id where there can be none, which tells that the map was
         made with another label_divisor; or more segments than can be told apart.
     """
-    ids, index = _distinct(panoptic, info)
+    ids = label.ids
     semantic, instance = ids // info.label_divisor, ids % info.label_divisor
+    _check_classes(label, semantic, info)
     things = set(info.thing_ids)
     is_thing = np.array([class_id in things for class_id in semantic.tolist()])
     # DeepLab2 takes no notice of instance ids of void. Where that is class 0, they are what another divisor looks like.
@@ -52,41 +50,19 @@ def encode(panoptic: np.ndarray, info: DatasetInfo) -> tuple[np.ndarray, np.ndar
     numbers = np.arange(len(ids))
     numbers[is_void] = numbers[is_void][:1]
     codes = (semantic << _CLASS_SHIFT) + (is_thing & (instance > 0)) * _INSTANCE_FLAG + numbers
-    return index(codes.astype(np.int32)), codes.astype(np.int32)
+    codes = codes.astype(np.int32)
+    return codes.take(label.index), codes
 
 
-def _distinct(panoptic: np.ndarray, info: DatasetInfo) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Distinct panoptic ids, ascending, and a function from values in their order to values of the pixels."""
-    size = int(panoptic.max()) + 1
-    if panoptic.min() < 0:
-        _raise_unknown(panoptic[panoptic < 0], info)
-    if size <= panoptic.size + _SMALL_TABLE:
-        # A search among booleans is fast.
-        ids = np.flatnonzero(np.bincount(panoptic.ravel(), minlength=size) > 0)
-        table = np.zeros(size, np.int32)
-
-        def per_pixel(values: np.ndarray) -> np.ndarray:
-            table[ids] = values
-            return table.take(panoptic)
-
-    else:
-        ids, inverse = np.unique(panoptic, return_inverse=True)
-
-        def per_pixel(values: np.ndarray) -> np.ndarray:
-            return values.take(inverse).reshape(panoptic.shape)
-
-    unknown = ids[(ids // info.label_divisor >= info.num_ids) & (ids // info.label_divisor != info.ignore_label)]
-    if unknown.size:
-        _raise_unknown(panoptic[np.isin(panoptic, unknown)], info)
-    return ids, per_pixel
-
-
-def _raise_unknown(labels: np.ndarray, info: DatasetInfo) -> None:
-    raise DataError(
-        f"the label holds class id {labels[0] // info.label_divisor} on {labels.size} pixels, which {info.name} does not have "
-        f"(ids below {info.num_ids}, ignore_label {info.ignore_label}, panoptic_label_divisor {info.label_divisor}): "
-        "dataset is not the one these records were made for"
-    )
+def _check_classes(label: LabelMap, semantic: np.ndarray, info: DatasetInfo) -> None:
+    unknown = ((semantic < 0) | (semantic >= info.num_ids)) & (semantic != info.ignore_label)
+    pixels = np.count_nonzero(unknown[label.index]) if unknown.any() else 0
+    if pixels:
+        raise DataError(
+            f"the label holds class id {semantic[unknown.argmax()]} on {pixels} pixels, which {info.name} "
+            f"does not have (ids below {info.num_ids}, ignore_label {info.ignore_label}, panoptic_label_divisor "
+            f"{info.label_divisor}): dataset is not the one these records were made for"
+        )
 
 
 def class_ids(codes: tf.Tensor) -> tf.Tensor:

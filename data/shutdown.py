@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 _QUIET_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 20.0
@@ -26,6 +27,8 @@ _running = 0
 def python_call(function: Callable[..., Any]) -> Callable[..., Any]:
     """Makes a function fit for tf.numpy_function in a dataset; when the program ends, it ends the data instead."""
 
+    # Conversion to a graph would run its own copy of all Python below, slowly.
+    @tf.autograph.experimental.do_not_convert
     @functools.wraps(function)
     def call(*values: np.ndarray) -> Any:
         global _started, _running

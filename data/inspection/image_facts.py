@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from data import records
+from data.example_reader import Example
 from protos.descriptions import DatasetInfo
 
 _DIGEST_BYTES = 12
@@ -36,9 +37,7 @@ class ImageFacts:
     segments: np.ndarray
 
 
-def image_facts(
-    features: Mapping[str, tf.train.Feature], example: Mapping[str, np.ndarray | bytes], info: DatasetInfo
-) -> ImageFacts:
+def image_facts(features: Mapping[str, tf.train.Feature], example: Example, info: DatasetInfo) -> ImageFacts:
     """Collects the facts of a record.
 
     Args:
@@ -46,14 +45,14 @@ def image_facts(
       example: the same record decoded, see ExampleReader.read.
       info: classes and coding of its label.
     """
-    encoded, panoptic = example["encoded"], example["panoptic"]
+    encoded, panoptic = example.encoded, example.panoptic
     image_format, is_turned = _read_header(encoded)
     label = _first(features, "image/segmentation/class/encoded") if panoptic.size else b""
     label_format = _first(features, "image/segmentation/class/format").decode() or "raw"
     return ImageFacts(
         name=records.image_name(features),
         digest=hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest(),
-        size=example["image"].shape[:2],
+        size=example.image.shape[:2],
         image_format=image_format,
         is_turned=is_turned,
         image_bytes=len(encoded),

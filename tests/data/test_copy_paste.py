@@ -6,6 +6,7 @@ import tensorflow as tf
 from panoptic_fixtures import INFO, random_panoptic
 
 from data import copy_paste, segment_codes
+from data.label_map import from_panoptic
 from protos import dataset_pb2
 from protos.descriptions import ConfigError
 
@@ -22,7 +23,7 @@ def _options(thing, stuff, void):
 
 def _codes(panoptic):
     """Codes of a map, those of its segments, and the codes with padding, which has the number behind the last."""
-    codes, segments = segment_codes.encode(np.where(panoptic == _PADDING, panoptic.max(), panoptic), INFO)
+    codes, segments = segment_codes.encode(from_panoptic(np.where(panoptic == _PADDING, panoptic.max(), panoptic)), INFO)
     return np.where(panoptic == _PADDING, segment_codes.void_code(INFO, len(segments)), codes), segments
 
 
@@ -77,7 +78,7 @@ def test_random_keeps_whole_segments_of_any_number():
 
 def test_only_segments_in_the_crop_are_drawn():
     """A segment that the crop has lost takes no part: the share of images without anything pasted is 1 / (present + 1)."""
-    segments = tf.constant(segment_codes.encode(np.array([[768, 1024]], np.int32), INFO)[1])
+    segments = tf.constant(segment_codes.encode(from_panoptic(np.array([[768, 1024]], np.int32)), INFO)[1])
     base = (tf.zeros([2, 2, 3]), tf.zeros([2, 2], tf.int32))
     second = (tf.ones([2, 2, 3]), tf.fill([2, 2], segments[1]))
     nothing = 0

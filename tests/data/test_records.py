@@ -75,6 +75,20 @@ def test_palettes_and_colours_hold_the_same(count):
     np.testing.assert_array_equal(records.decode_record(example.SerializeToString()).panoptic, panoptic)
 
 
+def test_a_palette_that_repeats_a_colour():
+    """Other programs may write such files: the colours count, not the numbers in the palette."""
+    index = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+    picture = Image.fromarray(index, mode="P")
+    picture.putpalette(bytes([7, 1, 0, 9, 0, 0, 7, 1, 0]), "RGB")
+    buffer = io.BytesIO()
+    picture.save(buffer, format="png")
+    example = records.build_example(encode(np.zeros((2, 3, 3), np.uint8)), "png", "a", 2, 3, np.zeros((2, 3), np.int32))
+    example.features.feature["image/segmentation/class/encoded"].bytes_list.value[0] = buffer.getvalue()
+    decoded = records.decode_record(example.SerializeToString())
+    np.testing.assert_array_equal(decoded.panoptic, [[263, 9, 263], [263, 9, 263]])
+    assert decoded.label.ids.tolist() == [9, 263]
+
+
 def test_labels_that_cannot_be_coded():
     with pytest.raises(records.DataError, match="do not fit a PNG.*smaller panoptic_label_divisor"):
         records.encode_label(np.full((2, 2), 1 << 24))

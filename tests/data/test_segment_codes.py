@@ -6,6 +6,7 @@ import tensorflow as tf
 from panoptic_fixtures import INFO, random_panoptic
 
 from data import segment_codes
+from data.label_map import LabelMap, from_panoptic
 from data.records import DataError
 from protos.descriptions import ClassInfo, DatasetInfo
 
@@ -15,7 +16,7 @@ _IGNORE_255 = DatasetInfo(
 
 
 def _check(panoptic, info):
-    codes, segments = segment_codes.encode(panoptic, info)
+    codes, segments = segment_codes.encode(from_panoptic(panoptic), info)
     assert codes.dtype == segments.dtype == np.int32
     np.testing.assert_array_equal(segment_codes.class_ids(codes), panoptic // info.label_divisor)
     is_instance = np.isin(panoptic // info.label_divisor, info.thing_ids) & (panoptic % info.label_divisor > 0)
@@ -34,10 +35,10 @@ def test_crowds_and_void_are_no_instances():
     _check(np.array([[0, 256, 257], [513, 768, 0]], np.int32), INFO)
     _check(np.array([[255_000, 0, 1000], [1001, 1999, 0]], np.int32), _IGNORE_255)
     # Instance ids of void, of which DeepLab2 takes no notice, are one segment.
-    codes, segments = segment_codes.encode(np.array([[0, 255_003, 255_000]], np.int32), _IGNORE_255)
+    codes, segments = segment_codes.encode(from_panoptic(np.array([[0, 255_003, 255_000]], np.int32)), _IGNORE_255)
     assert segment_codes.class_ids(codes).numpy().tolist() == [[0, 255, 255]]
     assert segment_codes.segment_numbers(codes).numpy().tolist() == [[0, 1, 1]] and len(segments) == 3
-    codes, _ = segment_codes.encode(np.array([[255_000]], np.int32), _IGNORE_255)
+    codes, _ = segment_codes.encode(from_panoptic(np.array([[255_000]], np.int32)), _IGNORE_255)
     assert codes[0, 0] == segment_codes.void_code(_IGNORE_255)
     padding = segment_codes.void_code(INFO, tf.constant(7))
     assert [int(f(padding)) for f in (segment_codes.class_ids, segment_codes.segment_numbers)] == [0, 7]
@@ -52,7 +53,7 @@ def test_classes_that_do_not_exist(info, label):
     panoptic = np.zeros((4, 5), np.int32)
     panoptic[1, 2:4] = label
     with pytest.raises(DataError, match=f"class id {semantic} on 2 pixels, which {info.name} does not have .*not the one"):
-        segment_codes.encode(panoptic, info)
+        segment_codes.encode(from_panoptic(panoptic), info)
 
 
 def test_ids_far_above_the_number_of_pixels():
@@ -63,7 +64,15 @@ def test_ids_far_above_the_number_of_pixels():
     panoptic[:3] = 255 << 20
     _check(panoptic, info)
     with pytest.raises(DataError, match="class id 40 on 120 pixels"):
-        segment_codes.encode(np.where(panoptic == 255 << 20, 40 << 20, panoptic), info)
+        segment_codes.encode(from_panoptic(np.where(panoptic == 255 << 20, 40 << 20, panoptic)), info)
+
+
+def test_segments_in_any_order_of_ids():
+    """Palettes need not be sorted, nor all of their colours used."""
+    codes, segments = segment_codes.encode(LabelMap(np.array([768, 9 * 256, 257]), np.array([[2, 0]], np.uint8)), INFO)
+    assert segment_codes.class_ids(codes).numpy().tolist() == [[1, 3]]
+    assert segment_codes.is_instance(codes).numpy().tolist() == [[True, False]]
+    assert segment_codes.segment_numbers(codes).numpy().tolist() == [[2, 0]] and len(segments) == 3
 
 
 def test_another_divisor_shows_as_instances_of_stuff():
@@ -72,13 +81,13 @@ def test_another_divisor_shows_as_instances_of_stuff():
     with pytest.raises(
         DataError, match="instance id 257 for class id 0, which is no thing of far_void .*another label divisor"
     ):
-        segment_codes.encode(panoptic, _IGNORE_255)
+        segment_codes.encode(from_panoptic(panoptic), _IGNORE_255)
     with pytest.raises(DataError, match="instance id 232 for class id 3, which is no thing of toy_panoptic"):
-        segment_codes.encode(np.array([[1000]], np.int32), INFO)
+        segment_codes.encode(from_panoptic(np.array([[1000]], np.int32)), INFO)
 
 
 def test_too_many_segments():
     classes = tuple(ClassInfo(i, str(i), True, i, (0, 0, 0)) for i in range(1, 3))
     info = DatasetInfo("many", 20_000, 0, classes)
     with pytest.raises(DataError, match="has 16900 segments, more than 16383"):
-        segment_codes.encode(20_001 + np.arange(16_900, dtype=np.int32).reshape(130, 130), info)
+        segment_codes.encode(from_panoptic(20_001 + np.arange(16_900, dtype=np.int32).reshape(130, 130)), info)

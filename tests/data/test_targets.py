@@ -6,6 +6,7 @@ import tensorflow as tf
 from panoptic_fixtures import INFO, random_panoptic
 
 from data import segment_codes, targets
+from data.label_map import from_panoptic
 from protos import dataset_pb2
 
 
@@ -35,7 +36,7 @@ def _reference(panoptic, divisor, limit, threshold=0, weight=1.0):
 
 
 def _check(panoptic, options, expected):
-    codes, _ = segment_codes.encode(panoptic.astype(np.int32), INFO)
+    codes, _ = segment_codes.encode(from_panoptic(panoptic.astype(np.int32)), INFO)
     made, dropped = tf.function(lambda x: targets.build_targets(x, options))(tf.constant(codes))
     assert set(made) == set(expected[0])
     for key, value in expected[0].items():
@@ -57,7 +58,7 @@ def test_crowds_stuff_and_void():
     panoptic = np.array([[0, 256, 513, 513], [768, 768, 257, 0]])
     options = targets.TargetOptions(INFO, 4)
     _check(panoptic, options, _reference(panoptic, 256, 4))
-    made, _ = targets.build_targets(tf.constant(segment_codes.encode(panoptic, INFO)[0]), options)
+    made, _ = targets.build_targets(tf.constant(segment_codes.encode(from_panoptic(panoptic), INFO)[0]), options)
     np.testing.assert_array_equal(made["thing_id_mask_gt"], [[-1, -1, 0, 0], [-1, -1, 1, -1]])
     np.testing.assert_array_equal(made["semantic_gt"], [[0, 1, 2, 2], [3, 3, 1, 0]])
     np.testing.assert_array_equal(made["thing_id_class_gt"], [2, 1, -1, -1])

@@ -94,7 +94,7 @@ def _decoding(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterato
     index = record_index.build_index(patterns, made_by=record_index.command_for(info.name), problems=problems)
     reader = ExampleReader(index, info, problems, with_label=False)
     examples = (reader.read(number) for number in range(min(len(index), 4 * _BATCH)))
-    encoded = [example["encoded"] for example in examples if example]
+    encoded = [example.encoded for example in examples if example]
     if not encoded:
         raise DataError(f"{', '.join(patterns)}: none of the first records can be used, the warnings above tell why")
 

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from data import segment_codes
+from data.label_map import from_panoptic
 from data.targets import build_targets, target_options
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
@@ -18,7 +19,7 @@ def synthetic_batch(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> d
     All images have the same targets: up to nine things before two stuff regions, as far as the dataset has such classes.
     """
     height, width = options.crop_size
-    codes, _ = segment_codes.encode(_panoptic_map(height, width, options.max_thing_id, info), info)
+    codes, _ = segment_codes.encode(from_panoptic(_panoptic_map(height, width, options.max_thing_id, info)), info)
     targets, _ = build_targets(tf.constant(codes), target_options(options, info))
     pixels = np.random.default_rng(0).uniform(0, 255, (options.batch_size, height, width, 3))
     batch = {name: tf.repeat(value[None], options.batch_size, axis=0) for name, value in targets.items()}
