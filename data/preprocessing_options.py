@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from data import autoaugment, copy_paste
 from protos import dataset_pb2
@@ -109,9 +108,11 @@ def _scale_jitter(augmentations: dataset_pb2.AugmentationOptions, factor: float,
         # The count is cut off and the range divided evenly: 0.5 to 2.0 by 0.1 (in float32) gives 15 factors 0.107 apart
         # instead of 16.
         count = int((highest - lowest) / step + 1)
-        # With the rounding of TensorFlow's float32: a last bit decides whether some scaled sides are one pixel shorter.
-        values = tf.linspace(tf.constant(lowest, tf.float32), tf.constant(highest, tf.float32), count).numpy()
-        return ScaleJitter(lowest, highest, tuple(values.tolist()))
+        # In float32 as tf.linspace has it: a last bit decides whether some scaled sides are one pixel shorter.
+        first, last = np.float32(lowest), np.float32(highest)
+        step = (last - first) / np.float32(max(count - 1, 1))
+        between = [first + step * np.float32(k) for k in range(1, count - 1)]
+        return ScaleJitter(lowest, highest, tuple(map(float, [first, *between, last][:count])))
     # The tolerance makes up for decimal steps that float32 does not hold exactly.
     count = int((highest - lowest) / step + 1e-4) + 1
     return ScaleJitter(lowest, highest, tuple((lowest + step * np.arange(count)).tolist()))

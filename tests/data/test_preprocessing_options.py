@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from google.protobuf import text_format
 
 from data.preprocessing_options import preprocessing
@@ -31,10 +32,8 @@ def test_scale_factors_of_the_published_configs(scales, main, pasted):
     np.testing.assert_allclose(options.paste_jitter.values, pasted, atol=1e-6)
     for values in (options.jitter.values, options.paste_jitter.values):
         # To the last bit what tf.linspace gives for float32, which decides on a pixel of some sizes.
-        first, last = np.float32(values[0]), np.float32(values[-1])
-        delta = (last - first) / np.float32(len(values) - 1)
-        between = [first + delta * np.float32(k) for k in range(1, len(values) - 1)]
-        assert [np.float32(v) for v in values] == [first, *between, last]
+        ends = (tf.constant(values[0], tf.float32), tf.constant(values[-1], tf.float32))
+        assert list(values) == tf.linspace(*ends, len(values)).numpy().tolist()
 
 
 def test_scale_factors_as_they_were_meant():
