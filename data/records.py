@@ -2,8 +2,8 @@
 
 Labels are panoptic maps, `class id * label divisor + instance id` per pixel. Two codings of them exist:
 
-* `png`: a losslessly compressed PNG with R + 256 G + 65536 B = panoptic id; up to 256 ids are a palette, which is read twice as
-  fast;
+* `png`: a losslessly compressed PNG with R + 256 G + 65536 B = panoptic id; up to 256 ids are a palette, which is read much
+  faster;
 * `raw`: the int32 values themselves, little endian, row by row, which is what DeepLab2 writes (30 times larger).
 """
 
