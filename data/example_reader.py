@@ -8,9 +8,8 @@ import tensorflow as tf
 
 from data import records, segment_codes, shutdown
 from data.input_problems import MARKER, InputProblems
-from data.label_map import LabelMap
 from data.record_index import ChecksumError, RecordIndex
-from data.records import DataError
+from data.records import DataError, Record
 from protos.descriptions import DatasetInfo
 
 GraphRead = Callable[[tf.Tensor], list[dict[str, tf.Tensor]]]
@@ -28,19 +27,16 @@ _NO_MAP = np.zeros((0, 0), np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
-    """A decoded record.
+class Example(Record):
+    """A decoded record with `codes` int32 [h, w] and `segments` int32 [k] of segment_codes.encode, empty without a label."""
 
-    `image` is uint8 [h, w, 3], `codes` int32 [h, w] and `segments` int32 [k] are those of segment_codes.encode, empty without
-    a label; `image_name`, the `encoded` image and the `label` are as in the record.
-    """
-
-    image: np.ndarray
     codes: np.ndarray
     segments: np.ndarray
-    image_name: bytes
-    encoded: bytes
-    label: LabelMap | None
+
+    @property
+    def image_name(self) -> bytes:
+        """`name`, as batches have it."""
+        return self.name
 
     @property
     def panoptic(self) -> np.ndarray:
@@ -48,7 +44,7 @@ class Example:
         return self.label.panoptic if self.label else _NO_MAP
 
 
-_NOTHING = Example(np.zeros((0, 0, 3), np.uint8), _NO_MAP, _NO_MAP[0:0].reshape(0), b"", b"", None)
+_NOTHING = Example(b"", b"", np.zeros((0, 0, 3), np.uint8), None, "", 0, _NO_MAP, np.zeros(0, np.int32))
 
 
 class ExampleReader:
@@ -81,7 +77,7 @@ class ExampleReader:
         except DataError as error:
             self._problems.bad_example(f"{self._index.describe(number)} ({name}): {error}")
             return None
-        return Example(record.image, *coded, record.name, record.encoded, record.label)
+        return Example(**vars(record), codes=coded[0], segments=coded[1])
 
     def read_first(self, numbers: Iterable[int]) -> Example:
         """The first example of `numbers` that can be used.

@@ -119,13 +119,8 @@ def _reader(options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: In
     """The examples of all sources, and how many each has."""
     if options.max_thing_id < 1:
         raise ConfigError(f"max_thing_id must be at least 1, not {options.max_thing_id}")
-    made_by = record_index.command_for(info.name)
-    indexes = [
-        record_index.build_index(patterns, made_by=made_by, problems=problems)
-        for patterns in record_index.source_patterns(options)
-    ]
-    reader = ExampleReader(record_index.join(indexes), info, problems, with_label=options.decode_groundtruth_label)
-    return reader, [len(index) for index in indexes]
+    index, sizes = record_index.open_sources(options, made_by=record_index.command_for(info.name), problems=problems)
+    return ExampleReader(index, info, problems, with_label=options.decode_groundtruth_label), sizes
 
 
 def _training_example(

@@ -111,6 +111,14 @@ def source_patterns(options: dataset_pb2.DatasetOptions) -> list[list[str]]:
     return [list(source.file_pattern) for source in options.source] or [list(options.file_pattern)]
 
 
+def open_sources(
+    options: dataset_pb2.DatasetOptions, *, made_by: str, problems: InputProblems | None = None
+) -> tuple[RecordIndex, list[int]]:
+    """One index of the records of all sources, and how many each has; arguments and errors as those of build_index."""
+    indexes = [build_index(patterns, made_by=made_by, problems=problems) for patterns in source_patterns(options)]
+    return join(indexes), [len(index) for index in indexes]
+
+
 def join(indexes: Sequence[RecordIndex]) -> RecordIndex:
     """One index of the records of all, in their order."""
     first_files = np.cumsum([0, *(len(index.files) for index in indexes)])

@@ -116,12 +116,15 @@ class Record:
     """A decoded record.
 
     `name` identifies the image, `encoded` holds its bytes, `image` is uint8 [h, w, 3], `label` None if it was not asked for.
+    `label_format` is its coding (empty without a label) and `label_bytes` the size of that.
     """
 
     name: bytes
     encoded: bytes
     image: np.ndarray
     label: LabelMap | None
+    label_format: str
+    label_bytes: int
 
     @property
     def panoptic(self) -> np.ndarray | None:
@@ -141,10 +144,14 @@ def parse_features(serialized: bytes) -> Mapping[str, tf.train.Feature]:
         raise DataError(f"is no tf.train.Example ({error}): convert it again") from None
 
 
+def shown_name(name: bytes) -> str:
+    """The name of an image as messages have it."""
+    return name.decode(errors="replace") or _NO_NAME
+
+
 def image_name(features: Mapping[str, tf.train.Feature]) -> str:
-    """Name of the image, as messages have it."""
-    values = features["image/filename"].bytes_list.value if "image/filename" in features else ()
-    return (values[0].decode(errors="replace") if values else "") or _NO_NAME
+    """shown_name of the image of a record."""
+    return shown_name(_raw_name(features))
 
 
 def decode_record(serialized: bytes, *, with_label: bool = True) -> Record:
@@ -166,8 +173,13 @@ def decode_features(features: Mapping[str, tf.train.Feature], *, with_label: boo
             f"the image is {image.shape[:2]}, but image/height and image/width say {(height, width)}: convert it again"
         )
     label = _decode_label(features, height, width) if with_label else None
+    coding = (_label_format(features), len(_value(features, _LABEL))) if label else ("", 0)
+    return Record(_raw_name(features), encoded, image, label, *coding)
+
+
+def _raw_name(features: Mapping[str, tf.train.Feature]) -> bytes:
     names = features["image/filename"].bytes_list.value if "image/filename" in features else ()
-    return Record(names[0] if names else b"", encoded, image, label)
+    return names[0] if names else b""
 
 
 def _decode_label(features: Mapping[str, tf.train.Feature], height: int, width: int) -> LabelMap:
@@ -176,16 +188,16 @@ def _decode_label(features: Mapping[str, tf.train.Feature], height: int, width: 
             "it has no label: evaluate labelled records, or set decode_groundtruth_label: false to predict without metrics"
         )
     encoded = _value(features, _LABEL)
-    formats = features[_LABEL_FORMAT].bytes_list.value if _LABEL_FORMAT in features else ()
-    if not formats or formats[0] == b"raw":
+    label_format = _label_format(features)
+    if label_format == "raw":
         if len(encoded) != 4 * height * width:
             raise DataError(
                 f"the label has {len(encoded)} bytes, not the {4 * height * width} of image/height x image/width int32 values: "
                 "convert this image again"
             )
         return label_map.from_panoptic(np.frombuffer(encoded, "<i4").reshape(height, width))
-    if formats[0] != b"png":
-        raise DataError(f"{_LABEL_FORMAT} {formats[0].decode(errors='replace')!r} is not one of {', '.join(LABEL_FORMATS)}")
+    if label_format != "png":
+        raise DataError(f"{_LABEL_FORMAT} {label_format!r} is not one of {', '.join(LABEL_FORMATS)}")
     label = _decode_palette(encoded) if encoded[25:26] == _PALETTE else None
     label = label or label_map.from_panoptic(_decode_colours(encoded))
     if label.index.shape != (height, width):
@@ -193,6 +205,11 @@ def _decode_label(features: Mapping[str, tf.train.Feature], height: int, width: 
             f"the label is {label.index.shape}, the image {(height, width)}, height and width: convert this image again"
         )
     return label
+
+
+def _label_format(features: Mapping[str, tf.train.Feature]) -> str:
+    values = features[_LABEL_FORMAT].bytes_list.value if _LABEL_FORMAT in features else ()
+    return values[0].decode(errors="replace") if values else "raw"
 
 
 def _decode_palette(encoded: bytes) -> LabelMap | None:

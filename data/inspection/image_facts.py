@@ -3,10 +3,8 @@
 import dataclasses
 import hashlib
 import io
-from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from data import records
@@ -37,27 +35,19 @@ class ImageFacts:
     segments: np.ndarray
 
 
-def image_facts(features: Mapping[str, tf.train.Feature], example: Example, info: DatasetInfo) -> ImageFacts:
-    """Collects the facts of a record.
-
-    Args:
-      features: the parsed record.
-      example: the same record decoded, see ExampleReader.read.
-      info: classes and coding of its label.
-    """
+def image_facts(example: Example, info: DatasetInfo) -> ImageFacts:
+    """Collects the facts of a record; `info` has classes and coding of its label."""
     encoded, panoptic = example.encoded, example.panoptic
     image_format, is_turned = _read_header(encoded)
-    label = _first(features, "image/segmentation/class/encoded") if panoptic.size else b""
-    label_format = _first(features, "image/segmentation/class/format").decode() or "raw"
     return ImageFacts(
-        name=records.image_name(features),
+        name=records.shown_name(example.name),
         digest=hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest(),
         size=example.image.shape[:2],
         image_format=image_format,
         is_turned=is_turned,
         image_bytes=len(encoded),
-        label_format=label_format if label else "",
-        label_bytes=len(label),
+        label_format=example.label_format,
+        label_bytes=example.label_bytes,
         segments=_segments(panoptic, info),
     )
 
@@ -74,8 +64,3 @@ def _read_header(encoded: bytes) -> tuple[str, bool]:
             return f"{image.format} {image.mode}", image.getexif().get(_EXIF_ORIENTATION, 1) != 1
     except (OSError, SyntaxError, ValueError):  # TensorFlow has decoded it, Pillow is stricter
         return "other", False
-
-
-def _first(features: Mapping[str, tf.train.Feature], key: str) -> bytes:
-    values = features[key].bytes_list.value if key in features else ()
-    return values[0] if values else b""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from data import resampling
+from data import fitting
 from data.inspection.model_view import ModelView
 from data.inspection.scan import Scan
 from data.inspection.section_counts import TINY_AREA, SectionCounts
@@ -117,9 +117,7 @@ def _size_notes(scan: Scan) -> Iterator[str]:
         return
     prepare = preprocessing(scan.section.options, is_training=scan.section.name == "train")
     median = np.median(scan.counts.sizes, axis=0).astype(np.int32)
-    limits = (prepare.min_size, prepare.max_size, prepare.size_factor)
-    size = resampling.range_size(*(tf.constant(side) for side in median), *limits, reference_quirks=prepare.reference_quirks)
-    height, width = (int(side) for side in size)
+    height, width = (int(side) for side in fitting.plan(*(tf.constant(side) for side in median), prepare).size)
     crop = prepare.crop
     seen = _overlap(crop, (height, width), prepare.jitter.lowest) / (height * width * prepare.jitter.lowest**2)
     if seen < _SMALL_PART:

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from data import record_index, records
+from data import record_index
 from data.example_reader import ExampleReader
 from data.input_problems import InputProblems
 from data.inspection.image_facts import ImageFacts, image_facts
@@ -82,14 +82,11 @@ def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetIn
       DataError: a pattern matches no file, or there is no record at all.
     """
     found = ProblemList()
-    sources = record_index.source_patterns(options)
-    made_by = record_index.command_for(info.name)
     try:
-        indexes = [record_index.build_index(patterns, made_by=made_by, problems=found) for patterns in sources]
+        index, sizes = record_index.open_sources(options, made_by=record_index.command_for(info.name), problems=found)
     except DataError as error:
         raise DataError(f"{name}_dataset_options: {'; '.join([*found.messages, str(error)])}") from None
-    index = record_index.join(indexes)
-    return Section(name, options, info, index, tuple(map(len, indexes)), tuple(found.messages))
+    return Section(name, options, info, index, tuple(sizes), tuple(found.messages))
 
 
 def scan(section: Section, max_records: int | None = None) -> Scan:
@@ -120,27 +117,9 @@ def scan(section: Section, max_records: int | None = None) -> Scan:
     return Scan(section, counts, len(numbers), problems)
 
 
-class _RememberingIndex(RecordIndex):
-    """Keeps the record that was read last: files may lie on slow storage."""
-
-    last = b""
-
-    def read(self, index: int) -> bytes:
-        """As in RecordIndex."""
-        data = super().read(index)
-        self.last = data
-        return data
-
-
 def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[str]]:
     """Facts of the records that can be used, and what is wrong with the others."""
     problems = ProblemList()
-    index = _RememberingIndex(**vars(section.index))
-    reader = ExampleReader(index, section.info, problems, with_label=section.has_labels)
-    facts = []
-    for number in numbers:
-        example = reader.read(number)
-        if example is not None:
-            features = records.parse_features(index.last)
-            facts.append(image_facts(features, example, section.info))
-    return facts, problems.messages
+    reader = ExampleReader(section.index, section.info, problems, with_label=section.has_labels)
+    examples = (reader.read(number) for number in numbers)
+    return [image_facts(example, section.info) for example in examples if example is not None], problems.messages
