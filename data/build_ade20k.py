@@ -19,9 +19,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 from absl import flags  # noqa: E402
 
 from data import ade20k_files, conversion_flags  # noqa: E402
+from kmax_tf.cli.command_flags import define_path  # noqa: E402
 from protos import descriptions  # noqa: E402
 
-_ADE20K_ROOT = flags.DEFINE_string("ade20k_root", None, "ADEChallengeData2016, the folder of images/.", required=True)
+_ADE20K_ROOT = define_path("ade20k_root", "ADEChallengeData2016, the folder of images/.", required=True)
 _SPLITS = flags.DEFINE_list("splits", ["train", "val"], "Splits: train, val.")
 
 

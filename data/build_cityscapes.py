@@ -19,9 +19,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 from absl import flags  # noqa: E402
 
 from data import cityscapes_files, conversion_flags  # noqa: E402
+from kmax_tf.cli.command_flags import define_path  # noqa: E402
 from protos import descriptions  # noqa: E402
 
-_CITYSCAPES_ROOT = flags.DEFINE_string("cityscapes_root", None, "Folder of leftImg8bit/ and gtFine/.", required=True)
+_CITYSCAPES_ROOT = define_path("cityscapes_root", "Folder of leftImg8bit/ and gtFine/.", required=True)
 _SPLITS = flags.DEFINE_list("splits", ["train", "val"], "Splits: train, val, test.")
 
 

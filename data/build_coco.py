@@ -22,14 +22,15 @@ from absl import flags  # noqa: E402
 
 from data import coco_json, conversion_flags, describe, filter_flags  # noqa: E402
 from data.records import DataError  # noqa: E402
+from kmax_tf.cli.command_flags import define_path  # noqa: E402
 from protos import descriptions  # noqa: E402
 from protos.descriptions import DatasetInfo  # noqa: E402
 
-_COCO_ROOT = flags.DEFINE_string("coco_root", None, "Root of the official layout.")
+_COCO_ROOT = define_path("coco_root", "Root of the official layout.")
 _SPLITS = flags.DEFINE_list("splits", ["train", "val"], "Splits of the official layout: train, val, test.")
-_IMAGES_DIR = flags.DEFINE_string("images_dir", None, "Instead of --coco_root: folder of the images.")
-_PANOPTIC_JSON = flags.DEFINE_string("panoptic_json", None, "With --images_dir: annotation file; none: images without labels.")
-_PANOPTIC_DIR = flags.DEFINE_string("panoptic_dir", None, "Folder of the PNGs. Default: --panoptic_json without .json.")
+_IMAGES_DIR = define_path("images_dir", "Instead of --coco_root: folder of the images.")
+_PANOPTIC_JSON = define_path("panoptic_json", "With --images_dir: annotation file; none: images without labels.")
+_PANOPTIC_DIR = define_path("panoptic_dir", "Folder of the PNGs. Default: --panoptic_json without .json.")
 _SPLIT = flags.DEFINE_string("split", None, "With --images_dir: name of the split, first part of the file names.")
 
 

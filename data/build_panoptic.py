@@ -18,11 +18,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 from absl import flags  # noqa: E402
 
 from data import coco_json, conversion_flags, describe, filter_flags  # noqa: E402
+from kmax_tf.cli.command_flags import define_path  # noqa: E402
 from protos import descriptions  # noqa: E402
 
-_IMAGES_DIR = flags.DEFINE_string("images_dir", None, "Folder of the images.", required=True)
-_PANOPTIC_JSON = flags.DEFINE_string("panoptic_json", None, "Annotation file in COCO panoptic format.", required=True)
-_PANOPTIC_DIR = flags.DEFINE_string("panoptic_dir", None, "Folder of the PNGs. Default: --panoptic_json without .json.")
+_IMAGES_DIR = define_path("images_dir", "Folder of the images.", required=True)
+_PANOPTIC_JSON = define_path("panoptic_json", "Annotation file in COCO panoptic format.", required=True)
+_PANOPTIC_DIR = define_path("panoptic_dir", "Folder of the PNGs. Default: --panoptic_json without .json.")
 _SPLIT = flags.DEFINE_string("split", None, "Name of the split, first part of the file names.", required=True)
 _DATASET_NAME = flags.DEFINE_string("dataset_name", None, "Name of the dataset. Default: name of --output_dir.")
 _LABEL_DIVISOR = flags.DEFINE_integer(

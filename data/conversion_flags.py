@@ -1,12 +1,10 @@
 """Flags that all converters share, and what follows from them."""
 
 import pathlib
-import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 
-import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from data import conversion, records
 from data.coco_json import SourceImage
@@ -14,13 +12,14 @@ from data.conversion_summary import summary
 from data.image_conversion import Settings
 from data.records import DataError
 from data.segments_info import SegmentFilter
-from protos.descriptions import ConfigError, DatasetInfo
+from kmax_tf.cli.command import run_command
+from kmax_tf.cli.command_flags import define_path
+from kmax_tf.files.lock import own_folder
+from protos.descriptions import DatasetInfo
 
-# Exit code of programs that Ctrl-C ended, by the convention of shells.
-_INTERRUPTED = 130
 _NOT_IN_NAMES = "/\\\0\n*?[]{}"
 
-OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the TFRecords; is made if it does not exist.", required=True)
+OUTPUT_DIR = define_path("output_dir", "Directory of the TFRecords; is made if it does not exist.", required=True)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Files of each split. Default: one for 128 images.", lower_bound=1)
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", None, "Processes. Default: one for each 1000 images, at most one for each processor.", lower_bound=1
@@ -89,22 +88,10 @@ def convert_split(
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a converter; bad input ends it with one line on stderr and exit code 1, Ctrl-C or SIGTERM with code 130."""
+    """Runs a converter as the only owner of its output folder; see run_command."""
 
-    def guarded(argv: Sequence[str]) -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            if argv[1:]:
-                raise DataError(f"unexpected argument {argv[1]!r}: options are written --name=value")
+    def convert() -> None:
+        with own_folder(pathlib.Path(OUTPUT_DIR.value)):
             main()
-        except (DataError, ConfigError) as error:
-            sys.exit(f"error: {error}")
-        except OSError as error:
-            sys.exit(f"error: {error.filename or OUTPUT_DIR.value}: {error.strerror or error}")
-        except tf.errors.OpError as error:
-            sys.exit(f"error: {OUTPUT_DIR.value} cannot be written: {error.message.splitlines()[0]}")
-        except KeyboardInterrupt:
-            print("interrupted: finished shards are kept, the same command goes on from them", file=sys.stderr)
-            sys.exit(_INTERRUPTED)
 
-    app.run(guarded)
+    run_command(convert, interrupted="interrupted: finished shards are kept, the same command continues from them")

@@ -63,7 +63,7 @@ class ExampleReader:
         """Example `number`, or None if it is bad and bad examples are skipped.
 
         Raises:
-          ValueError: `Bad example: <file> record <n> (<image name>): ...`, in one line.
+          DataError: `Bad example: <file> record <n> (<image name>): ...`, in one line.
         """
         name = "name unknown"
         try:
@@ -83,13 +83,13 @@ class ExampleReader:
         """The first example of `numbers` that can be used.
 
         Raises:
-          ValueError: as read, or none of them can be used.
+          DataError: as read, or none of them can be used.
         """
         for number in numbers:
             example = self.read(number)
             if example is not None:
                 return example
-        raise ValueError(
+        raise DataError(
             f"{MARKER}too many examples cannot be used, the warnings above name them: make these records again "
             "(data/inspect_dataset.py checks all of them)"
         )

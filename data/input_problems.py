@@ -6,6 +6,8 @@ import threading
 import tensorflow as tf
 from absl import logging
 
+from data.records import DataError
+
 # Opens the message of every error that a bad example is.
 MARKER = "Bad example: "
 # Only the first ones are named in the log; all are counted.
@@ -40,11 +42,11 @@ class InputProblems:
         """Counts and logs a bad example, whose file, record and image `problem` names.
 
         Raises:
-          ValueError: the policy is to fail; the message is `Bad example: ...`, in one line.
+          DataError: the policy is to fail; the message is `Bad example: ...`, in one line.
         """
         line = MARKER + " ".join(problem.split())
         if not self.skip:
-            raise ValueError(line)
+            raise DataError(line)
         if self._is_news(line, self._told, _NAMED_EXAMPLES):
             rest = _REST if len(self._told) == _NAMED_EXAMPLES else ""
             logging.warning("%s. It is skipped (on_bad_example: SKIP)%s.", line, rest)

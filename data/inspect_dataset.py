@@ -9,7 +9,6 @@ D/class_frequencies.png. Exit code 1 if a record cannot be used.
 
 import os
 import pathlib
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -18,16 +17,18 @@ if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exceptions
 
 import numpy as np  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 from data.inspection import frequency_chart, model_view, notes, report  # noqa: E402
 from data.inspection import scan as record_scan  # noqa: E402
-from data.records import DataError  # noqa: E402
 from kmax_tf import visualize  # noqa: E402
+from kmax_tf.cli.command import run_command  # noqa: E402
+from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402
 from protos import experiment_pb2  # noqa: E402
 from protos.config import load_config  # noqa: E402
 from protos.descriptions import ConfigError, DatasetInfo, load  # noqa: E402
+from protos.errors import UserError  # noqa: E402
 
 SECTIONS = ("train", "eval")
 SHEETS = {
@@ -39,8 +40,6 @@ _CHART, _REPORT, _PROBLEMS = "class_frequencies.png", "report.md", "problems.txt
 PANEL, LINE, _STRIPES = 448, 18, 12
 # Pixels below this have light stripes; grey level.
 _DARK = 64
-# Exit code of programs that Ctrl-C ended, by the convention of shells.
-_INTERRUPTED = 130
 
 
 def inspect(
@@ -71,9 +70,7 @@ def inspect(
     opened = [_open(config, name) for name in sections if config.HasField(f"{name}_dataset_options")]
     if not opened:
         raise ConfigError(f"{source} has no {' or '.join(f'{name}_dataset_options' for name in sections)}: nothing to inspect")
-    output_dir.mkdir(parents=True, exist_ok=True)
-    for name in (*(name for _, name in SHEETS.values()), _CHART, _REPORT, _PROBLEMS):
-        (output_dir / name).unlink(missing_ok=True)
+    _replace_earlier_report(output_dir, config.experiment_name)
     # Pictures first: they are there to be looked at while all records are read.
     views = [model_view.view_section(section, num_samples=num_samples, seed=seed) for section in opened]
     pictures = _draw_sheets(opened, views, output_dir)
@@ -87,6 +84,28 @@ def inspect(
         (output_dir / _PROBLEMS).write_text("\n".join(findings.problems) + "\n", encoding="utf-8")
     (output_dir / _REPORT).write_text(report.report_text(findings), encoding="utf-8")
     return findings
+
+
+def _replace_earlier_report(output_dir: pathlib.Path, experiment: str) -> None:
+    """Removes the files of an earlier inspection, which its report identifies, and starts the new report.
+
+    Raises:
+      UserError: files of the same names are not those of an inspection.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    path = output_dir / _REPORT
+    ours = path.is_file() and path.read_bytes().startswith(report.HEADING.encode())
+    there = [
+        name for name in (*(name for _, name in SHEETS.values()), _CHART, _REPORT, _PROBLEMS) if (output_dir / name).exists()
+    ]
+    if there and not ours:
+        raise UserError(
+            f"--output_dir={output_dir} holds {there[0]}, which is not of an earlier inspection and would be replaced: choose "
+            "another folder"
+        )
+    for name in there:
+        (output_dir / name).unlink()
+    path.write_text(f"{report.HEADING}{experiment}\n\nNot finished.\n", encoding="utf-8")
 
 
 def _open(config: experiment_pb2.ExperimentOptions, name: str) -> record_scan.Section:
@@ -152,12 +171,10 @@ def _caption(lines: Sequence[str], width: int) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def _main(argv: Sequence[str]) -> int:
+def _main() -> int:
     values = flags.FLAGS
-    if argv[1:]:
-        raise DataError(f"unexpected argument {argv[1]!r}: options are written --name=value")
     config = load_config(values.config_file, values.override)
-    output_dir = pathlib.Path(values.output_dir).expanduser()
+    output_dir = pathlib.Path(values.output_dir)
     findings = inspect(
         config,
         output_dir,
@@ -172,29 +189,13 @@ def _main(argv: Sequence[str]) -> int:
     return 1 if findings.problems else 0
 
 
-def run(argv: Sequence[str]) -> int:
-    """Runs the command of the flags; bad input (exit code 1) and Ctrl-C or SIGTERM (130) are one line on stderr."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _main(argv)
-    except (DataError, ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename or flags.FLAGS.output_dir}: {error.strerror or error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("interrupted: no report is written", file=sys.stderr)
-        return _INTERRUPTED
-    return 1
-
-
 if __name__ == "__main__":
-    flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
-    flags.DEFINE_string("output_dir", None, "Folder of the report; is made if it does not exist.", required=True)
-    flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
+    define_config_flags()
+    define_path("output_dir", "Folder of the report; is made if it does not exist.", required=True)
     flags.DEFINE_enum(
         "section", "both", [*SECTIONS, "both"], "Which dataset options to look at: both, as far as there are any."
     )
     flags.DEFINE_integer("max_records", None, "Records of each section to check, evenly spread. Default: all.", lower_bound=1)
     flags.DEFINE_integer("num_samples", 16, "Rows of a contact sheet.", lower_bound=1)
     flags.DEFINE_integer("seed", None, "Of the augmentation. Default: trainer_options.seed.", lower_bound=0)
-    app.run(run)
+    run_command(_main, interrupted="interrupted: no report is written")

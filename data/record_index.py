@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from data.input_problems import InputProblems
 from data.records import DataError
+from kmax_tf.files.patterns import matching_files
 from protos import dataset_pb2
 
 # Layout: uint64 length, uint32 masked CRC of the length, data, uint32 masked CRC of the data.
@@ -133,7 +134,7 @@ def join(indexes: Sequence[RecordIndex]) -> RecordIndex:
 
 def _matches(pattern: str, made_by: str) -> list[str]:
     try:
-        found = tf.io.gfile.glob(pattern)
+        found = matching_files(pattern)
     except (OSError, tf.errors.OpError) as error:
         raise DataError(f"file_pattern {pattern!r} cannot be looked up: {_one_line(error)}") from None
     if not found:

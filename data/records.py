@@ -20,6 +20,7 @@ from PIL import Image
 
 from data import label_map
 from data.label_map import LabelMap
+from protos.errors import UserError
 
 LABEL_FORMATS = ("png", "raw")
 IMAGE_FORMATS = ("jpeg", "png")
@@ -33,7 +34,7 @@ _PALETTE = b"\x03"
 _NAMES_OF_OPS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]")
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Data that cannot be used; the message names the file and what to do."""
 
 

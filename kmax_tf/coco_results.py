@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from kmax_tf import atomic_files, panoptic_json
+from kmax_tf import panoptic_json
 from kmax_tf.evaluation.segments import count_labels, decode_segments
+from kmax_tf.files.atomic import write_text
 from kmax_tf.panoptic_json import ResultsError, SegmentRecord
 from kmax_tf.visualize import segment_color
 from protos.descriptions import DatasetInfo
@@ -113,7 +114,7 @@ class PanopticResultsWriter:
         categories = [{"id": c.category_id, "name": c.name, "isthing": int(c.is_thing)} for c in self._info.classes]
         annotations = list(self._annotations.values())
         text = json.dumps({"images": self._images, "annotations": annotations, "categories": categories})
-        atomic_files.write_text(self._json, text)
+        write_text(self._json, text)
         return self._json
 
 

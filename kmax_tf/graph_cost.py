@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
+from protos.errors import UserError
+
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # Products that the graph of a network in use does not have; leaving them out would give too low a sum.
 _UNKNOWN_PRODUCT = re.compile(r"Conv[123]D|Conv2d|MatMul|Einsum|^Xla(Conv|Dot)")
 
 
-class CostError(ValueError):
+class CostError(UserError):
     """The cost of a graph does not follow from its shapes; the message names the operation."""
 
 

@@ -6,10 +6,12 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from protos.errors import UserError
+
 _LARGEST_SEGMENT_ID = 256**3 - 1
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError):
     """A file in COCO's panoptic format that cannot be used; the message names the file and the record."""
 
 

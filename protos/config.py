@@ -10,8 +10,10 @@ from google.protobuf import text_format
 from protos import dataset_pb2, descriptions, experiment_pb2
 from protos.defaults import fill_defaults
 from protos.descriptions import ConfigError, DatasetInfo
+from protos.errors import UserError
 from protos.overrides import apply_overrides, override_paths
 from protos.parsing import nearest, parse_text
+from protos.paths import expand_home
 from protos.validation import check_required, dataset_sections, per_side, validate
 
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
@@ -52,6 +54,7 @@ def resolve_config(config: experiment_pb2.ExperimentOptions, source: str, path: 
       ConfigError: a field is missing or has a value that cannot be used.
     """
     _clear_placeholders(config, source)
+    _expand_home(config, source)
     if not config.experiment_name:
         config.experiment_name = path.stem
     check_required(config, source)
@@ -99,6 +102,24 @@ def _clear_placeholders(config: experiment_pb2.ExperimentOptions, source: str) -
         if _PLACEHOLDER.search(value):
             owner.ClearField(field)
             logging.info("%s: %s is the placeholder %s and counts as empty", source, path, value)
+
+
+def _expand_home(config: experiment_pb2.ExperimentOptions, source: str) -> None:
+    """Replaces `~` in every field that names files; `find` does so for descriptions."""
+    try:
+        model, evaluator = config.model_options, config.evaluator_options
+        for owner, field in (
+            (model, "initial_checkpoint"),
+            (model.backbone, "pretrained_weights"),
+            (evaluator, "override_save_dir"),
+        ):
+            if getattr(owner, field).startswith("~"):
+                setattr(owner, field, expand_home(getattr(owner, field)))
+        for _, options in dataset_sections(config):
+            for owner in (options, *options.source):
+                owner.file_pattern[:] = [expand_home(pattern) for pattern in owner.file_pattern]
+    except UserError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def _find_dataset(section: str, options: dataset_pb2.DatasetOptions, source: str, folder: pathlib.Path) -> DatasetInfo:

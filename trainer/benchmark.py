@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import re
-import signal
 import sys
 
 if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
@@ -22,11 +21,14 @@ if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
 from collections.abc import Sequence  # noqa: E402
 from typing import Any  # noqa: E402
 
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 
+from data.pipeline import bad_example_message  # noqa: E402
 from kmax_tf import ConfigError, load_config  # noqa: E402
+from kmax_tf.cli.command import run_command  # noqa: E402
+from kmax_tf.cli.command_flags import define_config_flags  # noqa: E402
 from protos import experiment_pb2, trainer_pb2  # noqa: E402
-from trainer.doors import DoorError, run_door  # noqa: E402
+from protos.errors import UserError  # noqa: E402
 from trainer.measure import jobs  # noqa: E402
 from trainer.measure.fresh_process import run_alone  # noqa: E402
 from trainer.measure.input_speed import InputJob, measure_input  # noqa: E402
@@ -46,14 +48,14 @@ def parse_size(text: str) -> tuple[int, int]:
     """Height and width from `H,W`.
 
     Raises:
-      DoorError: it is written otherwise, or a side is too short.
+      UserError: it is written otherwise, or a side is too short.
     """
     match = re.fullmatch(r"\s*(\d{1,5})\s*,\s*(\d{1,5})\s*", text)
     if not match:
-        raise DoorError(f"--image_size={text}: write height and width in pixels, such as --image_size=801,1201")
+        raise UserError(f"--image_size={text}: write height and width in pixels, such as --image_size=801,1201")
     height, width = int(match[1]), int(match[2])
     if min(height, width) <= _STEP:
-        raise DoorError(f"--image_size={text}: height and width must be at least {_STEP + 1} pixels")
+        raise UserError(f"--image_size={text}: height and width must be at least {_STEP + 1} pixels")
     return height, width
 
 
@@ -144,33 +146,27 @@ def _run(name: str, task: Any, job: jobs.Job, number: int, total: int) -> Any:
     return run_alone(what, task, job, progress=lambda line: print(f"[{number}/{total}] {what}: {line}", flush=True))
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     values = flags.FLAGS
     if values.count_only + values.train + values.input > 1:
-        raise DoorError("give at most one of --count_only (measures nothing), --train and --input (measures nothing else)")
+        raise UserError("give at most one of --count_only (measures nothing), --train and --input (measures nothing else)")
     if values.input and (values["batch_size"].present or values["steps"].present):
-        raise DoorError("--input measures for some seconds with batches of 16: leave out --batch_size and --steps")
+        raise UserError("--input measures for some seconds with batches of 16: leave out --batch_size and --steps")
     size = parse_size(values.image_size) if values.image_size else None
     if size is None and not values.input:
-        raise DoorError("--image_size=H,W is missing: height and width of images in pixels")
-    # Ends the process that measures as well.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        if values.input:
-            crops = (padded_size(*size),) if size else _INPUT_CROPS
-            result = benchmark_input(load_config(values.config_file, values.override), crops)
-        else:
-            config = sized_config(values.config_file, values.override, padded_size(*size), values.batch_size)
-            job = jobs.Job(config.SerializeToString(), *size, values.batch_size or 1, values.steps)
-            result = benchmark(config, job, count_only=values.count_only, train=values.train)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        raise UserError("--image_size=H,W is missing: height and width of images in pixels")
+    if values.input:
+        crops = (padded_size(*size),) if size else _INPUT_CROPS
+        result = benchmark_input(load_config(values.config_file, values.override), crops)
+    else:
+        config = sized_config(values.config_file, values.override, padded_size(*size), values.batch_size)
+        job = jobs.Job(config.SerializeToString(), *size, values.batch_size or 1, values.steps)
+        result = benchmark(config, job, count_only=values.count_only, train=values.train)
     print(json.dumps(result))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
+    define_config_flags()
     flags.DEFINE_string("image_size", None, "Height and width of images in pixels: H,W. With --input: 257,257 and 641,641.")
     flags.DEFINE_bool("input", False, "Measure the input pipeline of training instead of the model.")
     flags.DEFINE_bool("train", False, "Measure the training step as well.")
@@ -179,5 +175,4 @@ if __name__ == "__main__":
     )
     flags.DEFINE_integer("steps", 10, "Calls to measure; after a minute three are enough.", lower_bound=1)
     flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds, measure nothing.")
-    flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
-    app.run(lambda argv: run_door(main, argv))
+    run_command(main, explain=bad_example_message)

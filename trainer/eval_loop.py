@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from data.pipeline import evaluation_dataset, input_problems
 from data.records import DataError
-from kmax_tf import atomic_files
 from kmax_tf.coco_results import PanopticResultsWriter, image_id
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
+from kmax_tf.files.atomic import write_text
 from kmax_tf.postprocess import build_postprocessor, restore_size
 from trainer.experiment import Experiment
 from trainer.pictures import PictureBook
@@ -168,12 +168,10 @@ class EvalLoop(orbit.AbstractEvaluator):
 
     def _write_metrics(self, metrics: dict) -> None:
         self._eval_dir.mkdir(parents=True, exist_ok=True)
-        atomic_files.write_text(self._eval_dir / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+        write_text(self._eval_dir / "metrics.json", json.dumps(metrics, indent=1) + "\n")
         # A step that is evaluated again replaces its line.
         history = [entry for entry in self._history() if entry["step"] != metrics["step"]]
-        atomic_files.write_text(
-            self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics])
-        )
+        write_text(self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics]))
 
 
 class _Progress:

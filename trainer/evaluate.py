@@ -19,13 +19,14 @@ import time
 if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from absl import app, flags, logging  # noqa: E402
+from absl import flags, logging  # noqa: E402
 
+from kmax_tf.cli.command import run_command  # noqa: E402
+from kmax_tf.cli.command_flags import define_path  # noqa: E402
 from kmax_tf.coco_results import PanopticFile, ResultsError, few, read_panoptic_file  # noqa: E402
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality  # noqa: E402
 from kmax_tf.evaluation.segments import Segment, count_labels  # noqa: E402
 from protos.descriptions import ClassInfo  # noqa: E402
-from trainer.doors import run_door  # noqa: E402
 
 _SECONDS_BETWEEN_REPORTS = 10
 
@@ -182,7 +183,7 @@ def format_table(result: dict[str, float | None | dict]) -> str:
     return "\n".join(lines)
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     ground_truth = read_panoptic_file(flags.FLAGS.ground_truth_json, flags.FLAGS.ground_truth_dir)
     predictions = read_panoptic_file(flags.FLAGS.predictions_json, flags.FLAGS.predictions_dir)
     if flags.FLAGS.pair_images_by == "name":
@@ -193,11 +194,11 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("ground_truth_json", None, "Ground truth in COCO panoptic format.", required=True)
-    flags.DEFINE_string("predictions_json", None, "Predictions in COCO panoptic format.", required=True)
-    flags.DEFINE_string("ground_truth_dir", None, "PNG files of the ground truth. Default: its JSON's path without .json.")
-    flags.DEFINE_string("predictions_dir", None, "PNG files of the predictions. Default: their JSON's path without .json.")
+    define_path("ground_truth_json", "Ground truth in COCO panoptic format.", required=True)
+    define_path("predictions_json", "Predictions in COCO panoptic format.", required=True)
+    define_path("ground_truth_dir", "PNG files of the ground truth. Default: its JSON's path without .json.")
+    define_path("predictions_dir", "PNG files of the predictions. Default: their JSON's path without .json.")
     flags.DEFINE_enum(
         "pair_images_by", "id", ["id", "name"], "By image_id, or by file names: those of the images, or else of the PNGs."
     )
-    app.run(lambda argv: run_door(main, argv))
+    run_command(main)

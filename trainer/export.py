@@ -18,12 +18,17 @@ if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 
+from data.pipeline import bad_example_message  # noqa: E402
 from kmax_tf import load_config  # noqa: E402
+from kmax_tf.cli.command import run_command  # noqa: E402
+from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402
+from kmax_tf.files.lock import LOCK_NAME, own_folder  # noqa: E402
+from kmax_tf.files.tensorflow_paths import literal_path  # noqa: E402
 from protos import descriptions, experiment_pb2  # noqa: E402
 from protos.config import config_to_text, dataset_info  # noqa: E402
-from trainer.doors import DoorError, run_door  # noqa: E402
+from protos.errors import UserError  # noqa: E402
 from trainer.inference import PanopticPredictor, load_predictor  # noqa: E402
 
 DESCRIPTION_FILE = "dataset.textproto"
@@ -35,26 +40,36 @@ def export(predictor: PanopticPredictor, config: experiment_pb2.ExperimentOption
     """Writes the SavedModel, loads it again, compares its output on a test image, and moves it into place.
 
     Raises:
-      DoorError: output_dir cannot be written or holds something else, or the exported model does not predict what the one in
+      UserError: output_dir cannot be written or holds something else, or the exported model does not predict what the one in
         process does.
     """
     if output_dir.exists() and any(output_dir.iterdir()) and not is_exported(output_dir):
-        raise DoorError(f"output_dir {output_dir} holds files, but no SavedModel of this command: choose another one")
+        raise UserError(f"output_dir {output_dir} holds files, but no SavedModel of this command: choose another one")
     partial = output_dir.with_name(output_dir.name + ".partial")
     try:
-        output_dir.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        signatures = {"serving_default": predictor.__call__, "clusters": predictor.clusters}
-        tf.saved_model.save(predictor, str(partial), signatures=signatures)
-        (partial / "config.textproto").write_text(config_to_text(config))
-        info = dataset_info(config)
-        (partial / DESCRIPTION_FILE).write_text(descriptions.to_text(info))
-        _check(predictor, partial)
-        shutil.rmtree(output_dir, ignore_errors=True)
-        partial.rename(output_dir)
+        with own_folder(partial):
+            _clear(partial)
+            _write(predictor, config, partial)
+            _check(predictor, partial)
+            shutil.rmtree(output_dir, ignore_errors=True)
+            partial.rename(output_dir)
     except (OSError, tf.errors.OpError) as error:
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
-        raise DoorError(f"output_dir {output_dir} cannot be written: {reason}") from None
+        raise UserError(f"output_dir {output_dir} cannot be written: {reason}") from None
+
+
+def _clear(partial: pathlib.Path) -> None:
+    """Removes what an export that was interrupted has left."""
+    for path in partial.iterdir():
+        if path.name != LOCK_NAME:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _write(predictor: PanopticPredictor, config: experiment_pb2.ExperimentOptions, folder: pathlib.Path) -> None:
+    signatures = {"serving_default": predictor.__call__, "clusters": predictor.clusters}
+    tf.saved_model.save(predictor, literal_path(str(folder)), signatures=signatures)
+    (folder / "config.textproto").write_text(config_to_text(config), encoding="utf-8")
+    (folder / DESCRIPTION_FILE).write_text(descriptions.to_text(dataset_info(config)), encoding="utf-8")
 
 
 def is_exported(folder: pathlib.Path) -> bool:
@@ -63,28 +78,27 @@ def is_exported(folder: pathlib.Path) -> bool:
 
 
 def _check(predictor: PanopticPredictor, saved: pathlib.Path) -> None:
-    exported = tf.saved_model.load(str(saved)).signatures["serving_default"]
+    exported = tf.saved_model.load(literal_path(str(saved))).signatures["serving_default"]
     image = np.random.default_rng(0).integers(0, 256, (97, 141, 3), np.uint8)
     ours, theirs = predictor(tf.constant(image)), exported(input_tensor=tf.constant(image))
     for name in ("panoptic_pred", "semantic_pred"):
         agreement = float(np.mean(ours[name].numpy() == theirs[name].numpy()))
         if agreement < _LEAST_AGREEMENT:
-            raise DoorError(f"{saved}: {name} of the exported model equals that in process on {agreement:.2%} of the pixels")
+            raise UserError(f"{saved}: {name} of the exported model equals that in process on {agreement:.2%} of the pixels")
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     config = load_config(flags.FLAGS.config_file, flags.FLAGS.override)
     predictor = load_predictor(config, flags.FLAGS.checkpoint)
-    output_dir = pathlib.Path(flags.FLAGS.output_dir).expanduser().resolve()
+    output_dir = pathlib.Path(flags.FLAGS.output_dir).resolve()
     export(predictor, config, output_dir)
     size = sum(f.stat().st_size for f in output_dir.rglob("*") if f.is_file())
     print(f"SavedModel of {size / 1e6:.0f} MB in {output_dir}, checked against the model in process")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
-    flags.DEFINE_string("checkpoint", None, "Checkpoint prefix, or a directory whose latest one is taken.", required=True)
-    flags.DEFINE_string("output_dir", None, "Folder to write; replaced if it exists.", required=True)
+    define_config_flags()
+    define_path("checkpoint", "Checkpoint prefix, or a directory whose latest one is taken.", required=True)
+    define_path("output_dir", "Folder to write; replaced if it exists.", required=True)
     flags.DEFINE_enum("format", "saved_model", ["saved_model"], "What to write.")
-    flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
-    app.run(lambda argv: run_door(main, argv))
+    run_command(main, explain=bad_example_message)

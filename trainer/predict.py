@@ -11,7 +11,6 @@ same files are kept; D/panoptic.json is written at the end. An image that cannot
 the exit code is 1 at the end.
 """
 
-import glob
 import os
 import pathlib
 import sys
@@ -24,38 +23,43 @@ if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from data.pipeline import bad_example_message  # noqa: E402
 from data.records import DataError  # noqa: E402
 from data.source_images import read_image  # noqa: E402
 from kmax_tf import load_config  # noqa: E402
-from kmax_tf.checkpoint import resolve_checkpoint  # noqa: E402
+from kmax_tf.checkpoint import checkpoint_files, resolve_checkpoint  # noqa: E402
+from kmax_tf.cli.command import run_command  # noqa: E402
+from kmax_tf.cli.command_flags import define_config_flags, define_path, define_paths  # noqa: E402
 from kmax_tf.coco_results import PanopticResultsWriter, image_id  # noqa: E402
+from kmax_tf.files.lock import own_folder  # noqa: E402
+from kmax_tf.files.patterns import matching_files  # noqa: E402
+from kmax_tf.files.tensorflow_paths import literal_path  # noqa: E402
 from kmax_tf.visualize import cluster_assignment, contact_sheet, overlay_panoptic  # noqa: E402
 from protos import descriptions  # noqa: E402
 from protos.config import config_to_text, dataset_info  # noqa: E402
 from protos.descriptions import DatasetInfo  # noqa: E402
-from trainer.doors import DoorError, run_door  # noqa: E402
+from protos.errors import UserError  # noqa: E402
 from trainer.export import DESCRIPTION_FILE, is_exported  # noqa: E402
 from trainer.inference import load_predictor  # noqa: E402
 from trainer.prediction_log import PredictionLog, fingerprint  # noqa: E402
 from trainer.progress import duration  # noqa: E402
 
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
-# Exit code of programs that Ctrl-C ended, by the convention of shells.
-_INTERRUPTED = 130
 
 
 def load_saved_model(path: pathlib.Path) -> tuple[Predict, Predict, DatasetInfo]:
     """Prediction, cluster assignment and classes of a SavedModel of trainer/export.py.
 
     Raises:
-      DoorError: it is none.
+      UserError: it is none.
     """
     if not is_exported(path):
-        raise DoorError(f"--model={path}: no SavedModel of trainer/export.py there")
-    signatures = tf.saved_model.load(str(path)).signatures
+        raise UserError(f"--model={path}: no SavedModel of trainer/export.py there")
+    signatures = tf.saved_model.load(literal_path(str(path))).signatures
     return _numpy(signatures["serving_default"]), _numpy(signatures["clusters"]), descriptions.load(path / DESCRIPTION_FILE)
 
 
@@ -93,7 +97,7 @@ def predict_folder(
       A message for each image that could not be read; the results hold the others.
 
     Raises:
-      DoorError: none could be read, or two have one image id.
+      UserError: none could be read, or two have one image id.
     """
     _check_image_ids(paths)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -120,7 +124,7 @@ def predict_folder(
                 bad.append(str(error))
         progress.add(kept)
     if len(bad) == len(paths):
-        raise DoorError(f"none of the {len(paths)} images could be read, first: {bad[0]}")
+        raise UserError(f"none of the {len(paths)} images could be read, first: {bad[0]}")
     progress.finish()
     writer.finish()
     return bad
@@ -172,15 +176,25 @@ class _Progress:
 
 
 def _find_images(patterns: Sequence[str]) -> list[str]:
-    paths = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
+    paths = sorted({path for pattern in patterns for path in _images(pattern)})
     if not paths:
-        raise DoorError(f"--images: no file matches {', '.join(patterns)}")
+        raise UserError(f"--images: no file matches {', '.join(patterns)}")
     names: dict[str, str] = {}
     for path in paths:
         first = names.setdefault(pathlib.PurePath(path).stem, path)
         if first != path:
-            raise DoorError(f"--images: {first} and {path} have the same name, which their results would share: rename one")
+            raise UserError(f"--images: {first} and {path} have the same name, which their results would share: rename one")
     return paths
+
+
+def _images(pattern: str) -> list[str]:
+    """The files that match a pattern, or the images in a folder; hidden files are none."""
+    if not os.path.isdir(pattern):
+        return matching_files(pattern)
+    found = [path for path in matching_files(os.path.join(pattern, "*")) if path.lower().endswith(_IMAGE_SUFFIXES)]
+    if not found:
+        raise UserError(f"--images: the folder {pattern} holds no {', '.join(_IMAGE_SUFFIXES)} file")
+    return found
 
 
 def _check_image_ids(paths: Sequence[str]) -> None:
@@ -188,56 +202,60 @@ def _check_image_ids(paths: Sequence[str]) -> None:
     for path in paths:
         number = image_id(pathlib.PurePath(path).stem)
         if first.setdefault(number, path) != path:
-            raise DoorError(
+            raise UserError(
                 f"--images: {first[number]} and {path} would both have image id {number}, the number in the file name, as in "
                 "COCO: rename one"
             )
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     values = flags.FLAGS
     if bool(values.model) == bool(values.config_file and values.checkpoint):
-        raise DoorError("give either --model, or --config_file and --checkpoint")
+        raise UserError("give either --model, or --config_file and --checkpoint")
     paths = _find_images(values.images)
-    output_dir = pathlib.Path(values.output_dir).expanduser().absolute()
-    output_dir.mkdir(parents=True, exist_ok=True)  # before the model is loaded
+    output_dir = pathlib.Path(values.output_dir).absolute()
+    with own_folder(output_dir):
+        _predict(paths, output_dir)
+
+
+def _predict(paths: Sequence[str], output_dir: pathlib.Path) -> None:
+    values = flags.FLAGS
     if values.model:
-        path = pathlib.Path(values.model).expanduser().absolute()
+        path = pathlib.Path(values.model).absolute()
         predict, clusters, info = load_saved_model(path)
         model = fingerprint(file for file in path.rglob("*") if file.is_file())
     else:
         config = load_config(values.config_file, values.override)
         predictor = load_predictor(config, values.checkpoint)
         predict, clusters, info = _numpy(predictor), _numpy(predictor.clusters), dataset_info(config)
-        model = fingerprint(tf.io.gfile.glob(resolve_checkpoint(values.checkpoint) + ".*"), config_to_text(config))
-    try:
-        bad = predict_folder(
-            predict,
-            clusters if values.show_clusters else None,
-            info,
-            paths,
-            output_dir,
-            model=model,
-            overlays=values.overlays,
-        )
-    except KeyboardInterrupt:
-        print("interrupted: finished predictions are kept, the same command goes on from them", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+        model = fingerprint(checkpoint_files(resolve_checkpoint(values.checkpoint)), config_to_text(config))
+    bad = predict_folder(
+        predict,
+        clusters if values.show_clusters else None,
+        info,
+        paths,
+        output_dir,
+        model=model,
+        overlays=values.overlays,
+    )
     print(f"{'overlays and ' if values.overlays else ''}results in {output_dir}: panoptic.json lists them")
     if bad:
-        raise DoorError(
+        raise UserError(
             f"{len(bad)} of {len(paths)} images could not be read and are not in the results, first: {bad[0]}; repair or "
             "remove them and run the same command again, it keeps the others"
         )
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("model", None, "SavedModel of trainer/export.py.")
-    flags.DEFINE_string("config_file", None, "The experiment, with --checkpoint, instead of --model.")
-    flags.DEFINE_string("checkpoint", None, "Checkpoint prefix, or a directory whose latest one is taken.")
-    flags.DEFINE_multi_string("images", None, "Glob pattern of image files; ** goes into folders.", required=True)
-    flags.DEFINE_string("output_dir", None, "Folder for results and pictures.", required=True)
+    define_path("model", "SavedModel of trainer/export.py.")
+    define_config_flags(required=False, help_text="The experiment, with --checkpoint, instead of --model.")
+    define_path("checkpoint", "Checkpoint prefix, or a directory whose latest one is taken.")
+    define_paths("images", "Image files: a pattern (** goes into folders), or a folder of images.", required=True)
+    define_path("output_dir", "Folder for results and pictures.", required=True)
     flags.DEFINE_bool("overlays", True, "Draw the predictions on the images; --nooverlays saves time and space.")
     flags.DEFINE_bool("show_clusters", False, "Also draw the cluster assignment of each kMaX decoder.")
-    flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
-    app.run(lambda argv: run_door(main, argv))
+    run_command(
+        main,
+        interrupted="interrupted: finished predictions are kept, the same command continues from them",
+        explain=bad_example_message,
+    )

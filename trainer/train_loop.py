@@ -9,13 +9,14 @@ import orbit
 import tensorflow as tf
 
 from data.pipeline import InputProblems, input_problems, training_dataset
+from protos.errors import UserError
 from trainer.experiment import Experiment
 from trainer.progress import Stopwatch, progress_line
 from trainer.stopping import StopRequested
 from trainer.train_step import make_train_step
 
 
-class NonFiniteLossError(ValueError):
+class NonFiniteLossError(UserError):
     """Training diverged; the message names step, loss terms and images."""
 
 

@@ -9,6 +9,8 @@ from data.inspection.model_view import ModelView
 from data.inspection.scan import Scan
 from data.inspection.section_counts import TINY_AREA, SectionCounts
 
+# Opens every report.
+HEADING = "# Inspection of "
 _SHOWN_PROBLEMS = 50
 _SUMMARY_LINES = 6
 _BYTES_PER_RAW_PIXEL = 4
@@ -43,7 +45,7 @@ class Findings:
 def report_text(findings: Findings) -> str:
     """Markdown: verdict, problems, notes, facts, classes and pictures."""
     parts = [
-        f"# Inspection of {findings.experiment}\n\nConfig: `{findings.source}`\n\n**{findings.verdict}**",
+        f"{HEADING}{findings.experiment}\n\nConfig: `{findings.source}`\n\n**{findings.verdict}**",
         _problem_part(findings),
         "## Notes\n\n" + ("\n".join(f"* {_escape(note)}" for note in findings.notes) or "None."),
         "## Records\n\n" + _fact_table(findings, _RECORD_FACTS),
@@ -88,8 +90,8 @@ def _problem_part(findings: Findings) -> str:
     if not problems:
         return text + "None: every record that was read can be used."
     text += (
-        "Training ends at a record that does not decode, or leaves it out with `on_bad_example: SKIP`. Checksums are looked at "
-        "here alone: what has changed but still decodes is trained on.\n\n"
+        "Training ends at a record that cannot be used (its checksum is wrong, or it does not decode), or leaves it out with "
+        "`on_bad_example: SKIP`.\n\n"
     )
     text += "\n".join(f"* {_escape(problem)}" for problem in problems[:_SHOWN_PROBLEMS])
     if len(problems) > _SHOWN_PROBLEMS:

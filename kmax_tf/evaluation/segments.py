@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 
 from protos.descriptions import DatasetInfo
+from protos.errors import UserError
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError):
     """Prediction or ground truth that cannot be scored; the message names the image and what is wrong with it."""
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from protos.descriptions import DatasetInfo
+from protos.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +35,12 @@ def subsample(labels: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Every s-th pixel of labels [B,H,W], so that [B,height,width] remain.
 
     Raises:
-      ValueError: H-1 and W-1 are not the same multiple of height-1 and width-1.
+      UserError: H-1 and W-1 are not the same multiple of height-1 and width-1.
     """
     full = labels.shape[1:3].as_list()
     stride = max(1, round((full[0] - 1) / max(height - 1, 1)))
     if [(size - 1) // stride + 1 for size in full] != [height, width] or any((size - 1) % stride for size in full):
-        raise ValueError(
+        raise UserError(
             f"labels of {full[0]}x{full[1]} do not fit a prediction of {height}x{width}; use sizes of the form 32k+1"
         )
     return labels[:, ::stride, ::stride]

@@ -4,7 +4,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from data.inspection.model_view import Sample, target_panoptic
 from data.record_index import RecordIndex
 from kmax_tf.visualize import segment_color
 from protos.descriptions import ConfigError
+from protos.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -115,25 +115,44 @@ def test_sources_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "code"), [("none", 0), ("jpeg", 1)])
-def test_exit_code_and_summary(tmp_path, monkeypatch, capsys, kind, code):
+def test_exit_code_and_summary(tmp_path, kind, code):
     small_config(tmp_path)
     write_bad_records(tmp_path / "train.tfrecord", "none", kind)
-    values = {"config_file": str(tmp_path / "config.textproto"), "output_dir": str(tmp_path / "out"), "override": []}
-    values |= {"section": "both", "max_records": None, "num_samples": 1, "seed": None}
-    monkeypatch.setattr(inspect_dataset.flags, "FLAGS", types.SimpleNamespace(**values))
-    assert inspect_dataset.run(["inspect_dataset.py"]) == code
-    out, err = capsys.readouterr()
-    assert out.startswith(f"train: 2 records, {2 - code} usable, 30x20 pixels\n")
-    assert f"\n{code} problem{'s' * (code == 0)}, " in out and "report.md" in out.splitlines()[-1]
-    assert (f"problem: train: {tmp_path}/train.tfrecord record 1 (street)" in out) == bool(code)
-    assert "train: 2/2 records checked" in err
+    done = _run(tmp_path, "--num_samples=1")
+    assert done.returncode == code
+    assert done.stdout.startswith(f"train: 2 records, {2 - code} usable, 30x20 pixels\n")
+    assert f"\n{code} problem{'s' * (code == 0)}, " in done.stdout and "report.md" in done.stdout.splitlines()[-1]
+    assert (f"problem: train: {tmp_path}/train.tfrecord record 1 (street)" in done.stdout) == bool(code)
+    assert "train: 2/2 records checked" in done.stderr
+
+
+def _run(folder, *arguments):
+    """The command as a user runs it, from another folder."""
+    command = [sys.executable, str(_ROOT / "data" / "inspect_dataset.py"), "--config_file=config.textproto", "--output_dir=out"]
+    return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("name", ["report.md", "contact_sheet.png", "problems.txt"])
+def test_files_of_others_are_not_replaced(tmp_path, name):
+    write_records(tmp_path / "train.tfrecord", 2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("# mine")
+    with pytest.raises(UserError, match=f"{name}, which is not of an earlier inspection"):
+        run_inspection(tmp_path)
+    assert (tmp_path / "out" / name).read_text() == "# mine"
+
+
+def test_earlier_reports_are_replaced(tmp_path):
+    write_records(tmp_path / "train.tfrecord", 2)
+    run_inspection(tmp_path)
+    (tmp_path / "out" / "problems.txt").write_text("of the earlier one")
+    run_inspection(tmp_path)
+    assert "**0 problems" in report_of(tmp_path) and not (tmp_path / "out" / "problems.txt").exists()
 
 
 def test_bad_input_is_one_line(tmp_path):
-    """As a user runs it, from another folder."""
     small_config(tmp_path)
-    command = [sys.executable, str(_ROOT / "data" / "inspect_dataset.py"), "--config_file=config.textproto", "--output_dir=out"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    result = _run(tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
     (line,) = [line for line in result.stderr.splitlines() if line]
     assert line.startswith(f"error: train_dataset_options: file_pattern '{tmp_path}/train*.tfrecord' matches no file")

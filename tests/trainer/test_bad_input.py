@@ -10,9 +10,9 @@ from PIL import Image
 
 from data import records as schema
 from kmax_tf import ConfigError, load_config
+from kmax_tf.cli.command import exit_code
 from trainer.checkpoints import RunCheckpoints
 from trainer.distribution import make_strategy
-from trainer.doors import run_door as guard
 from trainer.experiment import build_experiment
 from trainer.train import run_experiment
 
@@ -20,12 +20,10 @@ from trainer.train import run_experiment
 def _fails(capsys: pytest.CaptureFixture, config: pathlib.Path, model_dir: pathlib.Path, *overrides: str) -> str:
     """The message with which training ends, as the command prints it."""
 
-    def main(_: list[str]) -> None:
-        run_experiment(load_config(config, overrides), "train", model_dir, make_strategy())
+    def main() -> int:
+        return run_experiment(load_config(config, overrides), "train", model_dir, make_strategy())
 
-    with pytest.raises(SystemExit) as exit_info:
-        guard(main, [])
-    assert exit_info.value.code == 1
+    assert exit_code(main, [], interrupted="") == 1
     before, marker, message = capsys.readouterr().err.partition("error: ")
     assert marker and "error: " not in message and "Traceback" not in before + message
     return message

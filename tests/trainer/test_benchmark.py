@@ -16,8 +16,8 @@ from conftest import TINY
 
 from kmax_tf import ConfigError, build_model, load_config
 from kmax_tf.cost import model_cost
+from protos.errors import UserError
 from trainer.benchmark import benchmark, padded_size, parse_size, sized_config
-from trainer.doors import DoorError
 from trainer.measure.jobs import Job
 
 DOOR = "trainer/benchmark.py"
@@ -97,7 +97,7 @@ def test_training_needs_its_section(tmp_path):
 
 @pytest.mark.parametrize("text", ["65", "65,", "65,65,3", "-65,65", "65.0,65", "a,b", "", "100000,65"])
 def test_sizes_written_otherwise_are_refused(text):
-    with pytest.raises(DoorError, match="such as --image_size=801,1201"):
+    with pytest.raises(UserError, match="such as --image_size=801,1201"):
         parse_size(text)
 
 
@@ -105,7 +105,7 @@ def test_sizes():
     assert parse_size(" 801, 1201") == (801, 1201)
     assert padded_size(801, 1201) == (801, 1217)
     assert padded_size(33, 34) == (33, 65)
-    with pytest.raises(DoorError, match="at least 33"):
+    with pytest.raises(UserError, match="at least 33"):
         parse_size("33,32")
 
 

@@ -14,10 +14,10 @@ from PIL import Image
 from data import records
 from kmax_tf import load_config
 from kmax_tf.variable_names import named_variables
+from protos.errors import UserError
 from trainer import predict as predict_door
 from trainer import prediction_log
 from trainer.distribution import make_strategy
-from trainer.doors import DoorError
 from trainer.experiment import build_experiment
 
 
@@ -134,7 +134,7 @@ def test_images_of_one_id_are_found_before_the_first_prediction(images, info, tm
     for name in names:
         shutil.copy(_paths(images)[-1], name)
     predict = _Counting(info)
-    with pytest.raises(DoorError, match="01.jpg and .*1.jpg would both have image id 1"):
+    with pytest.raises(UserError, match="01.jpg and .*1.jpg would both have image id 1"):
         predict_door.predict_folder(predict, None, info, names, tmp_path / "out")
     assert predict.calls == 0 and not (tmp_path / "out").exists()
 
@@ -159,7 +159,7 @@ def test_bad_images_are_named_and_the_others_kept(images, info, tmp_path, capsys
     assert f"error: {message}" in capsys.readouterr().err
     listed = json.loads((tmp_path / "out" / "panoptic.json").read_text())["images"]
     assert [image["file_name"] for image in listed] == [pathlib.Path(path).name for path in (paths[0], paths[2])]
-    with pytest.raises(DoorError, match="none of the 1 images could be read, first: .*is damaged"):
+    with pytest.raises(UserError, match="none of the 1 images could be read, first: .*is damaged"):
         predict_door.predict_folder(_Counting(info), None, info, paths[1:2], tmp_path / "none")
     assert not (tmp_path / "none" / "panoptic.json").exists()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.doors import DoorError
+from protos.errors import UserError
 
 Progress = Callable[[str], None]
 
@@ -26,7 +26,7 @@ def run_alone(what: str, task: Callable[..., Any], *arguments: Any, progress: Pr
 
     Raises:
       ValueError: the one that the task raised.
-      DoorError: the process ended before its result, as when memory runs out; or a device has no memory left.
+      UserError: the process ended before its result, as when memory runs out; or a device has no memory left.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -43,7 +43,7 @@ def run_alone(what: str, task: Callable[..., Any], *arguments: Any, progress: Pr
             progress(value)
     except EOFError:
         process.join()
-        raise DoorError(_explain(what, process.exitcode)) from None
+        raise UserError(_explain(what, process.exitcode)) from None
     finally:
         process.kill()
         process.join()
@@ -57,7 +57,7 @@ def _serve(sender: multiprocessing.connection.Connection, task: Callable[..., An
         try:
             sender.send(("result", task(*arguments, progress=lambda line: sender.send(("progress", line)))))
         except tf.errors.ResourceExhaustedError as error:
-            sender.send(("error", DoorError(f"a device has no memory left for this: {error.message.splitlines()[0]}")))
+            sender.send(("error", UserError(f"a device has no memory left for this: {error.message.splitlines()[0]}")))
         except ValueError as error:
             error.add_note(traceback.format_exc())  # shown where nobody expected the error
             sender.send(("error", error))

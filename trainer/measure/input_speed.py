@@ -14,6 +14,7 @@ from data import record_index
 from data.example_reader import ExampleReader
 from data.pipeline import bad_example_message, input_problems, training_dataset
 from data.records import DataError
+from kmax_tf.files.patterns import matching_files
 from protos import dataset_pb2, experiment_pb2
 from protos.config import dataset_info
 from protos.descriptions import DatasetInfo
@@ -73,7 +74,7 @@ def measure_input(job: InputJob, *, progress: Progress) -> dict[str, Any]:
 
 def _records_exist(options: dataset_pb2.DatasetOptions) -> bool:
     patterns = [pattern for source in record_index.source_patterns(options) for pattern in source]
-    return bool(patterns) and all(tf.io.gfile.glob(pattern) for pattern in patterns)
+    return bool(patterns) and all(matching_files(pattern) for pattern in patterns)
 
 
 def _at_crop(options: dataset_pb2.DatasetOptions, crop: tuple[int, int]) -> dataset_pb2.DatasetOptions:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from protos.descriptions import ConfigError
-from trainer.doors import DoorError
+from protos.errors import UserError
 from trainer.measure.fresh_process import run_alone
 from trainer.measure.timing import peak_host_memory
 
@@ -64,5 +64,5 @@ def test_errors_arrive_as_they_were_raised():
     ],
 )
 def test_sudden_ends_become_messages(task, arguments, message):
-    with pytest.raises(DoorError, match=message):
+    with pytest.raises(UserError, match=message):
         run_alone("task", task, *arguments, progress=print)

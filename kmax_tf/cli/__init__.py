@@ -1,0 +1,1 @@
+"""What all commands share: flags, and errors that become one line and an exit code."""

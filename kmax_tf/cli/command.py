@@ -1,0 +1,81 @@
+"""Runs a command: what a user can act on becomes one line on stderr and an exit code."""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import tensorflow as tf
+from absl import app, flags
+
+from protos.errors import UserError
+
+Main = Callable[[], int | None]
+Explain = Callable[[tf.errors.OpError], str | None]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM; whatever cleans up after Ctrl-C cleans up after it too."""
+
+
+def run_command(main: Main, *, interrupted: str = "interrupted", explain: Explain = lambda _: None) -> None:
+    """Parses the flags, runs `main` and ends the process.
+
+    Exit codes: that of `main` (None: 0), 1 after an error that a user can act on (UserError, and files that cannot be read or
+    written), 130 after Ctrl-C and 143 after SIGTERM, as shells expect it. Other exceptions end in a stack trace.
+
+    Args:
+      main: the command; reads its flags itself.
+      interrupted: what to print after Ctrl-C or SIGTERM.
+      explain: the message for an error of a TensorFlow graph, or None if it does not know it.
+    """
+    app.run(lambda argv: exit_code(main, argv[1:], interrupted=interrupted, explain=explain))
+
+
+def exit_code(main: Main, arguments: list[str], *, interrupted: str, explain: Explain = lambda _: None) -> int | None:
+    """Runs `main`, prints what went wrong, and returns the exit code; `arguments` are those that are no flags."""
+    signal.signal(signal.SIGTERM, _terminate)
+    if arguments:
+        return _fail(
+            f"unexpected arguments {' '.join(arguments)}: all inputs are flags (--name=value); put quotes around patterns"
+        )
+    try:
+        return main()
+    except UserError as error:
+        return _fail(str(error))
+    except tf.errors.OpError as error:
+        message = explain(error) or _file_message(error)
+        if message is None:
+            raise
+        return _fail(message)
+    except OSError as error:
+        if error.errno is None:  # not from the operating system
+            raise
+        return _fail(f"{error.filename or _output_folder()}: {error.strerror}")
+    except KeyboardInterrupt as error:
+        print(interrupted, file=sys.stderr, flush=True)
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _file_message(error: tf.errors.OpError) -> str | None:
+    """`path: reason` where TensorFlow, which writes `path; reason`, could not read or write a file; None for other errors."""
+    path, separator, reason = (error.message or "").splitlines()[0].rpartition("; ") if error.message else ("", "", "")
+    return f"{path}: {reason}" if separator and reason in map(os.strerror, errno.errorcode) else None
+
+
+def _output_folder() -> str:
+    """What the command writes to, for errors of the operating system that do not name their file."""
+    for name in ("output_dir", "model_dir"):
+        if name in flags.FLAGS and flags.FLAGS[name].value:
+            return f"--{name}={flags.FLAGS[name].value}"
+    return "input or output"
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return 1

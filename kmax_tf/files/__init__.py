@@ -1,0 +1,1 @@
+"""Files and folders: patterns, locks, replacement in one step."""

@@ -1,0 +1,38 @@
+"""Patterns of file names. Folders that exist are taken by their name, whatever letters it has."""
+
+import glob
+import os
+import pathlib
+
+import tensorflow as tf
+
+
+def matching_files(pattern: str) -> list[str]:
+    """The files that match a pattern, sorted.
+
+    `*`, `?` and `[...]` have their usual meaning and `**` goes into folders, except in the names of files and folders that
+    exist: `crop=[129,129]/train-*` lists the folder `crop=[129,129]`. Hidden files match only a pattern that names the dot.
+
+    Args:
+      pattern: a local path, or one with a scheme (`gs://...`) that a file system of TensorFlow reads.
+
+    Raises:
+      OSError, tf.errors.OpError: the file system cannot be read.
+    """
+    if "://" in pattern:
+        return sorted(path for path in tf.io.gfile.glob(pattern) if not path.rsplit("/", 1)[-1].startswith("."))
+    if os.path.isfile(pattern):
+        return [pattern]
+    folder, rest = _literal_folder(pattern)
+    found = glob.glob(os.path.join(glob.escape(folder), rest), recursive=True)
+    return sorted(path for path in found if os.path.isfile(path))
+
+
+def _literal_folder(pattern: str) -> tuple[str, str]:
+    """The longest beginning of a pattern that is an existing folder, and the rest."""
+    parts = pathlib.PurePath(pattern).parts
+    for end in range(len(parts) - 1, 0, -1):
+        folder = os.path.join(*parts[:end])
+        if os.path.isdir(folder):
+            return folder, os.path.join(*parts[end:])
+    return "", pattern

@@ -1,0 +1,95 @@
+"""What a command says, and its exit code, when it cannot do what it was asked to."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from kmax_tf.cli.command import exit_code
+from protos.errors import UserError
+
+
+def _message(capsys, main, *arguments: str) -> str:
+    assert exit_code(main, list(arguments), interrupted="interrupted") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_errors_that_a_user_can_act_on(capsys):
+    def wrong():
+        raise UserError("a.json: no such file")
+
+    assert _message(capsys, wrong) == "error: a.json: no such file"
+    assert "unexpected arguments b.jpg c.jpg" in _message(capsys, lambda: None, "b.jpg", "c.jpg")
+
+
+def test_errors_of_the_operating_system(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "below"
+    assert _message(capsys, lambda: path.write_text("")) == f"error: {path}: Not a directory"
+
+    def full():
+        with open("/dev/full", "w") as file:
+            file.write("x" * 100_000)
+
+    assert _message(capsys, full) == "error: input or output: No space left on device"
+
+
+def test_file_errors_of_tensorflow(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    path = str(tmp_path / "file" / "below")
+
+    def write():
+        with tf.io.gfile.GFile(path, "w") as file:
+            file.write("x")
+
+    assert _message(capsys, write) == f"error: {path}: Not a directory"
+
+    def full():
+        raise tf.errors.ResourceExhaustedError(None, None, f"/a/b; {os.strerror(errno.ENOSPC)}")
+
+    assert _message(capsys, full) == "error: /a/b: No space left on device"
+
+
+def test_errors_of_graphs_are_explained_where_somebody_can(capsys):
+    def bad():
+        raise tf.errors.InvalidArgumentError(None, None, "details")
+
+    assert exit_code(bad, [], interrupted="", explain=lambda error: f"record 3: {error.message}") == 1
+    assert capsys.readouterr().err == "error: record 3: details\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError("no error of the system"), tf.errors.ResourceExhaustedError(None, None, "OOM; out of memory"), KeyError("x")],
+)
+def test_other_errors_keep_their_traceback(error):
+    def main():
+        raise error
+
+    with pytest.raises(type(error)) as found:
+        exit_code(main, [], interrupted="")
+    assert found.value is error
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_with_the_exit_code_that_shells_expect(number, code):
+    program = (
+        "import signal, time\n"
+        "from kmax_tf.cli.command import run_command\n"
+        "def main():\n"
+        "    print('started', flush=True)\n"
+        "    time.sleep(60)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "run_command(main, interrupted='half of it is kept')\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "started\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert errors.splitlines()[-1] == "half of it is kept" and "Traceback" not in errors
