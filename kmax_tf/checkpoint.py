@@ -2,19 +2,25 @@
 
 import contextlib
 import dataclasses
+import os
 import re
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from absl import logging
 
+from kmax_tf.checkpoint_origin import read_origin
+from kmax_tf.files.tensorflow_paths import literal_path
 from kmax_tf.variable_names import deeplab2_names, named_variables
+from protos.class_tables import class_difference
+from protos.errors import UserError
 
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 # What a training run stores beside the model.
 _NOT_MODEL = re.compile(
-    r"\.OPTIMIZER_SLOT|^(optimizer|backbone_optimizer|encoder_optimizer|save_counter|global_step|step|seed)\b"
+    r"\.OPTIMIZER_SLOT|^(optimizer|backbone_optimizer|encoder_optimizer|save_counter|global_step|step|seed|origin)\b"
     r"|^_CHECKPOINTABLE_OBJECT_GRAPH$"
 )
 # Model Garden's trainer stores an encoder under another name.
@@ -24,7 +30,7 @@ _ENCODERS = ("encoder/", _MODEL_GARDEN_ENCODER, "model/pixel_encoder/", "pixel_e
 _OURS = ("pixel_encoder/", "kmax_decoder/")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be loaded; the message names the file and the variables.
 
     `damaged` is true if it cannot be read, false if it does not exist or does not fit the model; `encoder_fits` is true if the
@@ -62,11 +68,28 @@ def resolve_checkpoint(path: str) -> str:
     """
     path = str(path)
     if tf.io.gfile.isdir(path):
-        path = tf.train.latest_checkpoint(path) or _only_checkpoint(path)
+        path = _marked_checkpoint(path) or _only_checkpoint(path)
     path = path.removesuffix(".index")
     if not tf.io.gfile.exists(path + ".index"):
         raise CheckpointError(f"{path}: no such checkpoint ({path}.index does not exist)")
     return path
+
+
+def _marked_checkpoint(directory: str) -> str | None:
+    """The prefix that the file `checkpoint` of a directory marks as the latest one, if it exists.
+
+    tf.train.latest_checkpoint takes the directory's name for a pattern.
+    """
+    state = tf.train.get_checkpoint_state(directory)
+    prefix = state.model_checkpoint_path if state else ""
+    return prefix if prefix and tf.io.gfile.exists(prefix + ".index") else None
+
+
+def checkpoint_files(prefix: str) -> list[str]:
+    """The files of a checkpoint: its index and its data."""
+    folder, name = os.path.split(prefix)
+    names = [entry for entry in tf.io.gfile.listdir(folder or ".") if entry.startswith(f"{name}.")]
+    return sorted(os.path.join(folder, entry) for entry in names)
 
 
 def _only_checkpoint(directory: str) -> str:
@@ -93,11 +116,29 @@ def load_checkpoint(
         other classes needs; the report names them. The encoder has to fit nevertheless.
 
     Raises:
-      CheckpointError: no checkpoint there, it is damaged, or a variable of either side has no counterpart of the same
-        shape. Nothing has been assigned then.
+      CheckpointError: no checkpoint there, it is damaged, a variable of either side has no counterpart of the same shape, or
+        it carries other classes than the model (with `skip_mismatched` that is a warning). Nothing has been assigned then.
     """
     prefix = resolve_checkpoint(path)
-    return _load(prefix, named_variables(model), _model_shapes(prefix), skip, skip_mismatched)
+    shapes = _model_shapes(prefix)
+    _check_classes(model, prefix, skip_mismatched)
+    return _load(prefix, named_variables(model), shapes, skip, skip_mismatched)
+
+
+def _check_classes(model: tf_keras.Model, prefix: str, may_differ: bool) -> None:
+    """Compares the classes that a checkpoint carries, if it does, with those of a model from `build_model`."""
+    with _readable(prefix):
+        origin = read_origin(prefix)
+    info = getattr(model, "dataset_info", None)
+    difference = class_difference(info, origin.info()) if origin and info else None
+    if difference and not may_differ:
+        raise CheckpointError(
+            f"{prefix}: the checkpoint was trained on other classes than those of the config: {difference}. Use the config of "
+            "that model",
+            encoder_fits=True,
+        )
+    if difference:
+        logging.warning("%s: the checkpoint was trained on other classes than those of the config: %s", prefix, difference)
 
 
 def holds_encoder_only(path: str) -> bool:
@@ -125,7 +166,7 @@ def load_encoder(model: tf_keras.Model, path: str) -> LoadReport:
 def _model_shapes(prefix: str) -> dict[str, list[int]]:
     """Shapes of what a checkpoint holds of a model, by object path."""
     with _readable(prefix):
-        shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+        shapes = tf.train.load_checkpoint(literal_path(prefix)).get_variable_to_shape_map()
     return {key.removesuffix(_SUFFIX): shape for key, shape in shapes.items() if not _NOT_MODEL.search(key)}
 
 
@@ -148,7 +189,7 @@ def _load(
     """Assigns all variables but those to be skipped, or none."""
     keys = _keys(list(variables), shapes)
     values, missing, mismatched = {}, [], []
-    reader = tf.train.load_checkpoint(prefix)
+    reader = tf.train.load_checkpoint(literal_path(prefix))
     for name, variable in variables.items():
         if any(name.startswith(beginning) for beginning in skip):
             continue

@@ -12,6 +12,7 @@ from kmax_tf.pixel_encoders import build_encoder
 from kmax_tf.semantic_branch import SemanticBranch
 from protos import experiment_pb2, model_pb2, trainer_pb2
 from protos.config import dataset_info
+from protos.descriptions import DatasetInfo
 
 Outputs = dict[str, tf.Tensor | tuple[dict[str, tf.Tensor], ...]]
 
@@ -19,8 +20,11 @@ Outputs = dict[str, tf.Tensor | tuple[dict[str, tf.Tensor], ...]]
 class KMaXDeepLab(tf_keras.Model):
     """Panoptic segmentation by clustering pixels into N masks, each with a class."""
 
-    def __init__(self, options: model_pb2.ModelOptions, num_classes: int, norm: NormSpec):
+    def __init__(self, options: model_pb2.ModelOptions, info: DatasetInfo, norm: NormSpec):
+        """`info`: the classes that it tells apart; checkpoints are compared with them."""
         super().__init__(name="kmax_deeplab")
+        self.dataset_info = info
+        num_classes = info.num_classes
         head = options.max_deeplab
         self.pixel_encoder = build_encoder(options.backbone, norm)
         self.pixel_decoder = PixelDecoder(options.pixel_decoder, norm)
@@ -71,7 +75,7 @@ def build_model(config: experiment_pb2.ExperimentOptions) -> KMaXDeepLab:
     before = tf_keras.mixed_precision.global_policy()
     tf_keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")
     try:
-        model = KMaXDeepLab(config.model_options, info.num_classes, norm)
+        model = KMaXDeepLab(config.model_options, info, norm)
         # Shapes of variables do not depend on the size of this image.
         model(tf.zeros([1, 33, 33, 3]), training=False, semantic=True)
     finally:

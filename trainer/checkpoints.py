@@ -1,6 +1,8 @@
 """Checkpoints of a run on disk: saving, resuming, and falling back when the newest one is damaged."""
 
 import pathlib
+import re
+import shutil
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -8,36 +10,47 @@ from absl import logging
 
 from kmax_tf import CheckpointError, load_checkpoint
 from kmax_tf.checkpoint import first_line
+from kmax_tf.checkpoint_origin import read_origin
+from kmax_tf.files.tensorflow_paths import literal_path
 from protos import trainer_pb2
 from protos.descriptions import ConfigError
 from trainer.experiment import Experiment
+
+_INDEX = re.compile(r"(ckpt-(\d+))\.index")
+_UNFINISHED = re.compile(r"ckpt-\d+_temp")
 
 
 class RunCheckpoints(tf.train.CheckpointManager):
     """The checkpoints of one model_dir, newest last."""
 
     def __init__(self, experiment: Experiment, model_dir: pathlib.Path, initialize: Callable[[], None]):
-        """`initialize` runs where there is nothing to resume."""
+        """`model_dir` exists; `initialize` runs where there is nothing to resume."""
         options: trainer_pb2.TrainerOptions = experiment.config.trainer_options
         super().__init__(
             experiment.checkpoint(),
-            str(model_dir),
+            literal_path(str(model_dir)),
             max_to_keep=options.num_checkpoints_to_keep,
             checkpoint_name="ckpt",
             step_counter=experiment.global_step,
             checkpoint_interval=options.save_checkpoints_steps,
         )
         self._experiment = experiment
+        self._model_dir = model_dir
         self._initialize = initialize
 
+    def save(self, *args, **kwargs) -> str | None:
+        """Saves as tf.train.CheckpointManager does; the path is one in model_dir."""
+        path = super().save(*args, **kwargs)
+        return path and str(self._model_dir / pathlib.PurePath(path).name)
+
     def restore_or_initialize(self) -> str | None:
-        """Restores the newest readable checkpoint and returns its path; without any checkpoint, initialises the model.
+        """Restores the newest readable checkpoint and returns its path; without any checkpoint, initializes the model.
 
         Raises:
           CheckpointError: there are checkpoints, but they belong to another model or none is readable.
         """
         damaged = []
-        for path in self.saved():
+        for path in saved_checkpoints(self._model_dir):
             try:
                 self.restore(path)
             except CheckpointError as error:
@@ -56,15 +69,6 @@ class RunCheckpoints(tf.train.CheckpointManager):
         self._last_checkpoint_step = 0
         return None
 
-    def saved(self) -> list[str]:
-        """All checkpoints in the folder, newest first; from the files themselves, as TensorFlow's list of them can be lost."""
-        found = {}
-        for index in tf.io.gfile.glob(f"{self.directory}/ckpt-*.index"):
-            prefix = index.removesuffix(".index")
-            if (step := prefix.rsplit("-", 1)[1]).isdecimal():
-                found[int(step)] = prefix
-        return [found[step] for step in sorted(found, reverse=True)]
-
     def restore(self, path: str) -> None:
         """Restores model, optimizers and step from one checkpoint.
 
@@ -72,14 +76,30 @@ class RunCheckpoints(tf.train.CheckpointManager):
           CheckpointError: it is damaged, or of another model or optimizer.
         """
         load_checkpoint(self._experiment.model, path)
+        has_origin = read_origin(path) is not None
+        checkpoint = self.checkpoint if has_origin else self._experiment.checkpoint(with_origin=False)
         try:
-            self.checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+            checkpoint.restore(literal_path(path)).assert_existing_objects_matched().expect_partial()
         except tf.errors.OpError as error:
             raise CheckpointError(f"{path}: the checkpoint is damaged: {first_line(error)}", damaged=True) from None
         except (ValueError, AssertionError):
             raise CheckpointError(
                 f"{path}: the optimizer state does not fit: solver_options.optimizer has changed since; set it back"
             ) from None
+
+
+def saved_checkpoints(model_dir: pathlib.Path) -> list[str]:
+    """Prefixes of all checkpoints in a folder, newest first; from the files themselves, as TensorFlow's list can be lost."""
+    found = [match for path in model_dir.iterdir() if (match := _INDEX.fullmatch(path.name))]
+    return [str(model_dir / match[1]) for match in sorted(found, key=lambda match: int(match[2]), reverse=True)]
+
+
+def remove_unfinished_checkpoints(model_dir: pathlib.Path) -> None:
+    """Removes what a process that was killed while saving has left. Only the owner of the folder may call it."""
+    for path in list(model_dir.iterdir()):
+        if _UNFINISHED.fullmatch(path.name) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+            print(f"removed {path}, the rest of a checkpoint that was not finished", flush=True)
 
 
 def prepare_model_dir(path: pathlib.Path) -> None:

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf import build_loss, build_model
+from kmax_tf.checkpoint_origin import ATTRIBUTE, OriginState
 from kmax_tf.losses.criterion import Criterion
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
@@ -38,13 +39,14 @@ class Experiment:
         """All other trainable variables."""
         return _without(self.model.trainable_variables, self.encoder_variables)
 
-    def checkpoint(self) -> tf.train.Checkpoint:
-        """What a checkpoint of a run holds."""
+    def checkpoint(self, *, with_origin: bool = True) -> tf.train.Checkpoint:
+        """What a checkpoint of a run holds; `with_origin`: also what made it, which those of earlier versions lack."""
         return tf.train.Checkpoint(
             model=self.model,
             optimizer=self.optimizer,
             encoder_optimizer=self.encoder_optimizer,
             global_step=self.global_step,
+            **({ATTRIBUTE: OriginState(self.config)} if with_origin else {}),
         )
 
 

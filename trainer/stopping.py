@@ -11,13 +11,25 @@ class StopRequested(Exception):
     """A signal asked the run to stop; what was in progress is finished."""
 
 
+class Stop(threading.Event):
+    """Is set when a signal has asked the run to stop."""
+
+    signal = 0
+
+    @property
+    def exit_code(self) -> int:
+        """By the convention of shells: 130 for Ctrl-C, 143 for SIGTERM; 0 without a signal."""
+        return 128 + self.signal if self.signal else 0
+
+
 @contextlib.contextmanager
-def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+def stop_on_signals(stop: Stop) -> Iterator[None]:
     """Sets `stop` on SIGTERM and SIGINT; a second signal ends the process at once."""
 
     def handle(number: int, _) -> None:
         # Not print: the signal may have come while the program was printing.
         os.write(2, f"{signal.Signals(number).name}: stopping and saving ...\n".encode())
+        stop.signal = number
         stop.set()
         signal.signal(number, signal.SIG_DFL)
 

@@ -3,11 +3,11 @@
 python trainer/train.py --config_file=configs/coco/kmax_r50.textproto --mode=train_and_eval
 """
 
+import contextlib
 import os
 import pathlib
 import secrets
 import sys
-import threading
 
 if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
@@ -15,20 +15,30 @@ if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
 
 import orbit  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from absl import app, flags, logging  # noqa: E402
+from absl import flags, logging  # noqa: E402
 
+from data.pipeline import bad_example_message  # noqa: E402
 from data.record_index import source_patterns  # noqa: E402
 from kmax_tf import CheckpointError, ConfigError, load_config  # noqa: E402
+from kmax_tf.cli.command import run_command  # noqa: E402
+from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402
+from kmax_tf.files.atomic import write_text  # noqa: E402
+from kmax_tf.files.lock import own_folder  # noqa: E402
 from protos import experiment_pb2, trainer_pb2  # noqa: E402
 from protos.config import config_to_text  # noqa: E402
 from protos.rules import IGNORED  # noqa: E402
-from trainer.checkpoints import RunCheckpoints, prepare_model_dir  # noqa: E402
+from trainer.checkpoints import (  # noqa: E402
+    RunCheckpoints,
+    prepare_model_dir,
+    remove_unfinished_checkpoints,
+    saved_checkpoints,
+)
 from trainer.distribution import make_strategy  # noqa: E402
-from trainer.doors import run_door  # noqa: E402
 from trainer.eval_loop import EvalLoop  # noqa: E402
 from trainer.experiment import Experiment, build_experiment  # noqa: E402
 from trainer.initial_weights import load_initial_weights, load_weights_to_evaluate  # noqa: E402
-from trainer.stopping import StopRequested, stop_on_signals  # noqa: E402
+from trainer.resuming import check_resumed_config  # noqa: E402
+from trainer.stopping import Stop, StopRequested, stop_on_signals  # noqa: E402
 from trainer.train_loop import TrainLoop  # noqa: E402
 
 LOSS_TERMS = tuple(
@@ -44,7 +54,7 @@ class Run:
         self.config = config
         self.experiment = experiment
         self.model_dir = model_dir
-        self.stop = threading.Event()
+        self.stop = Stop()
         options = config.trainer_options
         trains, evaluates = mode in ("train", "train_and_eval"), mode != "train"
         self.evaluation = EvalLoop(experiment, model_dir, self.stop) if evaluates else None
@@ -61,11 +71,11 @@ class Run:
             eval_summary_dir=str(model_dir / "eval"),
         )
 
-    def train(self) -> None:
-        """Trains to the last step, with an evaluation at every multiple of eval_interval and at the end.
+    def train(self) -> int:
+        """Trains to the last step, with an evaluation at every multiple of eval_interval and at the end; returns the exit code.
 
-        A signal ends it after the step in progress, which is saved. The file `finished` in the folder tells that the last step
-        was reached, and which it was.
+        A signal ends it after the step in progress, which is saved; the exit code is then not 0. The file `finished` in the
+        folder says that the last step was reached, and which it was.
         """
         (self.model_dir / "finished").unlink(missing_ok=True)
         total = self.config.trainer_options.solver_options.training_number_of_steps
@@ -84,9 +94,10 @@ class Run:
             except StopRequested:
                 self.controller.save_checkpoint()
                 print(f"stopped at step {self.experiment.global_step.numpy()}; the same command continues", flush=True)
-                return
+                return self.stop.exit_code
         (self.model_dir / "finished").write_text(f"{step}\n")
         print(f"trained to step {step} of {total}", flush=True)
+        return 0
 
     def evaluate(self) -> None:
         """Evaluates the weights as they are."""
@@ -136,27 +147,39 @@ def run_seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) 
 
 def run_experiment(
     config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, strategy: tf.distribute.Strategy
-) -> None:
-    """Carries out one of MODES in `model_dir`, going on from the newest checkpoint there.
+) -> int:
+    """Carries out one of MODES in `model_dir`, going on from the newest checkpoint there; returns the exit code.
 
     Raises:
-      ValueError: config, data, checkpoint or folder cannot be used; the message says what to change.
+      UserError: config, data, checkpoint or folder cannot be used, or another process trains there; the message says what to
+        change.
       tf.errors.OpError: a record is damaged, see data.pipeline.bad_example_message.
     """
     trains = mode in ("train", "train_and_eval")
     _check_mode(config, mode, trains)
     prepare_model_dir(model_dir)
     # Evaluation draws nothing, and may run beside a training that owns the folder.
+    with own_folder(model_dir) if trains else contextlib.nullcontext():
+        if trains:
+            remove_unfinished_checkpoints(model_dir)
+            if saved := saved_checkpoints(model_dir):
+                check_resumed_config(config, model_dir, saved[0])
+        return _run(config, mode, model_dir, strategy)
+
+
+def _run(config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, strategy: tf.distribute.Strategy) -> int:
+    trains = mode in ("train", "train_and_eval")
     experiment = build_experiment(config, strategy, run_seed(config, model_dir) if trains else 0)
     print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
     run = Run(config, mode, model_dir, experiment)
     if trains:
-        (model_dir / "config.textproto").write_text(config_to_text(config))
-        run.train()
-    elif mode == "eval":
+        write_text(model_dir / "config.textproto", config_to_text(config))
+        return run.train()
+    if mode == "eval":
         run.evaluate()
     else:
         run.evaluate_continuously()
+    return 0
 
 
 def _check_mode(config: experiment_pb2.ExperimentOptions, mode: str, trains: bool) -> None:
@@ -172,25 +195,24 @@ def _check_mode(config: experiment_pb2.ExperimentOptions, mode: str, trains: boo
     losses = config.trainer_options.loss_options
     if trains and not any(losses.HasField(term) for term in LOSS_TERMS):
         raise ConfigError(
-            f"{name}: trainer_options.loss_options: no term is set, nothing would be learnt; {', '.join(LOSS_TERMS)}"
+            f"{name}: trainer_options.loss_options: no term is set, nothing would be learned; {', '.join(LOSS_TERMS)}"
         )
 
 
-def main(_: list[str]) -> None:
+def main() -> int:
     values = flags.FLAGS
     if not values["verbosity"].present:
         # Orbit prints what it logs.
         logging.set_verbosity(logging.WARNING)
     config = load_config(values.config_file, values.override)
-    model_dir = pathlib.Path(values.model_dir or pathlib.Path("runs") / config.experiment_name).expanduser().absolute()
-    run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus))
+    model_dir = pathlib.Path(values.model_dir or pathlib.Path("runs") / config.experiment_name).absolute()
+    return run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("config_file", None, "The experiment, a text file of protos/experiment.proto.", required=True)
+    define_config_flags()
     flags.DEFINE_enum("mode", "train_and_eval", MODES, "What to do.")
-    flags.DEFINE_string("model_dir", None, "Checkpoints, metrics and summaries; default runs/<experiment_name>.")
+    define_path("model_dir", "Checkpoints, metrics and summaries; default runs/<experiment_name>.")
     flags.DEFINE_string("master", "", "Name or address of a TPU, or local on a TPU host.")
     flags.DEFINE_integer("num_gpus", 0, "GPUs to use; 0: the CPU.")
-    flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
-    app.run(lambda argv: run_door(main, argv))
+    run_command(main, explain=bad_example_message)

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf.checkpoint import CheckpointError, LoadReport, load_encoder, resolve_checkpoint
+from kmax_tf.files.tensorflow_paths import literal_path
 from kmax_tf.imagenet.files import read_keras, read_safetensors, readable
 from kmax_tf.imagenet.names import encoder_names, find_format, from_tensorflow
 from kmax_tf.pixel_encoders.convnext import VARIANTS, ConvNeXt
@@ -78,7 +79,7 @@ def _load_checkpoint(model: tf_keras.Model, path: str) -> LoadReport:
     keys = {name: key.removeprefix("encoder/") for name, key in deeplab2_names(names).items()}
     rooms = tuple({key.split("/")[0] + "/" for key in keys.values()})
     with readable(prefix, "checkpoint"):
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.train.load_checkpoint(literal_path(prefix))
         stored = [key.removesuffix(_SUFFIX) for key in reader.get_variable_to_shape_map() if ".OPTIMIZER_SLOT" not in key]
         stored = [key for key in stored if key.startswith(rooms)]
         found = {name: key for name, key in keys.items() if key in stored}

@@ -1,0 +1,67 @@
+"""What made a checkpoint: its config, classes and version, stored in the checkpoint itself."""
+
+import dataclasses
+import importlib.metadata
+import json
+
+import tensorflow as tf
+
+from kmax_tf.files.tensorflow_paths import literal_path
+from protos import descriptions, experiment_pb2
+from protos.config import config_to_text, dataset_info
+from protos.descriptions import DatasetInfo
+
+# Attribute of the tf.train.Checkpoint, and the key that follows from it.
+ATTRIBUTE = "origin"
+_KEY = f"{ATTRIBUTE}/.ATTRIBUTES/py_state"
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """`config` is the resolved experiment as text, `dataset` the description of its classes as text, `version` ours."""
+
+    config: str
+    dataset: str
+    version: str
+
+    def info(self) -> DatasetInfo:
+        """The classes that the model was trained on.
+
+        Raises:
+          ConfigError: another version wrote a description that this one does not read.
+        """
+        return descriptions.from_text(self.dataset, f"the classes in a checkpoint of version {self.version}")
+
+
+class OriginState(tf.train.experimental.PythonState):
+    """The origin of a run as part of its tf.train.Checkpoint; what a restored checkpoint says does not replace it."""
+
+    def __init__(self, config: experiment_pb2.ExperimentOptions):
+        super().__init__()
+        self._origin = Origin(config_to_text(config), descriptions.to_text(dataset_info(config)), version())
+
+    def serialize(self) -> str:
+        return json.dumps(dataclasses.asdict(self._origin))
+
+    def deserialize(self, string_value: str) -> None:
+        del string_value
+
+
+def read_origin(prefix: str) -> Origin | None:
+    """The origin of the checkpoint with this prefix; None for one without, of DeepLab2 or of an earlier version.
+
+    Raises:
+      tf.errors.OpError, RuntimeError, ValueError: the checkpoint cannot be read.
+    """
+    reader = tf.train.load_checkpoint(literal_path(prefix))
+    if not reader.has_tensor(_KEY):
+        return None
+    return Origin(**json.loads(reader.get_tensor(_KEY)))
+
+
+def version() -> str:
+    """The installed version of this project."""
+    try:
+        return importlib.metadata.version("kmax-tf")
+    except importlib.metadata.PackageNotFoundError:  # run from a copy that is not installed
+        return "unknown"

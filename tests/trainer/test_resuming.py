@@ -1,0 +1,135 @@
+"""Going on with a run whose config has changed."""
+
+import pathlib
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from kmax_tf import CheckpointError, ConfigError, load_checkpoint, load_config
+from kmax_tf.checkpoint_origin import read_origin
+from protos import descriptions
+from protos.config import config_to_text
+from trainer.distribution import make_strategy
+from trainer.experiment import build_experiment
+from trainer.resuming import changed_fields, check_resumed_config
+from trainer.train import run_experiment
+
+STEPS = "trainer_options.solver_options.training_number_of_steps="
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_config, tmp_path_factory) -> pathlib.Path:
+    """A run of two steps in a folder whose name looks like a pattern, as those of sweeps do."""
+    folder = tmp_path_factory.mktemp("runs") / "crop=[65,65]"
+    assert run_experiment(load_config(tiny_config, (f"{STEPS}2",)), "train", folder, make_strategy()) == 0
+    return folder
+
+
+@pytest.fixture
+def model_dir(trained, tmp_path) -> pathlib.Path:
+    return pathlib.Path(shutil.copytree(trained, tmp_path / "a*[b]"))
+
+
+def test_changed_fields(tiny_config):
+    before = load_config(tiny_config)
+    assert changed_fields(before, load_config(tiny_config)) == {}
+    overrides = (
+        "trainer_options.solver_options.base_learning_rate=0.5",
+        "trainer_options.mixed_precision=BFLOAT16",
+        "train_dataset_options.file_pattern=[a, b]",
+        "train_dataset_options.crop_size=[97,97]",
+        "model_options.restore={skip_mismatched: true}",
+    )
+    after = load_config(tiny_config, overrides)
+    changes = changed_fields(before, after)
+    assert changes["trainer_options.solver_options.base_learning_rate"] == ("0.002", "0.5")
+    assert changes["trainer_options.mixed_precision"] == ("FLOAT32", "BFLOAT16")
+    assert changes["train_dataset_options.file_pattern"][1] == "[a, b]"
+    assert changes["train_dataset_options.crop_size"] == ("[65, 65]", "[97, 97]")
+    assert changes["model_options.restore.skip_mismatched"] == ("False", "True")
+    assert changes.keys() - {"train_dataset_options.max_resize_value", "train_dataset_options.min_resize_value"} == {
+        override.partition("=")[0].replace("restore", "restore.skip_mismatched") for override in overrides
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("model_options.initial_checkpoint=/no/such/file", "initial_checkpoint: unset -> /no/such/file: it has no effect"),
+        ("model_options.backbone.pretrained_weights=/no/file", "pretrained_weights: unset -> /no/file: it has no effect"),
+        ("train_dataset_options.crop_size=[97,97]", "crop_size: [65, 65] -> [97, 97]: the run would mix"),
+        ("train_dataset_options.dataset=coco_panoptic", "train_dataset_options.dataset: "),
+        ("trainer_options.solver_options.optimizer=sgd", "optimizer: adamw -> sgd: "),
+    ],
+)
+def test_settings_that_mix_two_runs_are_refused(tiny_config, model_dir, override, named):
+    overrides = [override] + (["eval_dataset_options.dataset=coco_panoptic"] if "coco" in override else [])
+    with pytest.raises(ConfigError) as refused:
+        check_resumed_config(load_config(tiny_config, overrides), model_dir, str(model_dir / "ckpt-2"))
+    message = str(refused.value)
+    assert named in message and f"{model_dir} holds a run" in message and "another --model_dir" in message
+
+
+def test_other_changes_are_printed(tiny_config, model_dir, capsys):
+    overrides = (f"{STEPS}9", "train_dataset_options.batch_size=4")
+    check_resumed_config(load_config(tiny_config, overrides), model_dir, str(model_dir / "ckpt-2"))
+    lines = capsys.readouterr().out.splitlines()
+    assert "changed since this run began: train_dataset_options.batch_size: 2 -> 4" in lines
+    assert f"changed since this run began: {STEPS.rstrip('=')}: 2 -> 9" in lines and len(lines) == 2
+
+
+def test_checkpoint_stands_in_for_a_config_that_is_gone(tiny_config, model_dir, capsys):
+    (model_dir / "config.textproto").unlink()
+    with pytest.raises(ConfigError, match="optimizer: adamw -> sgd"):
+        config = load_config(tiny_config, ("trainer_options.solver_options.optimizer=sgd",))
+        check_resumed_config(config, model_dir, str(model_dir / "ckpt-2"))
+    (model_dir / "config.textproto").write_text("not_a_field: 3")
+    check_resumed_config(config, model_dir, str(model_dir / "ckpt-2"))
+
+
+def test_run_in_a_folder_that_looks_like_a_pattern_continues(tiny_config, model_dir, capfd):
+    (model_dir / "ckpt-7_temp").mkdir()
+    run_experiment(load_config(tiny_config, (f"{STEPS}3",)), "train", model_dir, make_strategy())
+    output = capfd.readouterr()
+    assert f"{model_dir}/ckpt-2" in output.out + output.err, "the user's path, not a link to it"
+    assert (model_dir / "ckpt-3.index").exists() and not (model_dir / "ckpt-7_temp").exists()
+    assert tf.train.get_checkpoint_state(str(model_dir)).model_checkpoint_path == str(model_dir / "ckpt-3")
+
+
+def test_checkpoints_know_what_made_them(tiny_config, trained):
+    origin = read_origin(str(trained / "ckpt-2"))
+    config = load_config(tiny_config, (f"{STEPS}2",))
+    assert origin.config == config_to_text(config)
+    assert origin.info() == descriptions.load("scenes_panoptic")
+
+
+@pytest.fixture(scope="module")
+def pets(tiny_config, tmp_path_factory) -> pathlib.Path:
+    """The tiny config with as many classes of other names."""
+    folder = tmp_path_factory.mktemp("pets")
+    text = descriptions.to_text(descriptions.load("scenes_panoptic"))
+    for name, other in (("disc", "cat"), ("box", "dog"), ("sky", "road")):
+        assert f'name: "{name}"' in text
+        text = text.replace(f'name: "{name}"', f'name: "{other}"')
+    (folder / "pets.textproto").write_text(text.replace("scenes_panoptic", "pets"))
+    (folder / "config.textproto").write_text(tiny_config.read_text().replace('"scenes_panoptic"', '"pets.textproto"'))
+    return folder / "config.textproto"
+
+
+def test_checkpoints_of_other_classes_are_refused(pets, trained):
+    experiment = build_experiment(load_config(pets), make_strategy(), 0)
+    with pytest.raises(CheckpointError) as refused:
+        load_checkpoint(experiment.model, str(trained))
+    assert "disc, box" in str(refused.value) and "cat, dog" in str(refused.value)
+    report = load_checkpoint(experiment.model, str(trained), skip_mismatched=True)
+    assert not report.mismatched and not report.missing
+
+
+def test_run_of_other_classes_is_not_continued(pets, model_dir):
+    (model_dir / "config.textproto").unlink()
+    before = sorted(path.name for path in model_dir.iterdir())
+    for mode, error in (("train", ConfigError), ("eval", CheckpointError)):
+        with pytest.raises(error):
+            run_experiment(load_config(pets), mode, model_dir, make_strategy())
+    assert sorted(path.name for path in model_dir.iterdir()) == before
