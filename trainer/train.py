@@ -108,7 +108,8 @@ class Run:
         timeout = self.config.evaluator_options.continuous_eval_timeout
         total = self.config.trainer_options.solver_options.training_number_of_steps
         manager = self.controller.checkpoint_manager
-        for path in tf.train.checkpoints_iterator(manager.directory, timeout=timeout if timeout >= 0 else None):
+        for found in tf.train.checkpoints_iterator(manager.directory, timeout=timeout if timeout >= 0 else None):
+            path = str(self.model_dir / pathlib.PurePath(found).name)
             try:
                 manager.restore(path)
             except CheckpointError as error:

@@ -6,12 +6,15 @@ import pathlib
 
 import tensorflow as tf
 
+# What file managers leave in folders of pictures.
+_SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
+
 
 def matching_files(pattern: str) -> list[str]:
     """The files that match a pattern, sorted.
 
     `*`, `?` and `[...]` have their usual meaning and `**` goes into folders, except in the names of files and folders that
-    exist: `crop=[129,129]/train-*` lists the folder `crop=[129,129]`. Hidden files match only a pattern that names the dot.
+    exist: `crop=[129,129]/train-*` lists the folder `crop=[129,129]`. Hidden files (is_hidden) match no pattern.
 
     Args:
       pattern: a local path, or one with a scheme (`gs://...`) that a file system of TensorFlow reads.
@@ -20,12 +23,17 @@ def matching_files(pattern: str) -> list[str]:
       OSError, tf.errors.OpError: the file system cannot be read.
     """
     if "://" in pattern:
-        return sorted(path for path in tf.io.gfile.glob(pattern) if not path.rsplit("/", 1)[-1].startswith("."))
+        return sorted(path for path in tf.io.gfile.glob(pattern) if not is_hidden(path.rsplit("/", 1)[-1]))
     if os.path.isfile(pattern):
         return [pattern]
     folder, rest = _literal_folder(pattern)
     found = glob.glob(os.path.join(glob.escape(folder), rest), recursive=True)
-    return sorted(path for path in found if os.path.isfile(path))
+    return sorted(path for path in found if os.path.isfile(path) and not is_hidden(os.path.basename(path)))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file of this name is one of the system (`._a.jpg`, `.DS_Store`, `Thumbs.db`), and none of the user's data."""
+    return name.startswith(".") or name in _SYSTEM_FILES
 
 
 def _literal_folder(pattern: str) -> tuple[str, str]:

@@ -32,7 +32,7 @@ def test_files_are_taken_by_their_name(tmp_path):
 
 
 def test_patterns_of_folders(tmp_path):
-    for name in ("x/1.jpg", "x/deep/2.jpg", "y[0]/3.jpg", ".hidden/4.jpg", "x/.5.jpg", "x/._6.jpg"):
+    for name in ("x/1.jpg", "x/deep/2.jpg", "y[0]/3.jpg", ".hidden/4.jpg", "x/.5.jpg", "x/._6.jpg", "x/Thumbs.db"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
