@@ -1,6 +1,8 @@
 """kMaX-DeepLab (k-means Mask Transformer) in TensorFlow: model, losses, post-processing and evaluation."""
 
-from kmax_tf.checkpoint import CheckpointError, LoadReport, load_checkpoint
+from kmax_tf.checkpoints.assignment import LoadReport
+from kmax_tf.checkpoints.errors import CheckpointError
+from kmax_tf.checkpoints.loading import load_checkpoint
 from kmax_tf.losses import build_loss
 from kmax_tf.model import build_model
 from kmax_tf.postprocess import build_postprocessor

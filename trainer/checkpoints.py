@@ -8,9 +8,10 @@ from collections.abc import Callable
 import tensorflow as tf
 from absl import logging
 
-from kmax_tf import CheckpointError, load_checkpoint
-from kmax_tf.checkpoint import first_line
-from kmax_tf.checkpoint_origin import read_origin
+from kmax_tf import CheckpointError
+from kmax_tf.checkpoints.errors import first_line
+from kmax_tf.checkpoints.loading import check_checkpoint
+from kmax_tf.checkpoints.origin import read_origin
 from kmax_tf.files.tensorflow_paths import literal_path
 from protos import trainer_pb2
 from protos.descriptions import ConfigError
@@ -75,7 +76,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
         Raises:
           CheckpointError: it is damaged, or of another model or optimizer.
         """
-        load_checkpoint(self._experiment.model, path)
+        check_checkpoint(self._experiment.model, path)
         has_origin = read_origin(path) is not None
         checkpoint = self.checkpoint if has_origin else self._experiment.checkpoint(with_origin=False)
         try:

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf import build_loss, build_model
-from kmax_tf.checkpoint_origin import ATTRIBUTE, OriginState
+from kmax_tf.checkpoints.origin import ATTRIBUTE, OriginState
 from kmax_tf.losses.criterion import Criterion
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2

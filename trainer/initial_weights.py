@@ -1,8 +1,8 @@
 """What a run without a checkpoint of its own starts from."""
 
 from kmax_tf import CheckpointError, load_checkpoint
-from kmax_tf.checkpoint import LoadReport, holds_encoder_only, load_encoder
-from kmax_tf.imagenet.weights import load_pretrained_encoder
+from kmax_tf.checkpoints.assignment import LoadReport
+from kmax_tf.checkpoints.loading import holds_encoder_only, load_encoder
 from protos import model_pb2
 from trainer.experiment import Experiment
 
@@ -24,7 +24,7 @@ def load_initial_weights(experiment: Experiment) -> None:
     with experiment.strategy.scope():
         if not options.initial_checkpoint:
             fold = options.backbone.fold_input_normalization
-            report = load_pretrained_encoder(experiment.model, path, fold_input_normalization=fold)
+            report = load_encoder(experiment.model, path, fold_input_normalization=fold)
         elif holds_encoder_only(path):
             report = load_encoder(experiment.model, path)
         else:

@@ -30,7 +30,7 @@ from data.pipeline import bad_example_message  # noqa: E402
 from data.records import DataError  # noqa: E402
 from data.source_images import read_image  # noqa: E402
 from kmax_tf import load_config  # noqa: E402
-from kmax_tf.checkpoint import checkpoint_files, resolve_checkpoint  # noqa: E402
+from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint  # noqa: E402
 from kmax_tf.cli.command import run_command  # noqa: E402
 from kmax_tf.cli.command_flags import define_config_flags, define_path, define_paths  # noqa: E402
 from kmax_tf.coco_results import PanopticResultsWriter, image_id  # noqa: E402

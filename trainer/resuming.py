@@ -5,7 +5,7 @@ import pathlib
 from absl import logging
 from google.protobuf import message
 
-from kmax_tf.checkpoint_origin import read_origin
+from kmax_tf.checkpoints.origin import read_origin
 from protos import experiment_pb2
 from protos.class_tables import class_difference
 from protos.config import dataset_info

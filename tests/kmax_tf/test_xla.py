@@ -9,7 +9,7 @@ import tf_keras
 from example_configs import make_images, make_targets, published_config, small_config
 
 from kmax_tf import build_loss, build_model
-from kmax_tf.variable_names import named_variables
+from kmax_tf.checkpoints.variable_names import named_variables
 
 # With the semantic decoder's dropout switched off nothing random is left: XLA draws other numbers than the kernels do.
 ALL_PIXELS = "model_options.max_deeplab.instance_discrimination_sample_k=1000000"

@@ -3,7 +3,7 @@
 import pytest
 
 from kmax_tf import CheckpointError, load_config
-from kmax_tf.variable_names import named_variables
+from kmax_tf.checkpoints.variable_names import named_variables
 from trainer.checkpoints import RunCheckpoints
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment

@@ -21,7 +21,7 @@ devices = int(sys.argv[2])
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * devices)
 from kmax_tf import load_config
-from kmax_tf.variable_names import named_variables
+from kmax_tf.checkpoints.variable_names import named_variables
 from trainer.eval_loop import EvalLoop
 from trainer.experiment import build_experiment
 from trainer.train_loop import TrainLoop

@@ -15,7 +15,7 @@ from PIL import Image
 from data.coco_json import read_panoptic_json
 from data.pipeline import evaluation_dataset
 from kmax_tf import build_model, load_checkpoint, load_config
-from kmax_tf.variable_names import named_variables
+from kmax_tf.checkpoints.variable_names import named_variables
 from protos.config import dataset_info
 from trainer import export as export_door
 from trainer import predict as predict_door

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from kmax_tf import CheckpointError, build_model, load_config
-from kmax_tf.variable_names import deeplab2_names, named_variables
+from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
+from kmax_tf.checkpoints.variable_names import named_variables
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
 from trainer.initial_weights import load_initial_weights

@@ -13,7 +13,7 @@ from PIL import Image
 
 from data import records
 from kmax_tf import load_config
-from kmax_tf.variable_names import named_variables
+from kmax_tf.checkpoints.variable_names import named_variables
 from protos.errors import UserError
 from trainer import predict as predict_door
 from trainer import prediction_log

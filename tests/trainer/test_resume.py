@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kmax_tf import load_config
-from kmax_tf.variable_names import named_variables
+from kmax_tf.checkpoints.variable_names import named_variables
 from trainer.distribution import make_strategy
 from trainer.experiment import Experiment, build_experiment
 from trainer.train import Run

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kmax_tf import CheckpointError, ConfigError, load_checkpoint, load_config
-from kmax_tf.checkpoint_origin import read_origin
+from kmax_tf.checkpoints.origin import read_origin
 from protos import descriptions
 from protos.config import config_to_text
 from trainer.distribution import make_strategy

@@ -1,27 +1,18 @@
 """Reading weight files of other projects: safetensors, HDF5 and the archives of Keras."""
 
-import contextlib
 import io
 import itertools
 import re
 import zipfile
-import zlib
-from collections.abc import Iterator
 
 import h5py
 import numpy as np
 import safetensors
 import tensorflow as tf
 
-from kmax_tf.checkpoint import CheckpointError, first_line
+from kmax_tf.checkpoints.errors import CheckpointError, readable
 
 _FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": tf.bfloat16.as_numpy_dtype}
-# TensorFlow, h5py and zipfile raise whatever fits the place where a file is broken.
-_DAMAGE = (tf.errors.OpError, OSError, KeyError, IndexError, RuntimeError, ValueError) + (
-    safetensors.SafetensorError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _WEIGHTS_IN_ARCHIVE = "model.weights.h5"
 _KERAS_3 = re.compile(
     r"layers/(?P<inner>sequential(?:_(?P<part>\d+))?/layers/)?"
@@ -37,7 +28,7 @@ def read_safetensors(path: str) -> dict[str, np.ndarray]:
       CheckpointError: the file does not exist, is damaged, or holds another type of number.
     """
     content = _read(path)
-    with readable(path, "safetensors"):
+    with readable(path, "safetensors file"):
         tensors = safetensors.deserialize(content)
     values = {}
     for key, tensor in tensors:
@@ -56,7 +47,7 @@ def read_keras(path: str) -> dict[str, np.ndarray]:
       CheckpointError: the file does not exist or is damaged.
     """
     content = _read(path)
-    with readable(path, "Keras"):
+    with readable(path, "Keras file"):
         if path.endswith(".keras"):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 content = archive.read(_WEIGHTS_IN_ARCHIVE)
@@ -67,18 +58,8 @@ def read_keras(path: str) -> dict[str, np.ndarray]:
 def _read(path: str) -> bytes:
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise CheckpointError(f"{path}: no such file")
-    with readable(path, "weight"), tf.io.gfile.GFile(path, "rb") as file:
+    with readable(path, "file of weights"), tf.io.gfile.GFile(path, "rb") as file:
         return file.read()
-
-
-@contextlib.contextmanager
-def readable(path: str, kind: str) -> Iterator[None]:
-    """Turns what readers raise for a damaged file into a CheckpointError; `kind` is the name of what the file should be."""
-    try:
-        yield
-    except _DAMAGE as error:
-        message = f"{path}: damaged or no {kind} file: {first_line(error)}"
-        raise CheckpointError(message, damaged=True) from None
 
 
 def _layers(file: h5py.File) -> dict[str, np.ndarray]:

@@ -11,7 +11,8 @@ from published_checkpoint import draw_weight, write_checkpoint
 from published_values import checkpoint_keys
 
 from kmax_tf import build_model, load_checkpoint, load_config
-from kmax_tf.variable_names import deeplab2_names, named_variables
+from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
+from kmax_tf.checkpoints.variable_names import named_variables
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 PUBLISHED = checkpoint_keys()

@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from kmax_tf.checkpoint import CheckpointError
-from kmax_tf.imagenet.weights import load_pretrained_encoder
+from kmax_tf.checkpoints.errors import CheckpointError
+from kmax_tf.checkpoints.loading import load_encoder
+from kmax_tf.checkpoints.variable_names import named_variables
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.pixel_encoders import build_encoder
-from kmax_tf.variable_names import named_variables
 from protos import model_pb2
 
 
@@ -31,7 +31,7 @@ def refused(model, path):
     """The message of a load, after which every variable is as before."""
     before = [variable.numpy() for variable in model.variables]
     with pytest.raises(CheckpointError) as caught:
-        load_pretrained_encoder(model, path)
+        load_encoder(model, path)
     for variable, value in zip(model.variables, before):
         np.testing.assert_array_equal(variable, value)
     message = str(caught.value)

@@ -23,8 +23,9 @@ from published_checkpoint import draw_weight, write_checkpoint
 from published_values import arrays
 from safetensors.numpy import save_file
 
-from kmax_tf.imagenet.weights import load_pretrained_encoder
-from kmax_tf.variable_names import deeplab2_names, named_variables
+from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
+from kmax_tf.checkpoints.loading import load_encoder
+from kmax_tf.checkpoints.variable_names import named_variables
 
 GOLDEN = arrays("timm_convnext")
 
@@ -77,7 +78,7 @@ def test_weights_of_keras_applications(form, encoder, tmp_path):
         theirs.compile("adam")
         theirs.optimizer.build(theirs.trainable_variables)
     getattr(theirs, method)(tmp_path / name)
-    report = load_pretrained_encoder(encoder, tmp_path / name)
+    report = load_encoder(encoder, tmp_path / name)
     assert_everything_loaded(encoder, report)
     assert_same_features(our_features(encoder), keras_features(theirs, imagenet_input(padded(make_image()))))
 
@@ -86,7 +87,7 @@ def test_weights_of_keras_applications(form, encoder, tmp_path):
 def test_preprocessing_inside_of_a_keras_model_is_what_is_folded(library, encoder, tmp_path):
     theirs = keras_convnext_atto(library, **NO_TOP)
     theirs.save_weights(tmp_path / "x.weights.h5")
-    load_pretrained_encoder(encoder, tmp_path / "x.weights.h5")
+    load_encoder(encoder, tmp_path / "x.weights.h5")
     normalise = next(layer for layer in theirs.layers if layer.name.endswith("prestem_normalization"))
     assert_same_features(our_features(encoder), keras_features(theirs, np.array(normalise(padded(make_image())))))
 
@@ -94,7 +95,7 @@ def test_preprocessing_inside_of_a_keras_model_is_what_is_folded(library, encode
 def test_without_folding_the_stem_sees_our_input(encoder, tmp_path):
     theirs = keras_convnext_atto(tf_keras, **NO_TOP)
     theirs.save_weights(tmp_path / "x.h5")
-    load_pretrained_encoder(encoder, tmp_path / "x.h5", fold_input_normalization=False)
+    load_encoder(encoder, tmp_path / "x.h5", fold_input_normalization=False)
     assert_same_features(our_features(encoder), keras_features(theirs, padded(make_image()) / 127.5 - 1))
     stem = encoder.pixel_encoder.downsamples[0].conv
     np.testing.assert_array_equal(stem.kernel, theirs.get_layer("mine_stem").get_weights()[0])
@@ -105,7 +106,7 @@ def test_convnext_tiny(library, tiny, tmp_path):
     theirs = randomised(library.applications.ConvNeXtTiny(weights=None, **NO_TOP))
     path = tmp_path / ("convnext_tiny_notop.h5" if library is tf_keras else "x.weights.h5")
     theirs.save_weights(path)
-    assert_everything_loaded(tiny, load_pretrained_encoder(tiny, path))
+    assert_everything_loaded(tiny, load_encoder(tiny, path))
     path.unlink()
     assert_same_features(our_features(tiny), keras_features(theirs, imagenet_input(padded(make_image()))))
 
@@ -114,14 +115,14 @@ def test_convnext_tiny(library, tiny, tmp_path):
 @pytest.mark.parametrize("weights", [timm_weights, facebook_weights], ids=["timm", "facebook"])
 def test_weights_of_timm_and_facebook(weights, prefix, encoder, tmp_path):
     save_file({prefix + key: value for key, value in weights().items()}, tmp_path / "x.safetensors")
-    assert_everything_loaded(encoder, load_pretrained_encoder(encoder, tmp_path / "x.safetensors"))
+    assert_everything_loaded(encoder, load_encoder(encoder, tmp_path / "x.safetensors"))
     assert_same_features(our_features(encoder), GOLDEN, rate=4)
 
 
 def test_weights_of_transformers(encoder, tmp_path):
     assert "convnext.encoder.stages.1.downsampling_layer.0.weight" in transformers_weights()
     save_file(transformers_weights(), tmp_path / "model.safetensors")
-    assert_everything_loaded(encoder, load_pretrained_encoder(encoder, tmp_path / "model.safetensors"))
+    assert_everything_loaded(encoder, load_encoder(encoder, tmp_path / "model.safetensors"))
     assert_same_features(our_features(encoder), GOLDEN, rate=4)
 
 
@@ -146,7 +147,7 @@ def test_checkpoints_of_deeplab2_are_taken_as_they_are(prefix, encoder, tmp_path
     name = f"{prefix}stages/0/layer_with_weights-0/norm/gamma"
     beside[f"{name}/.OPTIMIZER_SLOT/optimizer/m"] = stored[name]
     write_checkpoint(str(tmp_path / "ckpt-1"), stored | beside)
-    assert_everything_loaded(encoder, load_pretrained_encoder(encoder, tmp_path))
+    assert_everything_loaded(encoder, load_encoder(encoder, tmp_path))
     names = deeplab2_names(list(named_variables(encoder)))
     for name, variable in named_variables(encoder).items():
         value = values[names[name].removeprefix("encoder/")]
@@ -161,8 +162,8 @@ def test_checkpoint_without_prefix_that_does_not_fit(encoder, tmp_path):
     path = str(tmp_path / "ckpt-1")
     write_checkpoint(path, values)
     message = refused(encoder, path)
-    assert "not in the file (1): pixel_encoder/stages/1/1/layer_scale" in message
-    assert "not in the encoder (1): stages/1/layer_with_weights-2/layer_scale" in message
+    assert "not in the checkpoint (1): pixel_encoder/stages/1/1/layer_scale" in message
+    assert "not in the model (1): stages/1/layer_with_weights-2/layer_scale" in message
 
 
 def test_resnet_takes_checkpoints_only(timm_file):
@@ -173,7 +174,7 @@ def test_resnet_takes_checkpoints_only(timm_file):
     names = deeplab2_names(list(values))
     path = str(timm_file.parent / "ckpt-1")
     write_checkpoint(path, {names[name].removeprefix("encoder/"): value for name, value in values.items()})
-    assert_everything_loaded(model, load_pretrained_encoder(model, path))
+    assert_everything_loaded(model, load_encoder(model, path))
     for name, variable in named_variables(model).items():
         np.testing.assert_array_equal(variable, values[name])
 
@@ -205,18 +206,20 @@ def test_weights_that_lack_differ_or_have_no_place(encoder, tmp_path):
     weights["stages.1.downsample.1.weight"] = np.zeros([80, 40, 3, 3], np.float32)
     save_file(weights, tmp_path / "x.safetensors")
     message = refused(encoder, tmp_path / "x.safetensors")
-    assert "not in the file (6): pixel_encoder/downsamples/0/conv/kernel, pixel_encoder/stages/2/0/layer_scale, " in message
+    assert (
+        "not in the checkpoint (6): pixel_encoder/downsamples/0/conv/kernel, pixel_encoder/stages/2/0/layer_scale, " in message
+    )
     assert "and 2 more" in message
-    assert "not in the encoder (1): stages.0.blocks.0.mlp.grn.weight" in message and "ConvNeXt V2" in message
+    assert "not in the model (1): stages.0.blocks.0.mlp.grn.weight" in message and "ConvNeXt V2" in message
     assert "another shape (1): pixel_encoder/downsamples/1/conv/kernel (2, 2, 40, 80)" in message
-    assert "made of stages.1.downsample.1.weight, which gives (3, 3, 40, 80)" in message
+    assert "(in the checkpoint (3, 3, 40, 80), stages.1.downsample.1.weight)" in message
 
 
 def test_more_than_a_convnext(encoder, tmp_path):
     backbone = keras_convnext_atto(tf_keras, **NO_TOP)
     head = tf_keras.layers.Dense(3, name="decision")(backbone.output)
     tf_keras.Model(backbone.input, head).save_weights(tmp_path / "x.h5")
-    assert "not in the encoder (2): decision/bias, decision/kernel" in refused(encoder, tmp_path / "x.h5")
+    assert "not in the model (2): decision/bias, decision/kernel" in refused(encoder, tmp_path / "x.h5")
 
 
 @pytest.mark.slow
@@ -231,5 +234,5 @@ def test_against_timm_itself(encoder, tmp_path):
     released = dict(zip(facebook_names(list(theirs.state_dict())), theirs.state_dict().values()))
     for weights in (theirs.state_dict(), {f"model.{key}": value.clone() for key, value in released.items()}):
         save_tensors(weights, tmp_path / "x.safetensors")
-        load_pretrained_encoder(encoder, tmp_path / "x.safetensors")
+        load_encoder(encoder, tmp_path / "x.safetensors")
         assert_same_features(our_features(encoder), timm_features(theirs, imagenet_input(padded(make_image()))))

@@ -1,37 +1,7 @@
-"""Names of the model's variables, and the names that DeepLab2's checkpoints have for them."""
+"""The names that DeepLab2's checkpoints have for the variables of the model."""
 
 import re
-from collections.abc import Callable, Iterator
-
-import tensorflow as tf
-import tf_keras
-
-
-def named_variables(layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
-    """All variables of a built layer by path, e.g. "kmax_decoder/stages/0/1/ffn_hidden/dense/kernel".
-
-    The path consists of attribute names and list positions, as in the keys of our checkpoints.
-    """
-    return dict(_walk(layer, ""))
-
-
-def _walk(node: object, path: str) -> Iterator[tuple[str, tf.Variable]]:
-    if isinstance(node, tf.Variable):
-        yield path, node
-    elif isinstance(node, list | tuple):
-        for position, child in enumerate(node):
-            yield from _walk(child, _join(path, str(position)))
-    elif type(node).__module__.startswith("tf_keras."):
-        for variable in node.weights:
-            yield _join(path, variable.name.rsplit("/", 1)[-1].removesuffix(":0")), variable
-    elif isinstance(node, tf_keras.layers.Layer):
-        for name, child in vars(node).items():
-            if not name.startswith("_") and isinstance(child, tf.Variable | list | tuple | tf_keras.layers.Layer):
-                yield from _walk(child, _join(path, name))
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}/{name}" if path else name
+from collections.abc import Callable
 
 
 def _next(number: str) -> int:
@@ -130,7 +100,7 @@ _SEMANTIC: list[Rule] = [
 def deeplab2_names(names: list[str]) -> dict[str, str]:
     """For each of our names the object path of the same variable in a DeepLab2 checkpoint."""
     convnext = any(name.startswith("pixel_encoder/downsamples/") for name in names)
-    rooms = {
+    rules = {
         "pixel_encoder": _CONVNEXT if convnext else _RESNET,
         "pixel_decoder": _PIXEL_DECODER,
         "kmax_decoder": _KMAX_DECODER,
@@ -143,7 +113,7 @@ def deeplab2_names(names: list[str]) -> dict[str, str]:
     result = {}
     for name in names:
         translated = re.sub(r"^kmax_decoder/stages/\d+/\d+", lambda m: flat[m[0]], name)
-        for pattern, replacement in rooms[name.split("/", 1)[0]]:
+        for pattern, replacement in rules[name.split("/", 1)[0]]:
             translated = re.sub(pattern, replacement, translated)
         result[name] = translated
     return result

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from kmax_tf.variable_names import Rule
+from kmax_tf.checkpoints.deeplab2_names import Rule
 
 # Names of the encoder's variables, as `named_variables` has them without "pixel_encoder/".
 _ENCODER = re.compile(
@@ -82,11 +82,10 @@ def _from_pytorch(name: str, value: np.ndarray) -> np.ndarray:
     return value.transpose(*range(2, value.ndim), 1, 0) if name.endswith("kernel") and value.ndim >= 2 else value
 
 
-def from_tensorflow(name: str, value: np.ndarray) -> np.ndarray:
-    """A grouped convolution [h,w,1,C] -> depthwise [h,w,C,1]; layer scale [1,1,1,C] -> [C]."""
-    if name.endswith("depthwise_kernel") and value.ndim == 4:
-        return value.transpose(0, 1, 3, 2)
-    return value.reshape(-1) if name.endswith("layer_scale") else value
+def _from_tensorflow(name: str, value: np.ndarray) -> np.ndarray:
+    """As it is: assignment.py knows the layouts of TensorFlow."""
+    del name
+    return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +128,7 @@ FORMATS = (
         mark=re.compile(r"(.*?)stage_\d_block_\d+_depthwise_conv/kernel"),
         rules=_KERAS,
         left_out=re.compile(r"head_(layernorm|dense)/|layer_normalization(_\d+)?/"),
-        layout=from_tensorflow,
+        layout=_from_tensorflow,
     ),
 )
 

@@ -8,8 +8,9 @@ from example_configs import small_config
 from published_checkpoint import write_checkpoint
 
 from kmax_tf import CheckpointError, build_model, load_checkpoint
-from kmax_tf.checkpoint import holds_encoder_only, load_encoder
-from kmax_tf.variable_names import deeplab2_names, named_variables
+from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
+from kmax_tf.checkpoints.loading import holds_encoder_only, load_encoder
+from kmax_tf.checkpoints.variable_names import named_variables
 
 
 @pytest.fixture(scope="module")

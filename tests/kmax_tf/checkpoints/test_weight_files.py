@@ -12,8 +12,8 @@ from encoder_alone import EncoderAlone, assert_everything_loaded, refused
 from foreign_convnext import NO_TOP, facebook_weights, keras_convnext_atto, timm_weights
 from safetensors.numpy import save_file
 
-from kmax_tf.checkpoint import CheckpointError
-from kmax_tf.imagenet.weights import load_pretrained_encoder
+from kmax_tf.checkpoints.errors import CheckpointError
+from kmax_tf.checkpoints.loading import load_encoder
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def safetensors_of(code, values):
 def test_other_floating_point_numbers(code, dtype, encoder, tmp_path):
     stored = {key: value.astype(dtype) for key, value in timm_weights().items()}
     (tmp_path / "x.safetensors").write_bytes(safetensors_of(code, stored))
-    load_pretrained_encoder(encoder, tmp_path / "x.safetensors", fold_input_normalization=False)
+    load_encoder(encoder, tmp_path / "x.safetensors", fold_input_normalization=False)
     kernel = stored["stages.2.blocks.5.mlp.fc2.weight"].astype(np.float32)[:, :, 0, 0].T
     np.testing.assert_array_equal(encoder.pixel_encoder.stages[2][5].project.kernel, kernel)
 
@@ -45,11 +45,11 @@ def test_weights_that_are_there_twice(encoder, tmp_path):
     weights = timm_weights()
     twice = {f"ema.{key}": value for key, value in weights.items()} | {"ema.norm": weights["stem.1.bias"]}
     save_file(weights | twice, tmp_path / "x.safetensors")
-    assert "not in the encoder (129): ema." in refused(encoder, tmp_path / "x.safetensors")
+    assert "not in the model (129): ema." in refused(encoder, tmp_path / "x.safetensors")
     # Both forms of a name after the common beginning.
     twice = {f"model.{key}": value for key, value in weights.items()} | {"stem.0.bias": weights["stem.0.bias"]}
     save_file(twice, tmp_path / "x.safetensors")
-    assert "not in the encoder (1): " in refused(encoder, tmp_path / "x.safetensors")
+    assert "not in the model (1): " in refused(encoder, tmp_path / "x.safetensors")
 
 
 def test_layers_that_are_there_twice(encoder, tmp_path):
@@ -57,7 +57,7 @@ def test_layers_that_are_there_twice(encoder, tmp_path):
     keras_convnext_atto(tf_keras, **NO_TOP).save_weights(path)
     with h5py.File(path, "a") as file:
         file.copy("mine_stem", file.create_group("other"), name="mine_stem")
-    assert "not in the encoder (4): other/mine_stem/mine_stem_conv/bias" in refused(encoder, path)
+    assert "not in the model (4): other/mine_stem/mine_stem_conv/bias" in refused(encoder, path)
 
 
 def test_missing_layer_of_keras(encoder, tmp_path):
@@ -66,12 +66,13 @@ def test_missing_layer_of_keras(encoder, tmp_path):
     with h5py.File(path, "a") as file:
         file.move("layers/dense_7", "layers/dense_70")
     # The name that Keras 3 notes counts more than the number.
-    assert_everything_loaded(encoder, load_pretrained_encoder(encoder, path))
+    assert_everything_loaded(encoder, load_encoder(encoder, path))
     with h5py.File(path, "a") as file:
         del file["layers/dense_70/vars"].attrs["name"]
     message = refused(encoder, path)
-    assert "not in the file (2): pixel_encoder/stages/1/1/project/kernel, pixel_encoder/stages/1/1/project/bias" in message
-    assert "not in the encoder (2): layers/dense_70/vars/0" in message
+    lost = "pixel_encoder/stages/1/1/project"
+    assert f"not in the checkpoint (2): {lost}/kernel, {lost}/bias" in message
+    assert "not in the model (2): layers/dense_70/vars/0" in message
 
 
 @pytest.mark.parametrize("name", ["x.safetensors", "x.h5", "x.keras"])
@@ -92,7 +93,7 @@ def test_damaged_file(name, damage, encoder, tmp_path):
     content = path.read_bytes()
     path.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "text": b"<html>not found</html>\n" * 9}[damage])
     with pytest.raises(CheckpointError) as caught:
-        load_pretrained_encoder(encoder, path)
+        load_encoder(encoder, path)
     assert caught.value.damaged and str(caught.value).startswith(f"{path}: damaged or no ") and "\n" not in str(caught.value)
 
 
@@ -122,7 +123,7 @@ def test_command_that_converts_pickled_weights(encoder, tmp_path):
     torch.save({"model": weights}, tmp_path / "convnext.pth")
     command = refused(encoder, tmp_path / "convnext.pth").splitlines()[1].strip()
     subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True)
-    load_pretrained_encoder(encoder, tmp_path / "convnext.safetensors", fold_input_normalization=False)
+    load_encoder(encoder, tmp_path / "convnext.safetensors", fold_input_normalization=False)
     kernel = encoder.pixel_encoder.stages[3][1].expand.kernel
     np.testing.assert_array_equal(kernel, facebook_weights()["stages.3.1.pwconv1.weight"].T)
     kernel = encoder.pixel_encoder.downsamples[0].conv.kernel

@@ -1,0 +1,87 @@
+"""Checkpoints of TensorFlow: finding them, and the model variables they hold."""
+
+import os
+import re
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from kmax_tf.checkpoints.errors import CheckpointError, readable
+from kmax_tf.files.tensorflow_paths import literal_path
+
+_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+# What a training run stores beside the model.
+_NOT_MODEL = re.compile(
+    r"\.OPTIMIZER_SLOT|^(optimizer|backbone_optimizer|encoder_optimizer|save_counter|global_step|step|seed|origin)\b"
+    r"|^_CHECKPOINTABLE_OBJECT_GRAPH$"
+)
+
+
+def resolve_checkpoint(path: str) -> str:
+    """The checkpoint prefix that `path` means: itself, or the latest one of a directory.
+
+    Raises:
+      CheckpointError: there is none.
+    """
+    path = str(path)
+    if tf.io.gfile.isdir(path):
+        path = _marked_checkpoint(path) or _only_checkpoint(path)
+    path = path.removesuffix(".index")
+    if not tf.io.gfile.exists(path + ".index"):
+        raise CheckpointError(f"{path}: no such checkpoint ({path}.index does not exist)")
+    return path
+
+
+def _marked_checkpoint(directory: str) -> str | None:
+    """The prefix that the file `checkpoint` of a directory marks as the latest one, if it exists.
+
+    tf.train.latest_checkpoint takes the directory's name for a pattern.
+    """
+    state = tf.train.get_checkpoint_state(directory)
+    prefix = state.model_checkpoint_path if state else ""
+    return prefix if prefix and tf.io.gfile.exists(prefix + ".index") else None
+
+
+def _only_checkpoint(directory: str) -> str:
+    """The prefix in a directory without the file that names the latest one, as archives of released models unpack."""
+    prefixes = sorted(name.removesuffix(".index") for name in tf.io.gfile.listdir(directory) if name.endswith(".index"))
+    if not prefixes:
+        raise CheckpointError(f"{directory}: no checkpoint in this directory")
+    if len(prefixes) > 1:
+        raise CheckpointError(f"{directory}: several checkpoints, none marked as the latest: name one of {', '.join(prefixes)}")
+    return f"{directory.rstrip('/')}/{prefixes[0]}"
+
+
+def checkpoint_files(prefix: str) -> list[str]:
+    """The files of a checkpoint: its index and its data."""
+    folder, name = os.path.split(prefix)
+    names = [entry for entry in tf.io.gfile.listdir(folder or ".") if entry.startswith(f"{name}.")]
+    return sorted(os.path.join(folder, entry) for entry in names)
+
+
+def read_shapes(prefix: str) -> dict[str, list[int]]:
+    """Shapes of what a checkpoint holds of a model, by object path; optimizer state and steps are left out.
+
+    Raises:
+      CheckpointError: it is damaged.
+    """
+    with readable(prefix, "checkpoint"):
+        shapes = tf.train.load_checkpoint(literal_path(prefix)).get_variable_to_shape_map()
+    return {key.removesuffix(_SUFFIX): shape for key, shape in shapes.items() if not _NOT_MODEL.search(key)}
+
+
+def tensor_reader(prefix: str) -> Callable[[str], np.ndarray]:
+    """A function that reads the tensor of an object path.
+
+    Raises:
+      CheckpointError: the checkpoint is damaged; by the function likewise.
+    """
+    with readable(prefix, "checkpoint"):
+        reader = tf.train.load_checkpoint(literal_path(prefix))
+
+    def read(key: str) -> np.ndarray:
+        with readable(prefix, "checkpoint"):
+            return reader.get_tensor(key + _SUFFIX)
+
+    return read

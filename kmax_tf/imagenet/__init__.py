@@ -1,1 +1,0 @@
-"""Starting the encoder from weights that were trained on ImageNet."""
