@@ -15,8 +15,8 @@ from data.conversion_log import ConversionLog, FinishedShard
 from data.conversion_summary import no_label
 from data.image_conversion import Settings
 from data.label_counts import LabelCounts
-from data.progress import Progress
 from data.records import DataError
+from kmax_tf.cli.progress import Progress
 
 _IMAGES_PER_SHARD = 128
 # A worker spends seconds on its imports, which pays from about so many images.

@@ -12,9 +12,9 @@ from data.example_reader import ExampleReader
 from data.input_problems import InputProblems
 from data.inspection.image_facts import ImageFacts, image_facts
 from data.inspection.section_counts import SectionCounts
-from data.progress import Progress
 from data.record_index import RecordIndex
 from data.records import DataError
+from kmax_tf.cli.progress import Progress
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
 

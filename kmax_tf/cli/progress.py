@@ -1,0 +1,59 @@
+"""Shows how far long work has come."""
+
+import sys
+import time
+
+_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_ON_TERMINAL = 0.2
+_CLEAR_LINE = "\r\x1b[K"
+
+
+class Progress:
+    """Prints count, rate and remaining time on stderr: one line that is rewritten on a terminal, elsewhere one every 10 s."""
+
+    def __init__(self, name: str, unit: str, total: int | None = None, done: int = 0) -> None:
+        """`name` opens each line, `unit` is what is counted; `done` of `total` (None: unknown) come from an earlier run."""
+        self._name, self._unit, self._total, self._kept = name, unit, total, done
+        self._on_terminal = sys.stderr.isatty()
+        self._interval = _SECONDS_ON_TERMINAL if self._on_terminal else _SECONDS_BETWEEN_LINES
+        self._first: tuple[float, int] | None = None
+        self._shown = 0
+        self._start = self._last = time.monotonic()
+
+    def update(self, count: int) -> None:
+        """`count`: how many this run has done so far."""
+        now = time.monotonic()
+        if count and self._first is None:
+            # The time before the first one is that of start-up, such as compiling.
+            self._first = now, count
+        is_last = self._total is not None and self._kept + count >= self._total
+        if count == self._shown or (now - self._last < self._interval and not is_last):
+            return
+        self._last, self._shown = now, count
+        self._print(count, now, end=is_last)
+
+    def finish(self, count: int) -> None:
+        """Prints the last line of work whose total was not known or not reached."""
+        if count and (count != self._shown or self._on_terminal and self._total is None):
+            self._print(count, time.monotonic(), end=True)
+
+    def _print(self, count: int, now: float, *, end: bool) -> None:
+        done = self._kept + count
+        total = f"/{self._total}" if self._total is not None else ""
+        text = f"{self._name}: {done}{total} {self._unit}{self._rate(now, count)}"
+        before, after = (_CLEAR_LINE, "\n" if end else "") if self._on_terminal else ("", "\n")
+        print(f"{before}{text}", file=sys.stderr, flush=True, end=after)
+
+    def _rate(self, now: float, count: int) -> str:
+        start, first = self._first
+        if count <= first or now <= start:
+            return ""
+        rate = (count - first) / (now - start)
+        left = f", {duration((self._total - self._kept - count) / rate)} left" if self._total is not None else ""
+        return f", {rate:.3g} {self._unit}/s{left}"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
