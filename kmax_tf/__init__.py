@@ -5,7 +5,7 @@ from kmax_tf.checkpoints.errors import CheckpointError
 from kmax_tf.checkpoints.loading import load_checkpoint
 from kmax_tf.losses import build_loss
 from kmax_tf.model import build_model
-from kmax_tf.postprocess import build_postprocessor
+from kmax_tf.postprocessing.postprocessor import build_postprocessor
 from protos.config import load_config
 from protos.descriptions import ConfigError
 

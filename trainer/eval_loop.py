@@ -15,7 +15,8 @@ from data.records import DataError
 from kmax_tf.coco_results import PanopticResultsWriter, image_id
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text
-from kmax_tf.postprocess import build_postprocessor, restore_size
+from kmax_tf.postprocessing.postprocessor import build_postprocessor
+from kmax_tf.postprocessing.raw_size import restore_size
 from trainer.experiment import Experiment
 from trainer.pictures import PictureBook
 from trainer.progress import Stopwatch, duration

@@ -6,7 +6,7 @@ from data import fitting
 from data.preprocessing_options import preprocessing
 from kmax_tf import build_model, build_postprocessor, load_checkpoint
 from kmax_tf.model import KMaXDeepLab, Outputs
-from kmax_tf.postprocess import restore_size
+from kmax_tf.postprocessing.raw_size import restore_size
 from protos import experiment_pb2
 
 _IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")

@@ -9,6 +9,7 @@ from kmax_tf.evaluation.mask_ap import MaskAP
 from kmax_tf.evaluation.mean_iou import MeanIoU
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, display_names
 from kmax_tf.evaluation.segments import EvaluationError, decode_segments
+from kmax_tf.postprocessing.postprocessor import merge_rule
 from protos import evaluator_pb2
 from protos.descriptions import DatasetInfo
 
@@ -73,22 +74,11 @@ class PanopticEvaluator:
 
     def _warn_of_empty_predictions(self) -> None:
         options = self._options
-        pixel = f"pixel_confidence_threshold {options.pixel_confidence_threshold:g}"
-        if options.transformer_post_processing == "maskwise":
-            rules = options.maskwise_postprocessing
-            prefix = "maskwise_postprocessing.transformer_class_confidence_threshold_"
-            thresholds = (
-                f"{prefix}thing {rules.transformer_class_confidence_threshold_thing:g}, "
-                f"{prefix}stuff {rules.transformer_class_confidence_threshold_stuff:g}, {pixel}, "
-                f"maskwise_postprocessing.overlapping_threshold {rules.overlapping_threshold:g}"
-            )
-        else:
-            thresholds = f"transformer_class_confidence_threshold {options.transformer_class_confidence_threshold:g}, {pixel}"
         logging.warning(
             "No segment was predicted in any of the %d images, so PQ is 0. After a short training no mask may be sure enough "
             "of its class yet; otherwise these evaluator_options may be too high: %s, thing_area_limit %d, stuff_area_limit %d",
             self._images,
-            thresholds,
+            merge_rule(options).thresholds(options),
             options.thing_area_limit,
             options.stuff_area_limit,
         )

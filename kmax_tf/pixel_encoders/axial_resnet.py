@@ -54,3 +54,6 @@ def _keep_probability(last: float, input_stride: int) -> float:
     if input_stride < 16:
         return 1.0
     return 1.0 - (1.0 - last) * (input_stride.bit_length() - 2) / 4
+
+
+ENCODERS = {"kmax_axial_resnet50": lambda options, norm: AxialResNet(norm, options.drop_path_keep_prob)}

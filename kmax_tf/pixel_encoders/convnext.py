@@ -1,6 +1,7 @@
 """ConvNeXt (arXiv:2201.03545) as a pixel encoder, padded so that sizes of 32k+1 stay aligned."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +10,8 @@ import tf_keras
 from kmax_tf.layers.activations import Activation, gelu
 from kmax_tf.layers.convolution import truncated_normal
 from kmax_tf.layers.dropping import DropPath
+from kmax_tf.layers.normalization import NormSpec
+from protos import model_pb2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,3 +103,10 @@ class ConvNeXt(tf_keras.layers.Layer):
                 x = block(x, training=training)
             features[f"stage{number}"] = x
         return features
+
+
+def _build(variant: Variant) -> Callable[[model_pb2.BackboneOptions, NormSpec], ConvNeXt]:
+    return lambda options, norm: ConvNeXt(variant, options.drop_path_keep_prob)
+
+
+ENCODERS = {f"kmax_convnext_{name}": _build(variant) for name, variant in VARIANTS.items()}

@@ -32,3 +32,6 @@ class ResNet(tf_keras.layers.Layer):
                 x = block(x, training=training)
             features[f"stage{number}"] = x
         return features
+
+
+ENCODERS = {"kmax_resnet50": lambda options, norm: ResNet(norm)}

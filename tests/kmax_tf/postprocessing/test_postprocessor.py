@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 
-from kmax_tf.postprocess import build_postprocessor, restore_size
+from kmax_tf.postprocessing.postprocessor import build_postprocessor
+from kmax_tf.postprocessing.raw_size import restore_size
 from protos import experiment_pb2
 from protos.descriptions import ConfigError
 
-GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "postprocess.npz")
+GOLDEN = np.load(pathlib.Path(__file__).parents[2] / "golden" / "postprocess.npz")
 CASES = sorted({"/".join(name.split("/")[:3]) for name in GOLDEN.files})
 # Class thresholds of thing and stuff masks, overlap, exponents of class and mask confidence: those of the published configs.
 RULES = {"coco": (0.7, 0.5, 0.8, 1, 1), "cityscapes": (0.5, 0.3, 0.9, 1, 0), "ade20k": (0.4, 0.4, 0.8, 1, 1)}

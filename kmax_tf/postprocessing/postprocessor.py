@@ -1,14 +1,14 @@
 """From mask and class logits to a panoptic map: which mask slot owns which pixel.
 
-The merging itself is in mask_merging.py; here its result becomes labels, small segments become void, and maps return to
-the size of the raw image.
+A merge rule (merging.py) decides that; here its result becomes labels, and small segments become void.
 """
 
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from kmax_tf import mask_merging
+from kmax_tf.postprocessing.merging import MergeRule, Ownership, Slots
+from kmax_tf.registry import registered
 from protos import evaluator_pb2, experiment_pb2
 from protos.config import dataset_info
 from protos.descriptions import ConfigError, DatasetInfo
@@ -20,7 +20,6 @@ _SIGNATURE = {
     "instance_scores": tf.float32,
     "semantic_scores": tf.float32,
 }
-_MERGES = {"maskwise": mask_merging.maskwise, "pixelwise": mask_merging.pixelwise}
 
 
 def build_postprocessor(
@@ -66,25 +65,9 @@ def build_postprocessor(
     return postprocess
 
 
-def restore_size(
-    maps: Mapping[str, tf.Tensor],
-    resized_size: tuple[int, int] | tf.Tensor,
-    raw_size: tuple[int, int] | tf.Tensor,
-) -> dict[str, tf.Tensor]:
-    """Brings maps of the padded network input back to the raw image: crop to `resized_size`, then nearest neighbour.
-
-    Maps are [..., H, W] of any type; sizes are (height, width), ints or an int32 tensor [2]. Corners of both grids coincide,
-    as in `resize_nearest_neighbor(align_corners=True)`. Returns maps [..., raw height, raw width].
-    """
-    rows = _nearest(resized_size[0], raw_size[0])
-    columns = _nearest(resized_size[1], raw_size[1])
-    return {name: tf.gather(tf.gather(value, rows, axis=-2), columns, axis=-1) for name, value in maps.items()}
-
-
-def _nearest(source: int | tf.Tensor, target: int | tf.Tensor) -> tf.Tensor:
-    step = tf.cast(source - 1, tf.float32) / tf.cast(tf.maximum(target - 1, 1), tf.float32)
-    index = tf.cast(tf.floor(tf.cast(tf.range(target), tf.float32) * step + 0.5), tf.int32)
-    return tf.minimum(index, source - 1)
+def merge_rule(options: evaluator_pb2.EvaluatorOptions) -> MergeRule:
+    """The rule that the options name; config validation has checked the name."""
+    return registered("kmax_tf.postprocessing", "MERGE_RULES")[options.transformer_post_processing]
 
 
 def _check_classes(class_logits: tf.Tensor, info: DatasetInfo) -> None:
@@ -105,7 +88,7 @@ def _one_image(
     options: evaluator_pb2.EvaluatorOptions,
 ) -> dict[str, tf.Tensor]:
     slots = _read_classes(class_logits, info)
-    merged = _MERGES[options.transformer_post_processing](mask_logits, slots, height, width, options)
+    merged = merge_rule(options).merge(mask_logits, slots, height, width, options)
     labels = _slot_labels(merged, slots, info, options)
     with_void = tf.concat([[info.void_label], labels], axis=0)
     return {
@@ -117,10 +100,10 @@ def _one_image(
     }
 
 
-def _read_classes(class_logits: tf.Tensor, info: DatasetInfo) -> mask_merging.Slots:
+def _read_classes(class_logits: tf.Tensor, info: DatasetInfo) -> Slots:
     probabilities = tf.nn.softmax(class_logits)[:, :-1]
     channel = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-    return mask_merging.Slots(
+    return Slots(
         channel=channel,
         confidence=tf.reduce_max(probabilities, axis=-1),
         is_thing=channel < len(info.thing_ids),
@@ -128,9 +111,7 @@ def _read_classes(class_logits: tf.Tensor, info: DatasetInfo) -> mask_merging.Sl
     )
 
 
-def _slot_labels(
-    merged: mask_merging.Ownership, slots: mask_merging.Slots, info: DatasetInfo, options: evaluator_pb2.EvaluatorOptions
-) -> tf.Tensor:
+def _slot_labels(merged: Ownership, slots: Slots, info: DatasetInfo, options: evaluator_pb2.EvaluatorOptions) -> tf.Tensor:
     """Panoptic label of each slot, [N]: void if its segment is below the area limit (all pixels of a class for stuff)."""
     owner = tf.reshape(merged.owner, [-1])
     area = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, tf.size(slots.channel))

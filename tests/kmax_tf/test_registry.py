@@ -1,0 +1,33 @@
+"""Names that the config allows, and what modules register under them."""
+
+import sys
+import types
+
+import pytest
+
+from kmax_tf.registry import registered
+from protos.rules import RULES
+
+
+@pytest.mark.parametrize(
+    ("package", "table", "message", "field"),
+    [
+        ("kmax_tf.pixel_encoders", "ENCODERS", "BackboneOptions", "name"),
+        ("kmax_tf.postprocessing", "MERGE_RULES", "EvaluatorOptions", "transformer_post_processing"),
+    ],
+)
+def test_every_name_that_a_config_may_use_is_registered(package, table, message, field):
+    assert set(registered(package, table)) == set(RULES[message][field].choices)
+
+
+def test_names_are_registered_once(monkeypatch, tmp_path):
+    for module in ("first", "second"):
+        (tmp_path / f"{module}.py").write_text(f"THINGS = {{'same': 1, '{module}': 2}}\n")
+    package = types.ModuleType("things")
+    package.__path__ = [str(tmp_path)]
+    monkeypatch.setitem(sys.modules, "things", package)
+    with pytest.raises(ValueError, match="things.second: THINGS registers 'same'"):
+        registered("things", "THINGS")
+    (tmp_path / "second.py").write_text("OTHER = {}\n")
+    monkeypatch.delitem(sys.modules, "things.second")
+    assert dict(registered("things", "THINGS")) == {"same": 1, "first": 2}
