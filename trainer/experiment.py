@@ -68,6 +68,8 @@ def build_experiment(config: experiment_pb2.ExperimentOptions, strategy: tf.dist
         raise ConfigError("trainer_options.jit_compile works on one device or a TPU, not on several GPUs")
     if trainer.deterministic:
         tf.config.experimental.enable_op_determinism()
+        # It merges additions into AddN of three or more tensors, whose order of addition depends on timing.
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     tf_keras.utils.set_random_seed(seed)
     with strategy.scope():
         model = build_model(config)

@@ -52,7 +52,7 @@ def _replica_step(experiment: Experiment, batch: Batch) -> Terms:
 
 
 def accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor) -> tuple[list[tf.Tensor], Terms]:
-    """Mean gradients and loss terms over the parts of a replica's batch, encoder variables first."""
+    """Mean gradients and loss terms over the parts of a replica's batch, encoder variables first; inside a tf.function only."""
     parts = experiment.config.trainer_options.accumulate_steps
     if parts == 1:
         return _gradients(experiment, batch, seed)
@@ -79,10 +79,16 @@ def accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor)
 
 def _gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor) -> tuple[list[tf.Tensor], Terms]:
     variables = experiment.encoder_variables + experiment.other_variables
-    with random_stream(seed), tf.GradientTape() as tape:
+    with random_stream(seed):
         outputs = experiment.model(batch["image"], training=True)
         terms = {k: tf.reduce_mean(v) for k, v in experiment.criterion(batch, outputs).items()}
-    # A variable that no loss reaches (a decoder without supervision, say) has a gradient of zero, and still decays.
-    gradients = tape.gradient(terms["total_loss"], variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    gradients = tf.gradients(
+        terms["total_loss"],
+        variables,
+        # Pair by pair: AddN adds three or more tensors in an order that depends on timing.
+        aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE,
+        # A variable that no loss reaches (a decoder without supervision, say) has a gradient of zero, and still decays.
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
     # The gradient of a gather is sparse; the tables of relative positions are small.
     return [tf.convert_to_tensor(gradient) for gradient in gradients], terms

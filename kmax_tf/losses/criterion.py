@@ -45,7 +45,8 @@ def build_loss(config: experiment_pb2.ExperimentOptions) -> Criterion:
             term = options.semantic_loss
             loss = semantic.semantic_cross_entropy(targets, outputs["semantic_logits"], info.ignore_label, term.top_k_percent)
             terms["semantic_loss"] = loss * term.weight
-        return terms | {"total_loss": tf.add_n([*terms.values(), poison])}
+        # Not add_n: it adds three or more tensors in an order that depends on timing.
+        return terms | {"total_loss": tf.reduce_sum(tf.stack([*terms.values(), poison]), 0)}
 
     return criterion
 
