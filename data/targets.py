@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from data import segment_codes
+from kmax_tf.tensor_keys import SEMANTIC_GT, SEMANTIC_WEIGHT, THING_CLASS_GT, THING_MASK_GT
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
 
@@ -61,11 +62,11 @@ def build_targets(codes: tf.Tensor, options: TargetOptions) -> tuple[dict[str, t
     classes = tf.boolean_mask(segment_codes.class_ids(segments), kept)
     classes = tf.concat([classes, tf.fill([limit - tf.size(classes)], -1)], axis=0)
     targets = {
-        "semantic_gt": tf.cond(
+        SEMANTIC_GT: tf.cond(
             dropped > 0, lambda: tf.where(per_pixel(is_instance & ~kept), info.ignore_label, semantic), lambda: semantic
         ),
-        "semantic_loss_weight": weight,
-        "thing_id_mask_gt": per_pixel(number),
-        "thing_id_class_gt": tf.ensure_shape(classes, [limit]),
+        SEMANTIC_WEIGHT: weight,
+        THING_MASK_GT: per_pixel(number),
+        THING_CLASS_GT: tf.ensure_shape(classes, [limit]),
     }
     return targets, dropped

@@ -8,6 +8,7 @@ import tf_keras
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm, SeparableConvNorm, truncated_normal
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, PIXEL_FEATURES
 from protos import model_pb2
 
 # Probability of void that the class logits start from.
@@ -55,7 +56,7 @@ class MaskPredictor(tf_keras.layers.Layer):
         classes = tf.cast(self.class_head(class_embedding), tf.float32)
         void = tf.one_hot(classes.shape[-1] - 1, classes.shape[-1]) * self.void_bias
         return {
-            "pixel_space_normalized_feature": features,
-            "pixel_space_mask_logits": masks,
-            "transformer_class_logits": classes + void,
+            PIXEL_FEATURES: features,
+            MASK_LOGITS: masks,
+            CLASS_LOGITS: classes + void,
         }

@@ -9,6 +9,7 @@ from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm, truncated_normal
 from kmax_tf.layers.dropping import DropPath
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.tensor_keys import MASK_LOGITS
 from protos import model_pb2
 
 HEADS = 8
@@ -62,7 +63,7 @@ class KMaXDecoderLayer(tf_keras.layers.Layer):
         prediction = self._predict(pixel_space, center_space, shape, pixels.shape, training)
 
         values = self.pixel_value(pixel_space, training=training)
-        update = self.update_norm(kmeans_update(prediction["pixel_space_mask_logits"], values), training=training)
+        update = self.update_norm(kmeans_update(prediction[MASK_LOGITS], values), training=training)
         update = self.update_output(update, training=training)
         attended = self._self_attention(center_space, training)
         centers += self.drop_update(update, training=training) + self.drop_attention(attended, training=training)

@@ -10,11 +10,10 @@ from kmax_tf.layers.resize import resize_like
 from kmax_tf.pixel_decoder import PixelDecoder
 from kmax_tf.pixel_encoders import build_encoder
 from kmax_tf.semantic_branch import SemanticBranch
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS, PIXEL_FEATURES, SEMANTIC_LOGITS, Outputs
 from protos import experiment_pb2, model_pb2, trainer_pb2
 from protos.config import dataset_info
 from protos.descriptions import DatasetInfo
-
-Outputs = dict[str, tf.Tensor | tuple[dict[str, tf.Tensor], ...]]
 
 
 class KMaXDeepLab(tf_keras.Model):
@@ -52,18 +51,16 @@ class KMaXDeepLab(tf_keras.Model):
         classes, masks, auxiliary = self.kmax_decoder(pixel_features, training=training)
         outputs = self.predictor(pixel_features[-1], classes, masks, training=training)
         if training:
-            auxiliary = [resize_auxiliary(prediction, outputs) for prediction in auxiliary]
-        outputs["auxiliary_outputs"] = tuple(auxiliary)
+            auxiliary = [_resized(prediction, outputs[MASK_LOGITS]) for prediction in auxiliary]
+        outputs[AUXILIARY_OUTPUTS] = tuple(auxiliary)
         if training if semantic is None else semantic:
-            outputs["semantic_logits"] = self.semantic_branch(features, training=training)
+            outputs[SEMANTIC_LOGITS] = self.semantic_branch(features, training=training)
         return outputs
 
 
-def resize_auxiliary(prediction: dict[str, tf.Tensor], main: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def _resized(prediction: dict[str, tf.Tensor], main: tf.Tensor) -> dict[str, tf.Tensor]:
     """An auxiliary prediction with mask logits and features at the resolution of the main one, as the losses compare them."""
-    spatial = ("pixel_space_mask_logits", "pixel_space_normalized_feature")
-    resized = {key: resize_like(prediction[key], main["pixel_space_mask_logits"]) for key in spatial}
-    return prediction | resized
+    return prediction | {key: resize_like(prediction[key], main) for key in (MASK_LOGITS, PIXEL_FEATURES)}
 
 
 def build_model(config: experiment_pb2.ExperimentOptions) -> KMaXDeepLab:

@@ -17,6 +17,7 @@ from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text
 from kmax_tf.postprocessing.postprocessor import build_postprocessor
 from kmax_tf.postprocessing.raw_size import restore_size
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS
 from trainer.experiment import Experiment
 from trainer.pictures import PictureBook
 from trainer.progress import Stopwatch, duration
@@ -203,7 +204,7 @@ def _make_predict(experiment: Experiment):
 
     def on_replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         outputs = experiment.model(batch["image"], training=False, semantic=labels)
-        main = {k: v for k, v in outputs.items() if k != "auxiliary_outputs"}
+        main = {k: v for k, v in outputs.items() if k != AUXILIARY_OUTPUTS}
         return postprocess(main, size), experiment.criterion(batch, main) if labels else {}
 
     return tf.function(lambda batch: experiment.strategy.run(on_replica, (batch,)), autograph=False)

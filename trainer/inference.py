@@ -5,8 +5,9 @@ import tensorflow as tf
 from data import fitting
 from data.preprocessing_options import preprocessing
 from kmax_tf import build_model, build_postprocessor, load_checkpoint
-from kmax_tf.model import KMaXDeepLab, Outputs
+from kmax_tf.model import KMaXDeepLab
 from kmax_tf.postprocessing.raw_size import restore_size
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS, Outputs
 from protos import experiment_pb2
 
 _IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")
@@ -37,8 +38,8 @@ class PanopticPredictor(tf.Module):
         """RGB image uint8 [H,W,3] -> `decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [1,h,w]."""
         fit, outputs = self._run(input_tensor)
         assignments = {}
-        for i, prediction in enumerate(outputs["auxiliary_outputs"]):
-            slots = tf.argmax(prediction["pixel_space_mask_logits"], -1, output_type=tf.int32)
+        for i, prediction in enumerate(outputs[AUXILIARY_OUTPUTS]):
+            slots = tf.argmax(prediction[MASK_LOGITS], -1, output_type=tf.int32)
             # Without the padding: corners of feature and input coincide.
             kept = [(fit.size[a] - 1) * (slots.shape[a + 1] - 1) // max(fit.crop[a] - 1, 1) + 1 for a in range(2)]
             assignments[f"decoder_{i}"] = slots[:, : kept[0], : kept[1]]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from data import augmentation, pipeline
 from data.inspection.scan import ProblemList, Section
 from data.records import DataError
+from kmax_tf.tensor_keys import SEMANTIC_GT, THING_CLASS_GT, THING_MASK_GT
 from protos.descriptions import DatasetInfo
 
 # Training images that statistics are made of.
@@ -80,10 +81,10 @@ def _add(view: ModelView, example: Mapping[str, np.ndarray], info: DatasetInfo, 
     view.images += 1
     view.padding += float(is_padding.mean())
     facts: list[str] = []
-    if "semantic_gt" in example:
+    if SEMANTIC_GT in example:
         panoptic = target_panoptic(example, info)
-        void = float((example["semantic_gt"] == info.ignore_label).mean())
-        instances = int(example["thing_id_mask_gt"].max()) + 1
+        void = float((example[SEMANTIC_GT] == info.ignore_label).mean())
+        instances = int(example[THING_MASK_GT].max()) + 1
         view.void += void
         view.instances.append(instances)
         facts = [f"{instances} instances, {void:.0%} without label"]
@@ -102,8 +103,8 @@ def target_panoptic(example: Mapping[str, np.ndarray], info: DatasetInfo) -> np.
     Raises:
       DataError: the two disagree about the class of an instance.
     """
-    number, semantic = example["thing_id_mask_gt"], example["semantic_gt"].astype(np.int64)
-    classes = np.where(number >= 0, example["thing_id_class_gt"][number], semantic)
+    number, semantic = example[THING_MASK_GT], example[SEMANTIC_GT].astype(np.int64)
+    classes = np.where(number >= 0, example[THING_CLASS_GT][number], semantic)
     if (classes != semantic).any():
         raise DataError(f"{example['image_name'].decode(errors='replace')}: its targets name two classes for one instance")
     return classes * info.label_divisor + number + 1

@@ -1,18 +1,19 @@
-"""The loss of kMaX-DeepLab: five terms, four of them also for every kMaX decoder layer."""
+"""The loss of kMaX-DeepLab: the sum of registered terms, those of masks also for every kMaX decoder layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from kmax_tf.losses import instance_discrimination, mask_id, pq_style, semantic
+from kmax_tf.layers.resize import resize_like
 from kmax_tf.losses.assignment import Assignment, assign
 from kmax_tf.losses.ground_truth import GroundTruth, prepare
-from kmax_tf.model import Outputs, resize_auxiliary
+from kmax_tf.losses.terms import DenseTerm, MaskProblem, MaskTerm, Terms
+from kmax_tf.registry import registered
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS, MASK_LOGITS, PIXEL_FEATURES, Outputs, Targets
 from protos import experiment_pb2, model_pb2, trainer_pb2
 from protos.config import dataset_info
 
-Targets = dict[str, tf.Tensor]
-Criterion = Callable[[Targets, Outputs], dict[str, tf.Tensor]]
+Criterion = Callable[[Targets, Outputs], Terms]
 
 
 def build_loss(config: experiment_pb2.ExperimentOptions) -> Criterion:
@@ -26,64 +27,58 @@ def build_loss(config: experiment_pb2.ExperimentOptions) -> Criterion:
     options = config.trainer_options.loss_options
     info = dataset_info(config)
     head = config.model_options.max_deeplab
+    mask_terms, dense_terms = (_chosen(options, kind) for kind in (MaskTerm, DenseTerm))
 
-    def criterion(targets: Targets, outputs: Outputs) -> dict[str, tf.Tensor]:
-        main = outputs["pixel_space_mask_logits"]
-        terms: dict[str, tf.Tensor] = {}
-        poison = tf.zeros([tf.shape(main)[0]])
-        if _matched_terms(options):
+    def criterion(targets: Targets, outputs: Outputs) -> Terms:
+        main = outputs[MASK_LOGITS]
+        terms: Terms = {}
+        not_finite = tf.zeros([tf.shape(main)[0]])
+        if mask_terms:
             truth = prepare(targets, main.shape[1], main.shape[2], info)
-            assignment = assign(truth, _pixels(main), outputs["transformer_class_logits"])
-            terms |= _mask_losses(options, head, truth, assignment, outputs)
-            auxiliary = outputs.get("auxiliary_outputs", ()) if head.deep_supervision else ()
-            for i, prediction in enumerate(auxiliary):
-                resized = resize_auxiliary(prediction, outputs)
-                losses = _mask_losses(options, head, truth, assignment, resized)
-                terms |= {f"aux_{i}{name}": value for name, value in losses.items()}
-            poison = tf.where(assignment.nonfinite_costs > 0, float("nan"), 0.0)
-        if options.HasField("semantic_loss") and "semantic_logits" in outputs:
-            term = options.semantic_loss
-            loss = semantic.semantic_cross_entropy(targets, outputs["semantic_logits"], info.ignore_label, term.top_k_percent)
-            terms["semantic_loss"] = loss * term.weight
+            assignment = assign(truth, _pixels(main), outputs[CLASS_LOGITS])
+            for prefix, prediction in _predictions(outputs, head):
+                losses = _weighted(options, mask_terms, _problem(truth, assignment, prediction, main, head))
+                terms |= {f"{prefix}{name}": value for name, value in losses.items()}
+            not_finite = tf.where(assignment.nonfinite_costs > 0, float("nan"), 0.0)
+        usable = {name: term for name, term in dense_terms.items() if term.needs in outputs}
+        terms |= _weighted(options, usable, targets, outputs, info)
         # Not add_n: it adds three or more tensors in an order that depends on timing.
-        return terms | {"total_loss": tf.reduce_sum(tf.stack([*terms.values(), poison]), 0)}
+        return terms | {"total_loss": tf.reduce_sum(tf.stack([*terms.values(), not_finite]), 0)}
 
     return criterion
 
 
-def _matched_terms(options: trainer_pb2.LossOptions) -> bool:
-    return any(
-        options.HasField(term) for term in ("pq_style_loss", "mask_id_cross_entropy_loss", "instance_discrimination_loss")
-    )
+def _chosen(options: trainer_pb2.LossOptions, kind: type[MaskTerm] | type[DenseTerm]) -> dict[str, MaskTerm | DenseTerm]:
+    """The terms of one kind that the options set, in the order of the schema."""
+    terms = registered("kmax_tf.losses", "LOSS_TERMS")
+    names = [field.name for field in options.DESCRIPTOR.fields if options.HasField(field.name)]
+    return {name: terms[name] for name in names if isinstance(terms.get(name), kind)}
 
 
-def _mask_losses(
-    options: trainer_pb2.LossOptions,
-    head: model_pb2.MaXDeepLabOptions,
+def _predictions(outputs: Outputs, head: model_pb2.MaXDeepLabOptions) -> list[tuple[str, Mapping[str, tf.Tensor]]]:
+    """Each supervised prediction, with what its terms are called."""
+    auxiliary = outputs.get(AUXILIARY_OUTPUTS, ()) if head.deep_supervision else ()
+    return [("", outputs), *((f"aux_{i}", prediction) for i, prediction in enumerate(auxiliary))]
+
+
+def _problem(
     truth: GroundTruth,
     assignment: Assignment,
-    prediction: dict[str, tf.Tensor],
-) -> dict[str, tf.Tensor]:
-    masks = _pixels(prediction["pixel_space_mask_logits"])
-    terms = {}
-    if options.HasField("pq_style_loss"):
-        weight = options.pq_style_loss.weight
-        terms["pq_style_loss_class_term"] = pq_style.class_term(assignment, prediction["transformer_class_logits"]) * weight
-        terms["pq_style_loss_mask_dice_term"] = pq_style.mask_dice_term(truth, assignment, masks) * weight
-    if options.HasField("mask_id_cross_entropy_loss"):
-        term = options.mask_id_cross_entropy_loss
-        loss = mask_id.mask_id_cross_entropy(truth, assignment, masks, term.top_k_percent)
-        terms["mask_id_cross_entropy_loss"] = loss * term.weight
-    if options.HasField("instance_discrimination_loss"):
-        features = _pixels(prediction["pixel_space_normalized_feature"])
-        samples = head.instance_discrimination_sample_k
-        if samples > 0:
-            exponent = head.instance_discrimination_sample_temperature
-            loss = instance_discrimination.pixel_contrast(truth, features, samples, exponent)
-        else:
-            loss = instance_discrimination.mask_contrast(truth, features)
-        terms["instance_discrimination_loss"] = loss * options.instance_discrimination_loss.weight
-    return terms
+    prediction: Mapping[str, tf.Tensor],
+    main: tf.Tensor,
+    head: model_pb2.MaXDeepLabOptions,
+) -> MaskProblem:
+    # In training mode the model has resized all of its outputs already.
+    masks, features = (_pixels(resize_like(prediction[key], main)) for key in (MASK_LOGITS, PIXEL_FEATURES))
+    return MaskProblem(truth, assignment, prediction[CLASS_LOGITS], masks, features, head)
+
+
+def _weighted(options: trainer_pb2.LossOptions, terms: Mapping[str, MaskTerm | DenseTerm], *problem: object) -> Terms:
+    result = {}
+    for name, term in terms.items():
+        own = getattr(options, name)
+        result |= {reported: value * own.weight for reported, value in term.compute(*problem, own).items()}
+    return result
 
 
 def _pixels(x: tf.Tensor) -> tf.Tensor:

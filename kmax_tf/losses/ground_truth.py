@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from kmax_tf.tensor_keys import SEMANTIC_GT, THING_CLASS_GT, THING_MASK_GT
 from protos.descriptions import DatasetInfo
 from protos.errors import UserError
 
@@ -48,9 +49,9 @@ def subsample(labels: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 def prepare(targets: dict[str, tf.Tensor], height: int, width: int, info: DatasetInfo) -> GroundTruth:
     """Targets `semantic_gt`, `thing_id_mask_gt` [B,H,W] and `thing_id_class_gt` [B,T] at height x width."""
-    semantic = _flatten(subsample(tf.cast(targets["semantic_gt"], tf.int32), height, width))
-    thing = _flatten(subsample(tf.cast(targets["thing_id_mask_gt"], tf.int32), height, width))
-    thing_class = tf.cast(targets["thing_id_class_gt"], tf.int32)
+    semantic = _flatten(subsample(tf.cast(targets[SEMANTIC_GT], tf.int32), height, width))
+    thing = _flatten(subsample(tf.cast(targets[THING_MASK_GT], tf.int32), height, width))
+    thing_class = tf.cast(targets[THING_CLASS_GT], tf.int32)
     things = thing_class.shape[1]
 
     stuff_row = _lookup(info, info.stuff_ids, semantic)

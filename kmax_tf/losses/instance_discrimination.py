@@ -5,6 +5,8 @@ import tensorflow as tf
 from kmax_tf import randomness
 from kmax_tf.losses.ground_truth import GroundTruth
 from kmax_tf.losses.reduction import mean_of_nonzero
+from kmax_tf.losses.terms import MaskProblem, MaskTerm, Terms
+from protos import trainer_pb2
 
 _TEMPERATURE = 0.3
 _EXCLUDED = 99999.0
@@ -52,3 +54,17 @@ def mask_contrast(truth: GroundTruth, features: tf.Tensor) -> tf.Tensor:
     similarity = tf.where(truth.exists[:, None, :], similarity, -_EXCLUDED)
     loss = tf.nn.softmax_cross_entropy_with_logits(truth.masks, similarity)
     return mean_of_nonzero(loss * truth.thing)
+
+
+def _terms(problem: MaskProblem, options: trainer_pb2.SingleLossOptions) -> Terms:
+    del options
+    samples = problem.head.instance_discrimination_sample_k
+    if samples > 0:
+        exponent = problem.head.instance_discrimination_sample_temperature
+        loss = pixel_contrast(problem.truth, problem.features, samples, exponent)
+    else:
+        loss = mask_contrast(problem.truth, problem.features)
+    return {"instance_discrimination_loss": loss}
+
+
+LOSS_TERMS = {"instance_discrimination_loss": MaskTerm(_terms)}

@@ -5,6 +5,8 @@ import tensorflow as tf
 from kmax_tf.losses.assignment import Assignment
 from kmax_tf.losses.ground_truth import GroundTruth
 from kmax_tf.losses.reduction import mean_of_nonzero
+from kmax_tf.losses.terms import MaskProblem, MaskTerm, Terms
+from protos import trainer_pb2
 
 # Focal alpha of slots with an object; free slots have the rest to 1.
 _ALPHA = 0.75
@@ -31,3 +33,14 @@ def mask_dice_term(truth: GroundTruth, assignment: Assignment, mask_logits: tf.T
     loss = 1.0 - (2.0 * paired_intersection + 1.0) / (paired_area + truth.area + 1.0)
     weight = tf.cast(truth.exists, tf.float32) * tf.maximum(assignment.row_weight, _LEAST_WEIGHT)
     return tf.reduce_sum(weight * loss, 1) * (_ALPHA / slots)
+
+
+def _terms(problem: MaskProblem, options: trainer_pb2.SingleLossOptions) -> Terms:
+    del options
+    return {
+        "pq_style_loss_class_term": class_term(problem.assignment, problem.class_logits),
+        "pq_style_loss_mask_dice_term": mask_dice_term(problem.truth, problem.assignment, problem.mask_logits),
+    }
+
+
+LOSS_TERMS = {"pq_style_loss": MaskTerm(_terms)}

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kmax_tf.postprocessing.merging import MergeRule, Ownership, Slots
 from kmax_tf.registry import registered
+from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS
 from protos import evaluator_pb2, experiment_pb2
 from protos.config import dataset_info
 from protos.descriptions import ConfigError, DatasetInfo
@@ -47,7 +48,7 @@ def build_postprocessor(
     options = config.evaluator_options
 
     def postprocess(outputs: Mapping[str, tf.Tensor], image_size: tuple[int, int] | tf.Tensor) -> dict[str, tf.Tensor]:
-        mask_logits, class_logits = outputs["pixel_space_mask_logits"], outputs["transformer_class_logits"]
+        mask_logits, class_logits = outputs[MASK_LOGITS], outputs[CLASS_LOGITS]
         _check_classes(class_logits, info)
         height, width = (x if tf.is_tensor(x) else int(x) for x in (image_size[0], image_size[1]))
         maps = tf.map_fn(
@@ -74,7 +75,7 @@ def _check_classes(class_logits: tf.Tensor, info: DatasetInfo) -> None:
     channels = class_logits.shape[-1]
     if channels != info.num_classes + 1:
         raise ConfigError(
-            f"transformer_class_logits has {channels} channels, but dataset {info.name!r} has {info.num_classes} classes and "
+            f"{CLASS_LOGITS} has {channels} channels, but dataset {info.name!r} has {info.num_classes} classes and "
             "void: model and dataset description do not belong together"
         )
 

@@ -6,7 +6,8 @@ import types
 import pytest
 
 from kmax_tf.registry import registered
-from protos.rules import RULES
+from protos import trainer_pb2
+from protos.rules import IGNORED, RULES
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,11 @@ from protos.rules import RULES
 )
 def test_every_name_that_a_config_may_use_is_registered(package, table, message, field):
     assert set(registered(package, table)) == set(RULES[message][field].choices)
+
+
+def test_every_loss_term_that_a_config_may_set_is_registered():
+    fields = {field.name for field in trainer_pb2.LossOptions.DESCRIPTOR.fields}
+    assert set(registered("kmax_tf.losses", "LOSS_TERMS")) == fields - set(IGNORED["LossOptions"])
 
 
 def test_names_are_registered_once(monkeypatch, tmp_path):

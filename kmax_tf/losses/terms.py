@@ -1,0 +1,55 @@
+"""Contracts of loss terms.
+
+A module of this package registers terms in `LOSS_TERMS`, a dict of MaskTerm or DenseTerm by the name of the field in
+`LossOptions`; a term is computed when its field is set. Every function returns unweighted terms [B] by the name under which
+they are reported.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from kmax_tf.losses.assignment import Assignment
+from kmax_tf.losses.ground_truth import GroundTruth
+from kmax_tf.tensor_keys import Outputs, Targets
+from protos import model_pb2, trainer_pb2
+from protos.descriptions import DatasetInfo
+
+Terms = dict[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskProblem:
+    """One prediction, of the model or of a kMaX decoder layer, and what it should be.
+
+    Attributes:
+      truth: G rows over P pixels.
+      assignment: of rows to slots, that of the model's output.
+      class_logits: [B,N,C+1].
+      mask_logits: float32 [B,P,N].
+      features: float32 [B,P,D].
+      head: options of the heads.
+    """
+
+    truth: GroundTruth
+    assignment: Assignment
+    class_logits: tf.Tensor
+    mask_logits: tf.Tensor
+    features: tf.Tensor
+    head: model_pb2.MaXDeepLabOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskTerm:
+    """A term of the model's output and, with deep supervision, of each kMaX decoder layer."""
+
+    compute: Callable[[MaskProblem, trainer_pb2.SingleLossOptions], Terms]
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseTerm:
+    """A term of the model's output that needs no assignment; computed if the outputs have the key `needs`."""
+
+    needs: str
+    compute: Callable[[Targets, Outputs, DatasetInfo, trainer_pb2.SingleLossOptions], Terms]
