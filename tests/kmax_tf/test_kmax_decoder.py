@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 from example_configs import small_config
 
-from kmax_tf.kmax_decoder import CenterAttention, KMaXDecoder, KMaXDecoderLayer, kmeans_update
+from kmax_tf.interactions.kmeans import CenterAttention, KMeansLayer, kmeans_update
+from kmax_tf.kmax_decoder import KMaXDecoder
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.randomness import random_stream
 
@@ -59,7 +60,7 @@ def test_center_attention_against_loops():
 def test_a_new_layer_keeps_the_centres(keep):
     """The norms that close the three branches start at zero: an update of activated centres is two gelus."""
     options = small_config([f"model_options.max_deeplab.transformer_decoder_drop_path_keep_prob={keep}"])
-    layer = KMaXDecoderLayer(options.model_options.max_deeplab, num_classes=6, norm=NormSpec())
+    layer = KMeansLayer(options.model_options.max_deeplab, num_classes=6, norm=NormSpec())
     pixels, centers = random_tensor(2, 4, 5, 24), random_tensor(2, 8, 32, seed=1)
     updated, prediction = layer(pixels, centers, training=True)
     np.testing.assert_allclose(updated, tf.nn.gelu(tf.nn.gelu(centers)), rtol=1e-5, atol=1e-6)
