@@ -119,7 +119,7 @@ def _reader(options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: In
     """The examples of all sources, and how many each has."""
     if options.max_thing_id < 1:
         raise ConfigError(f"max_thing_id must be at least 1, not {options.max_thing_id}")
-    index, sizes = record_index.open_sources(options, made_by=record_index.command_for(info.name), problems=problems)
+    index, sizes = record_index.open_sources(options, made_by=info.converter, problems=problems)
     return ExampleReader(index, info, problems, with_label=options.decode_groundtruth_label), sizes
 
 

@@ -4,7 +4,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
-import pathlib
 import struct
 import threading
 from collections.abc import Callable, Sequence
@@ -225,11 +224,3 @@ def _masked_crc(data: bytes) -> int:
     """CRC-32C in the masked form of TFRecord files."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def command_for(dataset: str) -> str:
-    """The command that makes the records of a dataset, by its name."""
-    script = f"build_{dataset.split('_')[0]}.py"
-    if not (pathlib.Path(__file__).parent / script).is_file():
-        script = "build_panoptic.py"
-    return f"data/{script}"

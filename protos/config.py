@@ -14,7 +14,7 @@ from protos.errors import UserError
 from protos.overrides import apply_overrides, override_paths
 from protos.parsing import nearest, parse_text
 from protos.paths import expand_home
-from protos.validation import check_required, dataset_sections, per_side, validate
+from protos.validation import check_model_defaults, check_required, dataset_sections, per_side, validate
 
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 
@@ -127,7 +127,9 @@ def _find_dataset(section: str, options: dataset_pb2.DatasetOptions, source: str
         found = descriptions.find(options.dataset, relative_to=folder)
         if found != descriptions.DESCRIPTIONS_DIR / f"{options.dataset}.textproto":
             options.dataset = str(found.resolve())
-        return descriptions.load(options.dataset)
+        info = descriptions.load(options.dataset)
+        check_model_defaults(info, str(found))
+        return info
     except ConfigError as error:
         raise ConfigError(f"{source}: {section}.dataset: {error}") from None
 

@@ -10,12 +10,13 @@ import pathlib
 
 from google.protobuf import text_format
 
-from protos import dataset_pb2
+from protos import dataset_pb2, model_pb2
 from protos.errors import UserError
 
 # The input pipeline codes class ids in 15 bits.
 _LARGEST_ID = 32767
 DESCRIPTIONS_DIR = pathlib.Path(__file__).resolve().parents[1] / "data" / "descriptions"
+DEFAULT_CONVERTER = dataset_pb2.DatasetDescription().converter
 
 
 class ConfigError(UserError):
@@ -39,12 +40,16 @@ class DatasetInfo:
 
     A panoptic label is `class id * label_divisor + instance id`; pixels without a label have class id `ignore_label`. Two
     orders of classes exist: semantic maps hold class ids, while class logits are ordered things, stuff, void.
+
+    `model_defaults` is what a model has where its config leaves it open, `converter` the command that makes the records.
     """
 
     name: str
     label_divisor: int
     ignore_label: int
     classes: tuple[ClassInfo, ...]
+    model_defaults: model_pb2.ModelOptions = dataclasses.field(default_factory=model_pb2.ModelOptions, hash=False)
+    converter: str = DEFAULT_CONVERTER
 
     @property
     def num_ids(self) -> int:
@@ -132,7 +137,11 @@ def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInf
         ClassInfo(c.id, c.name, c.is_thing, category, tuple(c.color) or default_color(c.id))
         for c, category in zip(proto.classes, categories)
     )
-    return DatasetInfo(proto.name, proto.panoptic_label_divisor, proto.ignore_label, classes)
+    defaults = model_pb2.ModelOptions()
+    defaults.CopyFrom(proto.model_defaults)
+    return DatasetInfo(
+        proto.name, proto.panoptic_label_divisor, proto.ignore_label, classes, defaults, proto.converter or DEFAULT_CONVERTER
+    )
 
 
 def to_text(info: DatasetInfo) -> str:
@@ -140,6 +149,10 @@ def to_text(info: DatasetInfo) -> str:
     proto = dataset_pb2.DatasetDescription(
         name=info.name, panoptic_label_divisor=info.label_divisor, ignore_label=info.ignore_label
     )
+    if info.model_defaults.ListFields():
+        proto.model_defaults.CopyFrom(info.model_defaults)
+    if info.converter != DEFAULT_CONVERTER:
+        proto.converter = info.converter
     for c in info.classes:
         proto.classes.add(id=c.id, name=c.name, is_thing=c.is_thing, category_id=c.category_id, color=c.color)
     return text_format.MessageToString(proto, as_utf8=True)

@@ -67,6 +67,15 @@ def validate(config: experiment_pb2.ExperimentOptions, infos: Sequence[DatasetIn
         logging.warning("%s: %s", source, warning)
 
 
+def check_model_defaults(info: DatasetInfo, source: str) -> None:
+    """Checks single values of the `model_defaults` of a description; `source` is its file.
+
+    Raises:
+      ConfigError: names every field with a value that cannot be used, and what can be.
+    """
+    _raise([f"model_defaults.{problem}" for problem in _value_problems(info.model_defaults)], source)
+
+
 def dataset_sections(config: experiment_pb2.ExperimentOptions) -> list[tuple[str, dataset_pb2.DatasetOptions]]:
     """Path and message of the dataset options that are present, training first."""
     paths = ("train_dataset_options", "eval_dataset_options")

@@ -83,7 +83,7 @@ def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetIn
     """
     found = ProblemList()
     try:
-        index, sizes = record_index.open_sources(options, made_by=record_index.command_for(info.name), problems=found)
+        index, sizes = record_index.open_sources(options, made_by=info.converter, problems=found)
     except DataError as error:
         raise DataError(f"{name}_dataset_options: {'; '.join([*found.messages, str(error)])}") from None
     return Section(name, options, info, index, tuple(sizes), tuple(found.messages))

@@ -86,12 +86,6 @@ def test_checksum_of_a_known_string():
     assert record_index._masked_crc(b"123456789") == masked
 
 
-def test_commands_exist():
-    assert record_index.command_for("coco_panoptic") == "data/build_coco.py"
-    assert record_index.command_for("scenes_panoptic") == "data/build_scenes.py"
-    assert record_index.command_for("my_pets") == "data/build_panoptic.py"
-
-
 def test_paths_that_cannot_be_read(tmp_path):
     write_records(tmp_path / "a.tfrecord", 2)
     (tmp_path / "b.tfrecord").mkdir()

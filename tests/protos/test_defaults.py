@@ -1,6 +1,8 @@
+import dataclasses
+
 import pytest
 
-from protos import experiment_pb2
+from protos import descriptions, experiment_pb2, model_pb2
 from protos.defaults import fill_defaults
 from protos.descriptions import ClassInfo, DatasetInfo
 
@@ -17,23 +19,45 @@ def filled(name, *args, config=None):
     return config
 
 
-# Name of the dataset: mask slots, drop path, semantic decoder, pixel decoder widths and blocks (facts of DeepLab2's code).
-BY_NAME = [
+# Shipped description: mask slots, drop path, semantic decoder, pixel decoder widths and blocks (facts of DeepLab2's code).
+PUBLISHED = [
     ("coco_panoptic", 128, 0.8, True, [512, 256, 128, 64], [1, 5, 1, 1]),
     ("cityscapes_panoptic", 256, 0.8, False, [512, 256, 128, 64, 32], [1, 5, 1, 1, 1]),
     ("ade20k_panoptic", 128, 1.0, True, [512, 256, 128, 64], [1, 5, 1, 1]),
-    ("pets", 128, 0.8, True, [512, 256, 128, 64], [1, 5, 1, 1]),
+    ("scenes_panoptic", 128, 0.8, True, [512, 256, 128, 64], [1, 5, 1, 1]),
 ]
 
 
-@pytest.mark.parametrize(("name", "slots", "keep", "semantic_decoder", "widths", "blocks"), BY_NAME)
-def test_fields_that_follow_the_name(name, slots, keep, semantic_decoder, widths, blocks):
-    model = filled(name).model_options
+@pytest.mark.parametrize(("name", "slots", "keep", "semantic_decoder", "widths", "blocks"), PUBLISHED)
+def test_fields_that_follow_the_description(name, slots, keep, semantic_decoder, widths, blocks):
+    config = experiment_pb2.ExperimentOptions()
+    fill_defaults(config, descriptions.load(name))
+    model = config.model_options
     assert model.max_deeplab.num_mask_slots == slots
     assert model.max_deeplab.transformer_decoder_drop_path_keep_prob == pytest.approx(keep)
     assert model.decoder.use_semantic_decoder is semantic_decoder
     assert list(model.pixel_decoder.channels) == widths
     assert list(model.pixel_decoder.num_blocks) == blocks
+
+
+@pytest.mark.parametrize("name", ["cityscapes_panoptic", "mycityscapes", "ade20k_panoptic", "my_ade20k_rooms"])
+def test_a_name_decides_nothing(name):
+    assert filled(name) == filled("pets")
+
+
+def test_values_of_the_config_replace_those_of_the_description():
+    defaults = model_pb2.ModelOptions()
+    defaults.max_deeplab.num_mask_slots = 64
+    defaults.max_deeplab.num_decoders.extend([1, 1, 1])
+    defaults.decoder.use_semantic_decoder = False
+    defaults.decoder.atrous_rates.extend([3, 6, 9])
+    config = experiment_pb2.ExperimentOptions()
+    config.model_options.max_deeplab.num_mask_slots = 32
+    config.model_options.decoder.atrous_rates.extend([1, 2, 3])
+    fill_defaults(config, dataclasses.replace(info("pets"), model_defaults=defaults))
+    model = config.model_options
+    assert (model.max_deeplab.num_mask_slots, model.decoder.use_semantic_decoder) == (32, False)
+    assert (list(model.max_deeplab.num_decoders), list(model.decoder.atrous_rates)) == ([1, 1, 1], [1, 2, 3])
 
 
 def test_fields_that_do_not():

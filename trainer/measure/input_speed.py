@@ -92,7 +92,7 @@ def _decoding(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterato
     """Batches in which the images of some records are decoded, over and over."""
     problems = input_problems(options)
     patterns = record_index.source_patterns(options)[0]
-    index = record_index.build_index(patterns, made_by=record_index.command_for(info.name), problems=problems)
+    index = record_index.build_index(patterns, made_by=info.converter, problems=problems)
     reader = ExampleReader(index, info, problems, with_label=False)
     examples = (reader.read(number) for number in range(min(len(index), 4 * _BATCH)))
     encoded = [example.encoded for example in examples if example]
