@@ -55,7 +55,7 @@ def place(shape: tf.Tensor, uniform: tf.Tensor, options: Preprocessing, jitter: 
       jitter: factors on the size.
     """
     sizes = [(shape[0], shape[1])]
-    if options.min_size or options.max_size:
+    if options.min_size or options.max_size or options.size_factor:
         limits = (options.min_size, options.max_size, options.size_factor)
         sizes.append(resampling.range_size(*sizes[-1], *limits, reference_quirks=options.reference_quirks))
     scale = tf.constant(1.0)

@@ -21,7 +21,7 @@ class ScaleJitter:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Sizes are (height, width) in pixels; None: not resized to a range.
+    """Sizes are (height, width) in pixels; None: no such limit. `size_factor` None: resized sides are not rounded.
 
     `policy` None: no colour augmentation. `reference_quirks`: with the faults of the published code, see protos/dataset.proto.
     """
@@ -50,6 +50,8 @@ def preprocessing(options: dataset_pb2.DatasetOptions, *, is_training: bool) -> 
     max_size = _pair("max_resize_value", options.max_resize_value)
     if max_size is None and not is_training:
         max_size = crop
+    # As in DeepLab2, resize fields that are 0 set no limit, but the rounding to size_factor takes place.
+    resizes = bool(options.min_resize_value or options.max_resize_value) or not is_training
     if max_size and (max_size[0] > crop[0] or max_size[1] > crop[1]):
         raise ConfigError(
             f"max_resize_value {list(max_size)} is larger than crop_size {list(crop)}: resized images would be cut"
@@ -64,7 +66,7 @@ def preprocessing(options: dataset_pb2.DatasetOptions, *, is_training: bool) -> 
         crop=crop,
         min_size=min_size,
         max_size=max_size,
-        size_factor=options.resize_factor or None,
+        size_factor=options.resize_factor or None if resizes else None,
         jitter=_scale_jitter(augmentations, 1.0, options.reference_quirks),
         paste_jitter=_scale_jitter(augmentations, paste.panoptic_copy_paste_scale, options.reference_quirks)
         if _pastes(augmentations)
@@ -80,15 +82,13 @@ def _pastes(augmentations: dataset_pb2.AugmentationOptions) -> bool:
 
 
 def _pair(field: str, values: Sequence[int]) -> tuple[int, int] | None:
-    """One value for both sides or one for each; None where it is unset or 0."""
+    """One value for both sides or one for each; None where it is unset, which 0 for either side means."""
     if len(values) > 2 or any(v < 0 for v in values):
         raise ConfigError(f"{field} must be one or two numbers, none below 0, not {list(values)}")
     if field == "crop_size" and len(values) == 1:
         raise ConfigError(f"crop_size must be two numbers (height and width), not {list(values)}")
-    if not any(values):
+    if not values or not all(values):
         return None
-    if not all(values):
-        raise ConfigError(f"{field} must not be 0 for one side alone: {list(values)}")
     return values[0], values[-1]
 
 

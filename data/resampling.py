@@ -29,14 +29,14 @@ def range_size(
     Args:
       height: int32 scalar, pixels; likewise width.
       width: see height.
-      min_size: least height and width; None or 0: not enforced.
-      max_size: largest height and width; None or 0: not enforced.
+      min_size: least height and width; not enforced where it is None or 0 for either side.
+      max_size: largest height and width; likewise.
       factor: sides are rounded up to factor * k + 1 at the end, `max_size` down before.
       reference_quirks: with float32 ratios and a rounding after each of the two steps, as in the published code, where a side
         can end one pixel short; otherwise one step in double precision.
     """
     size_of = _published_size if reference_quirks else _exact_size
-    if factor and max_size:
+    if factor and max_size and all(max_size):
         max_size = [side - (side - 1) % factor for side in max_size]
     size = size_of((height, width), min_size or (0, 0), max_size or (0, 0))
     if factor:
@@ -48,9 +48,9 @@ def _published_size(size: Size, min_size: Sequence[int], max_size: Sequence[int]
     def scaled(ratio: tf.Tensor) -> Size:
         return tuple(tf.cast(tf.floor(tf.cast(side, tf.float32) * tf.cast(ratio, tf.float32)), tf.int32) for side in size)
 
-    if any(min_size):
+    if all(min_size):
         size = scaled(tf.maximum(min_size[0] / size[0], min_size[1] / size[1]))
-    if any(max_size):
+    if all(max_size):
         ratio = tf.minimum(max_size[0] / size[0], max_size[1] / size[1])
         size = tuple(tf.where(ratio < 1.0, small, side) for small, side in zip(scaled(ratio), size, strict=True))
     return size
@@ -58,9 +58,9 @@ def _published_size(size: Size, min_size: Sequence[int], max_size: Sequence[int]
 
 def _exact_size(size: Size, min_size: Sequence[int], max_size: Sequence[int]) -> Size:
     ratio = tf.constant(1.0, tf.float64)
-    if any(min_size):
+    if all(min_size):
         ratio = tf.maximum(min_size[0] / size[0], min_size[1] / size[1])
-    if any(max_size):
+    if all(max_size):
         ratio = tf.minimum(ratio, tf.minimum(max_size[0] / size[0], max_size[1] / size[1]))
     # A product that is a whole number may come out just below it.
     return tuple(tf.cast(tf.floor(tf.cast(side, tf.float64) * ratio + 1e-6), tf.int32) for side in size)

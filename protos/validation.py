@@ -83,8 +83,8 @@ def dataset_sections(config: experiment_pb2.ExperimentOptions) -> list[tuple[str
 
 
 def per_side(values: Sequence[int]) -> tuple[int, int]:
-    """Height and width from the one or two values of a size field; 0, 0 if there is none."""
-    return (values[0], values[-1]) if values else (0, 0)
+    """Height and width from the one or two values of a resize field; 0, 0 if it is unset, which 0 for either side means."""
+    return (values[0], values[-1]) if values and all(values) else (0, 0)
 
 
 def _raise(problems: Sequence[str], source: str) -> None:

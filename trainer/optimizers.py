@@ -9,7 +9,10 @@ DECAYED = ("kernel", "depthwise_kernel", "qkv_kernel")
 
 
 class LearningRate(tf_keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from 0, then poly or cosine decay over the absolute step."""
+    """Linear warm-up from 0, then poly or cosine decay over the absolute step.
+
+    `multiplier` scales the base learning rate; poly decay ends at poly_end_learning_rate itself, as DeepLab2's does.
+    """
 
     def __init__(self, solver: trainer_pb2.SolverOptions, multiplier: float = 1.0):
         self.solver = solver
@@ -19,7 +22,7 @@ class LearningRate(tf_keras.optimizers.schedules.LearningRateSchedule):
         solver = self.solver
         step = tf.cast(step, tf.float32)
         base = solver.base_learning_rate * self.multiplier
-        end = solver.poly_end_learning_rate * self.multiplier
+        end = solver.poly_end_learning_rate
         progress = tf.minimum(step / solver.training_number_of_steps, 1.0)
         if solver.learning_policy == "cosine":
             decayed = base * 0.5 * (1.0 + tf.cos(3.141592653589793 * progress))

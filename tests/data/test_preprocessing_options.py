@@ -58,13 +58,25 @@ def test_defaults():
     assert _read("crop_size: [65, 97] augmentations { panoptic_copy_paste {} }").paste_jitter is None
 
 
+@pytest.mark.parametrize("values", ["0", "[0, 0]", "[41, 0]", "[0, 41]"])
+def test_zero_for_either_side_leaves_a_limit_unset(values):
+    text = f"crop_size: [65, 97] min_resize_value: {values} max_resize_value: {values}"
+    assert (_read(text).min_size, _read(text).max_size) == (None, None)
+    assert (_read(text, is_training=False).min_size, _read(text, is_training=False).max_size) == (None, (65, 97))
+
+
+def test_sides_are_rounded_where_a_resize_field_is_there():
+    assert _read("crop_size: [65, 97] resize_factor: 32").size_factor is None
+    assert _read("crop_size: [65, 97] resize_factor: 32 max_resize_value: 0").size_factor == 32
+    assert _read("crop_size: [65, 97] resize_factor: 32", is_training=False).size_factor == 32
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "crop_size must be two positive numbers"),
         ("crop_size: 65", "crop_size must be two numbers .height and width., not \\[65\\]"),
         ("crop_size: [65, 65] max_resize_value: 66", "max_resize_value \\[66, 66\\] is larger than crop_size \\[65, 65\\]"),
-        ("crop_size: [65, 65] min_resize_value: [0, 9]", "min_resize_value must not be 0 for one side alone"),
         ("crop_size: [65, 65] min_resize_value: -1", "min_resize_value must be one or two numbers, none below 0"),
         ("crop_size: [65, 65] augmentations { flip_probability: 2 }", "flip_probability must be in \\[0, 1\\]"),
         (

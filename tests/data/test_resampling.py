@@ -53,6 +53,14 @@ def test_sizes_without_lower_or_upper_bound():
     assert _range_size(1000, 900, None, 650, factor=32) == (641, 577)
 
 
+@pytest.mark.parametrize("quirks", [True, False])
+@pytest.mark.parametrize("limit", [(641, 0), (0, 641), (0, 0)])
+def test_a_limit_with_0_for_either_side_is_not_enforced(limit, quirks):
+    for limits in ((limit, None), (None, limit), (limit, limit)):
+        size = resampling.range_size(tf.constant(100), tf.constant(2000), *limits, 32, reference_quirks=quirks)
+        assert tuple(int(side) for side in size) == (129, 2017)
+
+
 def _tensors(sizes):
     return [tuple(tf.constant(side) for side in size) for size in sizes]
 

@@ -21,6 +21,17 @@ def test_warm_up_then_poly_over_the_absolute_step(multiplier):
         np.testing.assert_allclose(rate(tf.constant(step)).numpy(), expected, rtol=1e-5, atol=1e-10)
 
 
+@pytest.mark.parametrize("multiplier", [1.0, 0.1])
+def test_poly_ends_at_the_same_rate_whatever_the_multiplier(multiplier):
+    solver = _solver(warmup_steps=0, poly_end_learning_rate=2e-5, poly_learning_power=0.7)
+    steps = np.array([0, 1, 400, 999, 1000, 2000])
+    start = 5e-4 * multiplier
+    expected = (start - 2e-5) * (1 - np.minimum(steps, 1000) / 1000) ** 0.7 + 2e-5
+    found = [LearningRate(solver, multiplier)(tf.constant(step)).numpy() for step in steps]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert found[-1] == pytest.approx(2e-5)
+
+
 def test_cosine():
     rate = LearningRate(_solver(learning_policy="cosine", warmup_steps=0))
     for step in (0, 250, 1000):

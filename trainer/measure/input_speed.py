@@ -18,6 +18,7 @@ from kmax_tf.files.patterns import matching_files
 from protos import dataset_pb2, experiment_pb2
 from protos.config import dataset_info
 from protos.descriptions import DatasetInfo
+from protos.validation import per_side
 from trainer.measure.drawn_records import SIZE, write_drawn_records
 from trainer.measure.fresh_process import Progress
 from trainer.measure.jobs import describe_machine
@@ -83,7 +84,7 @@ def _at_crop(options: dataset_pb2.DatasetOptions, crop: tuple[int, int]) -> data
     sized.CopyFrom(options)
     sized.crop_size[:] = crop
     for field in ("min_resize_value", "max_resize_value"):
-        if any(getattr(options, field)):
+        if any(per_side(getattr(options, field))):
             getattr(sized, field)[:] = crop
     return sized
 
