@@ -81,7 +81,7 @@ class PanopticResultsWriter:
             mask = panoptic == label
             ids[mask] = segment_id
             category_id = classes[segment.class_id].category_id
-            record = {"id": segment_id, "category_id": category_id, "area": segment.area, "bbox": _bounding_box(mask)}
+            record = {"id": segment_id, "category_id": category_id, "area": segment.area, "bbox": bounding_box(mask)}
             score = {} if scores is None else {"score": segment_score(mask, scores)}
             records.append({**record, "iscrowd": 0, **score})
         height, width = panoptic.shape
@@ -129,7 +129,7 @@ def segment_score(mask: np.ndarray, scores: Mapping[str, np.ndarray]) -> float:
     return round(min(max(semantic * instance, 0.0), 1.0), _SCORE_DIGITS)
 
 
-def _bounding_box(mask: np.ndarray) -> list[int]:
+def bounding_box(mask: np.ndarray) -> list[int]:
     """x, y, width and height in pixels."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]

@@ -79,7 +79,7 @@ def model_cost(model: KMaXDeepLab, height: int, width: int) -> ModelCost:
 
 
 def _results(model: KMaXDeepLab, images: tf.Tensor) -> list[tf.Tensor]:
-    outputs = model(images, training=False)
+    outputs = model(images, training=False, any_size=True)
     return [outputs[name] for name in RESULTS]
 
 

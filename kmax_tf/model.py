@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf.heads import MaskPredictor
+from kmax_tf.input_check import check_input_size
 from kmax_tf.kmax_decoder import KMaXDecoder
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.layers.resize import resize_like
@@ -31,20 +32,27 @@ class KMaXDeepLab(tf_keras.Model):
         self.predictor = MaskPredictor(head.pixel_space_head, num_classes, norm)
         self.semantic_branch = SemanticBranch(options, self.pixel_encoder.activation, norm)
 
-    def call(self, images: tf.Tensor, training: bool = False, semantic: bool | None = None) -> Outputs:
+    def call(self, images: tf.Tensor, training: bool = False, semantic: bool | None = None, any_size: bool = False) -> Outputs:
         """The masks, classes and features of a batch of images.
 
         Args:
-          images: [B,H,W,3], RGB, 0..255, uint8 or float; H and W of the form 32k+1 keep all features aligned.
+          images: [B,H,W,3], RGB, 0..255, uint8 or float; H and W are 32k+1.
           training: batch statistics and drop path; auxiliary outputs are resized to the size of the main one.
           semantic: compute semantic_logits; by default in training only.
+          any_size: take other sizes too, for which features of different strides are not aligned: to count and time the work
+            at the sizes that papers state, not to predict.
 
         Returns:
           `transformer_class_logits` [B,N,C+1] ordered things, stuff, void; `pixel_space_mask_logits` [B,h,w,N] at stride 4
           (or that of the encoder's stage1 with a five-stage pixel decoder); `pixel_space_normalized_feature` [B,h,w,D];
           `auxiliary_outputs`: a tuple of dicts with these three keys, one for each kMaX decoder layer; `semantic_logits`
           [B,hs,ws,ids]. All float32.
+
+        Raises:
+          ValueError: H or W is not 32k+1; in a graph of unknown size, tf.errors.InvalidArgumentError when it runs.
         """
+        if not any_size:
+            images = check_input_size(images)
         pixels = tf.cast(images, tf.float32) / 127.5 - 1.0
         features = self.pixel_encoder(tf.cast(pixels, self.compute_dtype), training=training)
         pixel_features = self.pixel_decoder(features, training=training)

@@ -11,9 +11,9 @@ from google.protobuf import descriptor, message
 
 from protos import dataset_pb2, experiment_pb2
 from protos.descriptions import ConfigError, DatasetInfo
+from protos.input_sizes import is_input_side, nearest_size
 from protos.rules import IGNORED, RULES
 
-SIZE_STEP = 32
 # Weights are exact to a thousandth.
 _MOST_SOURCES = 1000
 _LOW_LEVEL_ORDER = ("res3", "res2")
@@ -130,8 +130,9 @@ def _ignored_fields(options: message.Message, prefix: str = "") -> Iterator[str]
 
 def _size_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[str]:
     crop = list(options.crop_size)
-    if len(crop) != 2 or any(side <= SIZE_STEP or side % SIZE_STEP != 1 for side in crop):
-        yield f"{path}.crop_size: {crop} must be height and width, each 32k+1; {_nearest_sizes(crop)}"
+    if len(crop) != 2 or not all(map(is_input_side, crop)):
+        nearest = nearest_size(*crop) if len(crop) == 2 else f"it has {len(crop)}, not 2 values"
+        yield f"{path}.crop_size: {crop} must be height and width, each 32k+1; {nearest}"
         return
     for name in ("min_resize_value", "max_resize_value"):
         if len(getattr(options, name)) > 2:
@@ -151,16 +152,6 @@ def _size_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[s
             f"{path}.min_resize_value: {list(options.min_resize_value)} must be at most max_resize_value "
             f"{list(options.max_resize_value)}"
         )
-
-
-def _nearest_sizes(crop: Sequence[int]) -> str:
-    if len(crop) != 2:
-        return f"it has {len(crop)}, not 2 values"
-    choices = []
-    for side in crop:
-        lower = max((side - 1) // SIZE_STEP, 1) * SIZE_STEP + 1
-        choices.append(f"{lower}" if side <= lower else f"{lower} or {lower + SIZE_STEP}")
-    return f"the nearest are {choices[0]} for the height and {choices[1]} for the width"
 
 
 def _label_problems(path: str, options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterator[str]:

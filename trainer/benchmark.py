@@ -29,6 +29,7 @@ from kmax_tf.cli.command import run_command  # noqa: E402
 from kmax_tf.cli.command_flags import define_config_flags  # noqa: E402
 from protos import experiment_pb2, trainer_pb2  # noqa: E402
 from protos.errors import UserError  # noqa: E402
+from protos.input_sizes import SIZE_STEP, next_size  # noqa: E402
 from trainer.measure import jobs  # noqa: E402
 from trainer.measure.fresh_process import run_alone  # noqa: E402
 from trainer.measure.input_speed import InputJob, measure_input  # noqa: E402
@@ -39,8 +40,6 @@ _TASKS = {
     "panoptic_map": jobs.measure_panoptic_map,
     "training": jobs.measure_training,
 }
-# Inputs of evaluation and training are 32k+1 pixels high and wide.
-_STEP = 32
 _INPUT_CROPS = ((257, 257), (641, 641))
 
 
@@ -54,14 +53,9 @@ def parse_size(text: str) -> tuple[int, int]:
     if not match:
         raise UserError(f"--image_size={text}: write height and width in pixels, such as --image_size=801,1201")
     height, width = int(match[1]), int(match[2])
-    if min(height, width) <= _STEP:
-        raise UserError(f"--image_size={text}: height and width must be at least {_STEP + 1} pixels")
+    if min(height, width) <= SIZE_STEP:
+        raise UserError(f"--image_size={text}: height and width must be at least {SIZE_STEP + 1} pixels")
     return height, width
-
-
-def padded_size(height: int, width: int) -> tuple[int, int]:
-    """The smallest input of evaluation and training that an image fits into: each side 32k+1."""
-    return tuple(-(-(side - 1) // _STEP) * _STEP + 1 for side in (height, width))
 
 
 def sized_config(
@@ -105,7 +99,7 @@ def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_
         "precision": trainer_pb2.TrainerOptions.Precision.Name(config.trainer_options.mixed_precision),
         "jit_compile": config.trainer_options.jit_compile,
     }
-    size, padded = (job.height, job.width), padded_size(job.height, job.width)
+    size, padded = (job.height, job.width), next_size((job.height, job.width))
     print(f"\n{config.experiment_name} at {job.height}x{job.width} (height x width)")
     print(f"{machine_report(machine)}\n\n{cost_report(cost)}\n", flush=True)
     speeds = {name: _run(name, task, job, i, len(tasks) + 1) for i, (name, task) in enumerate(tasks.items(), 2)}
@@ -156,10 +150,10 @@ def main() -> None:
     if size is None and not values.input:
         raise UserError("--image_size=H,W is missing: height and width of images in pixels")
     if values.input:
-        crops = (padded_size(*size),) if size else _INPUT_CROPS
+        crops = (next_size(size),) if size else _INPUT_CROPS
         result = benchmark_input(load_config(values.config_file, values.override), crops)
     else:
-        config = sized_config(values.config_file, values.override, padded_size(*size), values.batch_size)
+        config = sized_config(values.config_file, values.override, next_size(size), values.batch_size)
         job = jobs.Job(config.SerializeToString(), *size, values.batch_size or 1, values.steps)
         result = benchmark(config, job, count_only=values.count_only, train=values.train)
     print(json.dumps(result))

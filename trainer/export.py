@@ -26,12 +26,12 @@ from kmax_tf.cli.command import run_command  # noqa: E402
 from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402
 from kmax_tf.files.lock import LOCK_NAME, own_folder  # noqa: E402
 from kmax_tf.files.tensorflow_paths import literal_path  # noqa: E402
+from kmax_tf.predictor import DESCRIPTION_FILE, is_exported  # noqa: E402
 from protos import descriptions, experiment_pb2  # noqa: E402
 from protos.config import config_to_text, dataset_info  # noqa: E402
 from protos.errors import UserError  # noqa: E402
 from trainer.inference import PanopticPredictor, load_predictor  # noqa: E402
 
-DESCRIPTION_FILE = "dataset.textproto"
 # Share of pixels on which the exported maps must agree with those in process.
 _LEAST_AGREEMENT = 0.999
 
@@ -70,11 +70,6 @@ def _write(predictor: PanopticPredictor, config: experiment_pb2.ExperimentOption
     tf.saved_model.save(predictor, literal_path(str(folder)), signatures=signatures)
     (folder / "config.textproto").write_text(config_to_text(config), encoding="utf-8")
     (folder / DESCRIPTION_FILE).write_text(descriptions.to_text(dataset_info(config)), encoding="utf-8")
-
-
-def is_exported(folder: pathlib.Path) -> bool:
-    """Whether a folder holds a SavedModel of this command."""
-    return (folder / "saved_model.pb").is_file() and (folder / DESCRIPTION_FILE).is_file()
 
 
 def _check(predictor: PanopticPredictor, saved: pathlib.Path) -> None:

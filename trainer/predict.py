@@ -37,12 +37,12 @@ from kmax_tf.coco_results import PanopticResultsWriter, image_id  # noqa: E402
 from kmax_tf.files.lock import own_folder  # noqa: E402
 from kmax_tf.files.patterns import matching_files  # noqa: E402
 from kmax_tf.files.tensorflow_paths import literal_path  # noqa: E402
+from kmax_tf.predictor import DESCRIPTION_FILE, is_exported  # noqa: E402
 from kmax_tf.visualize import cluster_assignment, contact_sheet, overlay_panoptic  # noqa: E402
 from protos import descriptions  # noqa: E402
 from protos.config import config_to_text, dataset_info  # noqa: E402
 from protos.descriptions import DatasetInfo  # noqa: E402
 from protos.errors import UserError  # noqa: E402
-from trainer.export import DESCRIPTION_FILE, is_exported  # noqa: E402
 from trainer.inference import load_predictor  # noqa: E402
 from trainer.prediction_log import PredictionLog, fingerprint  # noqa: E402
 from trainer.progress import duration  # noqa: E402

@@ -37,8 +37,8 @@ def strided(height, width, stride):
 
 
 @pytest.mark.parametrize("size", [(65, 97), (97, 33), (64, 96), (50, 71)])
-def test_inference_takes_any_size(model, size):
-    outputs = model(make_images(*size), training=False)
+def test_outputs_of_all_strides(model, size):
+    outputs = model(make_images(*size), training=False, any_size=True)
     assert shapes(outputs) == expected_shapes(strided(*size, 4))
     assert len(outputs["auxiliary_outputs"]) == 3
     for prediction, stride in zip(outputs["auxiliary_outputs"], (32, 16, 8)):
@@ -66,6 +66,16 @@ def test_sizes_unknown_when_traced(model):
     eager, graph = model(make_images(), training=False), traced(make_images())
     for key in KEYS:
         np.testing.assert_allclose(graph[key], eager[key], rtol=1e-3, atol=1e-4, err_msg=key)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="both sides must be 32k"):
+        traced(make_images(64, 97))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_other_sizes_are_refused_with_the_nearest(model, training):
+    with pytest.raises(ValueError, match="360x480.* 353 or 385 for the height and 449 or 481 for the width.*Predictor"):
+        model(make_images(360, 480), training=training)
+    with pytest.raises(ValueError, match="1x65.* 33 for the height and 65 for the width"):
+        model(make_images(1, 65), training=training)
 
 
 def test_images_are_scaled_alike_in_every_type(model):

@@ -87,7 +87,7 @@ def test_name_defaults_to_the_stem_of_the_file(write):
 
 
 def test_placeholders_count_as_empty_except_for_file_patterns(write, caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         config = load_config(write(DEEPLAB2_STYLE))
     assert config.experiment_name == "small"
     assert not config.model_options.HasField("initial_checkpoint")

@@ -17,7 +17,7 @@ from conftest import TINY
 from kmax_tf import ConfigError, build_model, load_config
 from kmax_tf.cost import model_cost
 from protos.errors import UserError
-from trainer.benchmark import benchmark, padded_size, parse_size, sized_config
+from trainer.benchmark import benchmark, parse_size, sized_config
 from trainer.measure.jobs import Job
 
 DOOR = "trainer/benchmark.py"
@@ -103,8 +103,6 @@ def test_sizes_written_otherwise_are_refused(text):
 
 def test_sizes():
     assert parse_size(" 801, 1201") == (801, 1201)
-    assert padded_size(801, 1201) == (801, 1217)
-    assert padded_size(33, 34) == (33, 65)
     with pytest.raises(UserError, match="at least 33"):
         parse_size("33,32")
 

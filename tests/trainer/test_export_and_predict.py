@@ -14,7 +14,7 @@ from PIL import Image
 
 from data.coco_json import read_panoptic_json
 from data.pipeline import evaluation_dataset
-from kmax_tf import build_model, load_checkpoint, load_config
+from kmax_tf import Predictor, build_model, load_checkpoint, load_config
 from kmax_tf.checkpoints.variable_names import named_variables
 from protos.config import dataset_info
 from trainer import export as export_door
@@ -154,3 +154,14 @@ def test_images_are_decoded_as_the_input_pipeline_does(records, tiny_config):
     path = records / "val" / f"{example['image_name'].numpy()[0].decode()}.jpg"
     raw = tf.io.decode_image(example["raw_image"][0]).numpy()
     np.testing.assert_array_equal(predict_door.read_rgb(path), raw)
+
+
+def test_predictor_gives_what_the_command_writes(saved_model, records, tmp_path):
+    path = min((records / "val").glob("*.jpg"))
+    predict, _, info = predict_door.load_saved_model(saved_model)
+    predict_door.predict_folder(predict, None, info, [str(path)], tmp_path)
+    written = json.loads((tmp_path / "panoptic.json").read_text())["annotations"][0]["segments_info"]
+    result = Predictor(saved_model)(path)
+    ours = [(s.category_id, s.area, list(s.bbox), s.score) for s in result.segments]
+    assert sorted(ours) == sorted((s["category_id"], s["area"], s["bbox"], s["score"]) for s in written)
+    np.testing.assert_array_equal(result.draw(), np.asarray(Image.open(tmp_path / "overlays" / f"{path.stem}.png")))

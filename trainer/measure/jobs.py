@@ -57,7 +57,7 @@ def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
 
     @tf.function(jit_compile=compiled, autograph=False)
     def forward(batch: tf.Tensor) -> list[tf.Tensor]:
-        outputs = model(batch, training=False)
+        outputs = model(batch, training=False, any_size=True)
         return [outputs[name] for name in RESULTS]
 
     return _measure(lambda: forward(images), job.batch_size, job, progress)

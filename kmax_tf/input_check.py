@@ -1,0 +1,38 @@
+"""Checks that images have a size for which the features of all strides are aligned."""
+
+import tensorflow as tf
+
+from protos.input_sizes import SIZE_STEP, is_input_side, nearest_size
+
+_ADVICE = "resize or pad them, as kmax_tf.Predictor does"
+
+
+def check_input_size(images: tf.Tensor) -> tf.Tensor:
+    """The images, [B,H,W,3], if H and W are 32k+1.
+
+    A size that is known is checked at once; one that is not, by an assertion of the graph.
+
+    Raises:
+      ValueError: there is no batch axis, or the size is known and another; it names the nearest ones.
+      tf.errors.InvalidArgumentError: when a graph of unknown size runs, likewise.
+    """
+    if images.shape.rank not in (4, None):
+        raise ValueError(f"images have the shape {images.shape}, expected [B,H,W,3]: a batch of images")
+    height, width = images.shape[1:3] if images.shape.rank else (None, None)
+    if height is None or width is None:
+        return _asserted(images)
+    if not (is_input_side(height) and is_input_side(width)):
+        raise ValueError(
+            f"images of {height}x{width} (height x width): both sides must be 32k+1; {nearest_size(height, width)}; {_ADVICE}"
+        )
+    return images
+
+
+def _asserted(images: tf.Tensor) -> tf.Tensor:
+    size = tf.shape(images)[1:3]
+    lower = tf.maximum((size - 1) // SIZE_STEP, 1) * SIZE_STEP + 1
+    # Nearest of a valid side is the side alone, as in nearest_sides.
+    higher = tf.where(size <= lower, lower, lower + SIZE_STEP)
+    message = ["images of this height and width: both sides must be 32k+1; the nearest are, lower and higher,", lower, higher]
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(size == lower), [size, *message, _ADVICE])]):
+        return tf.identity(images)

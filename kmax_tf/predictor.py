@@ -1,0 +1,99 @@
+"""From an exported model and an image to its segments and a picture of them."""
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from kmax_tf.coco_results import bounding_box, segment_score
+from kmax_tf.evaluation.segments import decode_segments
+from kmax_tf.files.tensorflow_paths import literal_path
+from kmax_tf.image_files import read_rgb
+from kmax_tf.visualize import overlay_panoptic
+from protos import descriptions
+from protos.descriptions import ConfigError, DatasetInfo
+
+# Beside the SavedModel: the classes that its maps hold.
+DESCRIPTION_FILE = "dataset.textproto"
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictedSegment:
+    """One segment: pixels where `Prediction.panoptic` is `id`.
+
+    `category` and `category_id` are those of the dataset's own annotations, `score` is the confidence in [0, 1], `area` counts
+    pixels, and `bbox` is x, y, width and height in pixels.
+    """
+
+    id: int
+    category: str
+    category_id: int
+    is_thing: bool
+    score: float
+    area: int
+    bbox: tuple[int, int, int, int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prediction:
+    """The panoptic map of one image.
+
+    `image` is RGB, uint8 [H,W,3]; `panoptic` int32 [H,W] is class id * label divisor + instance id, or the label of void;
+    `segments` are largest first, void is none of them.
+    """
+
+    image: np.ndarray
+    panoptic: np.ndarray
+    segments: tuple[PredictedSegment, ...]
+    dataset: DatasetInfo
+
+    def draw(self) -> np.ndarray:
+        """The segments drawn over the image, with borders and names: uint8 [H,W,3]."""
+        return overlay_panoptic(self.image, self.panoptic, self.dataset)
+
+
+class Predictor:
+    """A model that trainer/export.py wrote, for images of any size."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Loads the SavedModel in the folder `path`.
+
+        Raises:
+          ConfigError: there is none, or its description of the classes cannot be used.
+        """
+        folder = pathlib.Path(path).expanduser()
+        if not is_exported(folder):
+            raise ConfigError(f"{folder}: no exported model there; python trainer/export.py makes one from a checkpoint")
+        self.dataset = descriptions.load(folder.absolute() / DESCRIPTION_FILE)
+        self._model = tf.saved_model.load(literal_path(str(folder)))
+        self._predict = self._model.signatures["serving_default"]
+
+    def __call__(self, image: np.ndarray | str | os.PathLike[str]) -> Prediction:
+        """Predicts an image: an array, RGB, uint8 [H,W,3], or the name of a file.
+
+        Raises:
+          ImageError: the file cannot be read.
+          ValueError: the array has another shape or type.
+        """
+        pixels = read_rgb(image) if isinstance(image, str | os.PathLike) else np.asarray(image)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise ValueError(f"the image is {pixels.dtype} {list(pixels.shape)}, expected RGB pixels, uint8 [H,W,3]")
+        maps = {name: value.numpy()[0] for name, value in self._predict(input_tensor=tf.constant(pixels)).items()}
+        return Prediction(pixels, maps["panoptic_pred"], _segments(maps, self.dataset), self.dataset)
+
+
+def is_exported(folder: pathlib.Path) -> bool:
+    """Whether a folder holds a SavedModel of trainer/export.py."""
+    return (folder / "saved_model.pb").is_file() and (folder / DESCRIPTION_FILE).is_file()
+
+
+def _segments(maps: dict[str, np.ndarray], info: DatasetInfo) -> tuple[PredictedSegment, ...]:
+    classes = info.by_id()
+    found = []
+    for label, segment in decode_segments(maps["panoptic_pred"], info, "the image", crowds=False).items():
+        mask, entry = maps["panoptic_pred"] == label, classes[segment.class_id]
+        box, score = tuple(bounding_box(mask)), segment_score(mask, maps)
+        found.append(PredictedSegment(label, entry.name, entry.category_id, entry.is_thing, score, segment.area, box))
+    return tuple(sorted(found, key=lambda segment: -segment.area))

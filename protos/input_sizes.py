@@ -1,0 +1,28 @@
+"""Sizes of network inputs: sides of 32k+1 pixels, so that the corners of all features coincide."""
+
+from collections.abc import Sequence
+
+SIZE_STEP = 32
+
+
+def is_input_side(side: int) -> bool:
+    """Whether a side in pixels is 33, 65, 97, ...."""
+    return side > SIZE_STEP and side % SIZE_STEP == 1
+
+
+def nearest_sides(side: int) -> tuple[int, ...]:
+    """The valid sides around one that is not: the next lower and the next higher one; the side itself where it is valid."""
+    lower = max((side - 1) // SIZE_STEP, 1) * SIZE_STEP + 1
+    return (lower,) if side <= lower else (lower, lower + SIZE_STEP)
+
+
+def nearest_size(height: int, width: int) -> str:
+    """The valid sizes nearest to one in pixels, in words."""
+    sides = (" or ".join(map(str, nearest_sides(side))) for side in (height, width))
+    return "the nearest are {} for the height and {} for the width".format(*sides)
+
+
+def next_size(size: Sequence[int]) -> tuple[int, int]:
+    """The smallest valid height and width that an image of this size in pixels fits into."""
+    height, width = (max(-(-(side - 1) // SIZE_STEP), 1) * SIZE_STEP + 1 for side in size)
+    return height, width

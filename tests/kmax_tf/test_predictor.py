@@ -1,0 +1,111 @@
+"""From a file or an array to segments and a picture, with an exported model whose maps are known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from kmax_tf import ConfigError, ImageError, Prediction, Predictor
+from kmax_tf.image_files import read_rgb
+from protos import descriptions
+
+SCENES = descriptions.load("scenes_panoptic")
+DISC, SKY = (SCENES.by_category()[category].id for category in (1, 101))
+
+
+class Known(tf.Module):
+    """Red pixels are a disc of score 0.5, green ones sky of score 0.9, all others void."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")])
+    def __call__(self, input_tensor):
+        red, green = input_tensor[None, ..., 0] > 200, input_tensor[None, ..., 1] > 200
+        panoptic = tf.where(
+            red, DISC * SCENES.label_divisor + 7, tf.where(green, SKY * SCENES.label_divisor, SCENES.void_label)
+        )
+        return {
+            "panoptic_pred": panoptic,
+            "semantic_scores": tf.where(red, 1.0, 0.9),
+            "instance_scores": tf.where(red, 0.5, 1.0),
+        }
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    model = Known()
+    tf.saved_model.save(model, str(folder), signatures={"serving_default": model.__call__})
+    (folder / "dataset.textproto").write_text(descriptions.to_text(SCENES))
+    return folder
+
+
+@pytest.fixture
+def image():
+    pixels = np.zeros([40, 60, 3], np.uint8)
+    pixels[:10, :, 1] = 255
+    pixels[20:25, 30:42] = (255, 0, 0)
+    return pixels
+
+
+def test_segments_of_an_array(exported, image):
+    result = Predictor(exported)(image)
+    assert isinstance(result, Prediction)
+    sky, disc = result.segments
+    assert (sky.category, sky.category_id, sky.is_thing, sky.area, sky.bbox) == ("sky", 101, False, 600, (0, 0, 60, 10))
+    assert (disc.category, disc.category_id, disc.is_thing, disc.area, disc.bbox) == ("disc", 1, True, 60, (30, 20, 12, 5))
+    assert (sky.score, disc.score) == (pytest.approx(0.9), pytest.approx(0.5))
+    np.testing.assert_array_equal(result.panoptic == disc.id, image[..., 0] == 255)
+
+
+def test_an_overlay_colors_segments_and_leaves_void(exported, image):
+    picture = Predictor(str(exported))(image).draw()
+    assert (picture.shape, picture.dtype) == (image.shape, np.uint8)
+    np.testing.assert_array_equal(picture[30:], image[30:])
+    assert (picture[2, 2] != image[2, 2]).any() and (picture[22, 32] != image[22, 32]).any()
+
+
+def test_a_file_is_turned_upright(exported, image, tmp_path):
+    plain, turned = tmp_path / "plain.png", tmp_path / "turned.jpg"
+    Image.fromarray(image).save(plain)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # upright after a quarter turn clockwise
+    Image.fromarray(np.rot90(image)).save(turned, exif=exif, quality=95, subsampling=0)
+    predictor = Predictor(exported)
+    np.testing.assert_array_equal(predictor(plain).panoptic, predictor(image).panoptic)
+    np.testing.assert_array_equal(predictor(str(turned)).panoptic, predictor(image).panoptic)
+
+
+def test_grey_and_transparent_files_are_read_as_rgb(tmp_path, image):
+    Image.fromarray(image).convert("L").save(tmp_path / "grey.png")
+    Image.fromarray(image).convert("RGBA").save(tmp_path / "transparent.png")
+    grey = read_rgb(tmp_path / "grey.png")
+    assert grey.shape == image.shape and (grey[0, 0] == 150).all()  # 0.587 of 255
+    np.testing.assert_array_equal(read_rgb(tmp_path / "transparent.png"), image)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such file"), (b"text", "not an image"), (b"\x89PNG\r\n\x1a\n" + bytes(40), "image")],
+)
+def test_files_that_cannot_be_read_are_named(exported, tmp_path, content, message):
+    path = tmp_path / "photo.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ImageError, match=f"photo.png: .*{message}"):
+        Predictor(exported)(path)
+
+
+def test_pixels_of_16_bits_are_refused(tmp_path):
+    Image.fromarray(np.full([4, 4], 40000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ImageError, match="deep.png: has pixels of mode I.*8 bits"):
+        read_rgb(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("wrong", [np.zeros([4, 4], np.uint8), np.zeros([4, 4, 3]), np.zeros([1, 4, 4, 3], np.uint8)])
+def test_other_arrays_are_refused(exported, wrong):
+    with pytest.raises(ValueError, match=r"expected RGB pixels, uint8 \[H,W,3\]"):
+        Predictor(exported)(wrong)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="no exported model there; python trainer/export.py"):
+        Predictor(tmp_path)
