@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import tf_keras
 from example_configs import published_config, small_config
 
 from kmax_tf import build_model
@@ -55,7 +56,30 @@ def test_parts_cost_what_their_layers_multiply(small_model):
     )
 
 
-def test_published_figures_leave_out_the_depthwise_convolutions_of_the_encoder(small_model):
+class DepthwiseStem(tf_keras.layers.Layer):
+    """An encoder with a depthwise convolution in front of it."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder, self.activation = encoder, encoder.activation
+        self.depthwise = tf_keras.layers.DepthwiseConv2D(5, padding="same", use_bias=False)
+
+    def call(self, images, training=False):
+        return self.encoder(self.depthwise(images), training=training)
+
+
+@pytest.mark.parametrize("backbone", ["kmax_resnet50", "kmax_axial_resnet50"])
+def test_depthwise_convolutions_of_other_encoders_count(backbone):
+    model = build_model(small_config([f"model_options.backbone.name={backbone}"]))
+    before = model_cost(model, 65, 97)
+    model.pixel_encoder = DepthwiseStem(model.pixel_encoder)
+    after = model_cost(model, 65, 97)
+    assert after.multiply_adds["pixel_encoder"]["depthwise_convolutions"] == 65 * 97 * 3 * 5 * 5
+    assert after.published_multiply_adds - before.published_multiply_adds == 65 * 97 * 3 * 5 * 5
+    assert after.published_multiply_adds == after.all_multiply_adds and after.unpublished_multiply_adds == 0
+
+
+def test_published_figures_leave_out_the_depthwise_convolutions_of_a_convnext_encoder(small_model):
     cost = model_cost(small_model, 65, 97)
     assert cost.all_multiply_adds == sum(sum(kinds.values()) for kinds in cost.multiply_adds.values())
     difference = cost.all_multiply_adds - cost.published_multiply_adds

@@ -33,7 +33,7 @@ def cost_report(cost: ModelCost) -> str:
     ]
     if cost.all_multiply_adds != cost.published_multiply_adds:
         lines[-1] += (
-            f", and {_scaled(cost.all_multiply_adds)} with the depthwise convolutions of the encoder, "
+            f", and {_scaled(cost.all_multiply_adds)} with the depthwise convolutions of the ConvNeXt encoder, "
             "which published figures leave out"
         )
     return "\n".join([*lines, _table(rows)])
