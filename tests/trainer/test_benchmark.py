@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 from command_line import ROOT, run_door
-from conftest import TINY
+from tiny_config import TINY
 
 from kmax_tf import ConfigError, build_model, load_config
 from kmax_tf.cost import model_cost
