@@ -1,4 +1,4 @@
-"""The door to configs: a textproto and overrides become a complete, checked ExperimentOptions."""
+"""The way to a config: a textproto, its bases and overrides become a complete, checked ExperimentOptions."""
 
 import pathlib
 import re
@@ -11,6 +11,7 @@ from protos import dataset_pb2, descriptions, experiment_pb2
 from protos.defaults import fill_defaults
 from protos.descriptions import ConfigError, DatasetInfo
 from protos.errors import UserError
+from protos.inheritance import read_with_bases
 from protos.overrides import apply_overrides, override_paths
 from protos.parsing import nearest, parse_text
 from protos.paths import expand_home
@@ -20,7 +21,7 @@ _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 
 
 def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> experiment_pb2.ExperimentOptions:
-    """Reads an experiment config: parse, apply overrides, fill in defaults, validate.
+    """Reads an experiment config: parse, merge with its base, apply overrides, fill in defaults, validate.
 
     Args:
       path: a file in strict text format of ExperimentOptions.
@@ -31,14 +32,16 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> expe
       ConfigError: the file, an override or a value cannot be used.
     """
     path = pathlib.Path(path).expanduser()
-    config = experiment_pb2.ExperimentOptions()
-    parse_text(_read(path), config, str(path))
+    config, bases = read_with_bases(path, _parse)
     apply_overrides(config, overrides)
     overridden = override_paths(overrides)
+    if "base" in overridden:
+        raise ConfigError(f"{path}: base cannot be overridden; name another config file instead")
     _follow_crop_size(config, overridden)
     if "train_dataset_options.file_pattern" in overridden:
         config.train_dataset_options.ClearField("source")
-    source = f"{path} with {', '.join(overrides)}" if overrides else str(path)
+    source = f"{path} with base {', '.join(map(str, bases))}" if bases else str(path)
+    source += f" with {', '.join(overrides)}" if overrides else ""
     resolve_config(config, source, path)
     return config
 
@@ -80,6 +83,12 @@ def config_to_text(config: experiment_pb2.ExperimentOptions) -> str:
     return text_format.MessageToString(config)
 
 
+def _parse(path: pathlib.Path) -> experiment_pb2.ExperimentOptions:
+    config = experiment_pb2.ExperimentOptions()
+    parse_text(_read(path), config, str(path))
+    return config
+
+
 def _read(path: pathlib.Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -91,7 +100,7 @@ def _read(path: pathlib.Path) -> str:
 
 
 def _clear_placeholders(config: experiment_pb2.ExperimentOptions, source: str) -> None:
-    """Unsets names of files and of the run that are still `${...}`, as in the textprotos of DeepLab2."""
+    """Unsets names of files and of the run that are empty or still `${...}`, as in the textprotos of DeepLab2."""
     fields = (
         ("experiment_name", config, "experiment_name"),
         ("model_options.initial_checkpoint", config.model_options, "initial_checkpoint"),
@@ -99,7 +108,9 @@ def _clear_placeholders(config: experiment_pb2.ExperimentOptions, source: str) -
     )
     for path, owner, field in fields:
         value = getattr(owner, field)
-        if _PLACEHOLDER.search(value):
+        if not value:
+            owner.ClearField(field)
+        elif _PLACEHOLDER.search(value):
             owner.ClearField(field)
             logging.info("%s: %s is the placeholder %s and counts as empty", source, path, value)
 

@@ -18,7 +18,7 @@ from protos import model_pb2 as protos_dot_model__pb2
 from protos import trainer_pb2 as protos_dot_trainer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17protos/experiment.proto\x12\x07kmax_tf\x1a\x14protos/dataset.proto\x1a\x16protos/evaluator.proto\x1a\x12protos/model.proto\x1a\x14protos/trainer.proto\"\xb1\x02\n\x11\x45xperimentOptions\x12\x17\n\x0f\x65xperiment_name\x18\x01 \x01(\t\x12,\n\rmodel_options\x18\x02 \x01(\x0b\x32\x15.kmax_tf.ModelOptions\x12\x30\n\x0ftrainer_options\x18\x03 \x01(\x0b\x32\x17.kmax_tf.TrainerOptions\x12\x36\n\x15train_dataset_options\x18\x04 \x01(\x0b\x32\x17.kmax_tf.DatasetOptions\x12\x34\n\x11\x65valuator_options\x18\x05 \x01(\x0b\x32\x19.kmax_tf.EvaluatorOptions\x12\x35\n\x14\x65val_dataset_options\x18\x06 \x01(\x0b\x32\x17.kmax_tf.DatasetOptions')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17protos/experiment.proto\x12\x07kmax_tf\x1a\x14protos/dataset.proto\x1a\x16protos/evaluator.proto\x1a\x12protos/model.proto\x1a\x14protos/trainer.proto\"\xbf\x02\n\x11\x45xperimentOptions\x12\x17\n\x0f\x65xperiment_name\x18\x01 \x01(\t\x12,\n\rmodel_options\x18\x02 \x01(\x0b\x32\x15.kmax_tf.ModelOptions\x12\x30\n\x0ftrainer_options\x18\x03 \x01(\x0b\x32\x17.kmax_tf.TrainerOptions\x12\x36\n\x15train_dataset_options\x18\x04 \x01(\x0b\x32\x17.kmax_tf.DatasetOptions\x12\x34\n\x11\x65valuator_options\x18\x05 \x01(\x0b\x32\x19.kmax_tf.EvaluatorOptions\x12\x35\n\x14\x65val_dataset_options\x18\x06 \x01(\x0b\x32\x17.kmax_tf.DatasetOptions\x12\x0c\n\x04\x62\x61se\x18\x32 \x01(\t')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -26,5 +26,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.experiment_pb2', _gl
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_EXPERIMENTOPTIONS']._serialized_start=125
-  _globals['_EXPERIMENTOPTIONS']._serialized_end=430
+  _globals['_EXPERIMENTOPTIONS']._serialized_end=444
 # @@protoc_insertion_point(module_scope)

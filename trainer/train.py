@@ -1,6 +1,8 @@
 """Trains and evaluates the model of a config; the same command continues a run that was interrupted.
 
 python trainer/train.py --config_file=configs/coco/kmax_r50.textproto --mode=train_and_eval
+
+With --print_config it prints the complete config instead.
 """
 
 import contextlib
@@ -206,6 +208,9 @@ def main() -> int:
         # Orbit prints what it logs.
         logging.set_verbosity(logging.WARNING)
     config = load_config(values.config_file, values.override)
+    if values.print_config:
+        print(config_to_text(config), end="")
+        return 0
     model_dir = pathlib.Path(values.model_dir or pathlib.Path("runs") / config.experiment_name).absolute()
     return run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus))
 
@@ -216,4 +221,5 @@ if __name__ == "__main__":
     define_path("model_dir", "Checkpoints, metrics and summaries; default runs/<experiment_name>.")
     flags.DEFINE_string("master", "", "Name or address of a TPU, or local on a TPU host.")
     flags.DEFINE_integer("num_gpus", 0, "GPUs to use; 0: the CPU.")
+    flags.DEFINE_bool("print_config", False, "Print the config with base, overrides and defaults filled in; do nothing else.")
     run_command(main, explain=bad_example_message)

@@ -24,6 +24,7 @@ MODULES = {
 # Fields that hold names of files or runs, and crop_size, which is checked together with the resize values.
 FREE = {
     "ExperimentOptions.experiment_name",
+    "ExperimentOptions.base",
     "ModelOptions.initial_checkpoint",
     "BackboneOptions.pretrained_weights",
     "DatasetOptions.dataset",

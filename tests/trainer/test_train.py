@@ -111,3 +111,18 @@ def test_unquoted_patterns_and_unknown_fields_are_refused(tiny_config, tmp_path)
     result = run_door("trainer/train.py", f"--config_file={tiny_config}", "--override=trainer_options.seeed=1", cwd=tmp_path)
     assert result.returncode == 1 and "seeed" in result.stderr and "seed" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_printed_config_is_the_resolved_one(tmp_path):
+    base, variant = ROOT / "configs/coco/kmax_r50.textproto", tmp_path / "variant.textproto"
+    variant.write_text(f'base: "{base}" trainer_options {{ seed: 4 }}')
+    override = "train_dataset_options.batch_size=2"
+    result = run_door(
+        "trainer/train.py", "--config_file=variant.textproto", f"--override={override}", "--print_config", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    printed = tmp_path / "printed.textproto"
+    printed.write_text(result.stdout)
+    assert load_config(printed) == load_config(variant, [override])
+    assert "base:" not in result.stdout and "seed: 4" in result.stdout and "batch_size: 2" in result.stdout
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,76 @@
+"""Configs that say only what differs from another file, their `base`."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+
+from protos import descriptions, experiment_pb2
+from protos.descriptions import ConfigError
+from protos.merging import fill_unset
+
+_SECTIONS = ("train_dataset_options", "eval_dataset_options")
+# Two ways to name records: a file that sets one of them replaces the other of its base.
+_RECORDS = ("file_pattern", "source")
+
+Read = Callable[[pathlib.Path], experiment_pb2.ExperimentOptions]
+
+
+def read_with_bases(path: pathlib.Path, read: Read) -> tuple[experiment_pb2.ExperimentOptions, list[pathlib.Path]]:
+    """The config of a file with what it takes from its base, that from its own, and so on; `base` is unset.
+
+    Args:
+      path: of the file.
+      read: parses one file.
+
+    Returns:
+      The config, and the files of the bases, nearest first.
+
+    Raises:
+      ConfigError: as `read`, or a file is its own base; the message names the files.
+    """
+    config = read(path)
+    bases: list[pathlib.Path] = []
+    nearest, name = path, config.base
+    config.ClearField("base")
+    while name:
+        base_path = nearest.parent / pathlib.Path(name).expanduser()
+        _check_cycle(base_path, [path, *bases])
+        try:
+            base = read(base_path)
+        except ConfigError as error:
+            raise ConfigError(f"{nearest}: base: {error}") from None
+        bases.append(base_path)
+        nearest, name = base_path, base.base
+        base.ClearField("base")
+        _inherit(config, base, base_path.parent)
+    return config, bases
+
+
+def _check_cycle(path: pathlib.Path, before: Sequence[pathlib.Path]) -> None:
+    if path.resolve() in [other.resolve() for other in before]:
+        chain = " -> ".join(str(one) for one in [*before, path])
+        raise ConfigError(f"{before[-1]}: base: a file cannot be its own base, but {chain}; take base out of one of them")
+
+
+def _inherit(config: experiment_pb2.ExperimentOptions, base: experiment_pb2.ExperimentOptions, folder: pathlib.Path) -> None:
+    """Fills `config` from `base`, a file in `folder`."""
+    # Two configs of one name would share a model_dir.
+    base.ClearField("experiment_name")
+    for name in _SECTIONS:
+        if not base.HasField(name):
+            continue
+        ours, theirs = getattr(config, name), getattr(base, name)
+        if any(getattr(ours, field) for field in _RECORDS):
+            for field in _RECORDS:
+                theirs.ClearField(field)
+        if theirs.dataset and not ours.dataset:
+            theirs.dataset = _from_anywhere(theirs.dataset, folder)
+    fill_unset(config, base)
+
+
+def _from_anywhere(dataset: str, folder: pathlib.Path) -> str:
+    """A description that is named relative to `folder`, by its absolute path; others as they are."""
+    try:
+        found = descriptions.find(dataset, relative_to=folder)
+    except ConfigError:  # reported with the config, unless an override replaces it
+        return dataset
+    return dataset if found.parent == descriptions.DESCRIPTIONS_DIR else str(found)
