@@ -1,29 +1,19 @@
 """Any files of the tests can be run together, and each alone."""
 
-import collections
 import pathlib
 import subprocess
 import sys
-import tomllib
 
 TESTS = pathlib.Path(__file__).resolve().parent
 ROOT = TESTS.parent
-# Scripts that make golden data are run, not imported.
-HELPERS = [
-    path for path in sorted(TESTS.rglob("*.py")) if not path.name.startswith(("test_", "make_")) and path.name != "conftest.py"
-]
 
 
-def test_helpers_have_names_of_their_own():
-    counts = collections.Counter(path.stem for path in HELPERS)
-    assert [name for name, count in counts.items() if count > 1] == []
+def test_helpers_lie_in_one_folder_and_hide_no_package():
+    modules = [path for path in TESTS.rglob("*.py") if not path.name.startswith("test_") and path.name != "conftest.py"]
+    # Scripts that make golden data are run, not imported.
+    assert {path.parent.name for path in modules if not path.name.startswith("make_")} == {"helpers"}
     packages = {path.name for path in ROOT.iterdir() if path.is_dir()}
-    assert not packages & set(counts)
-
-
-def test_helpers_can_be_imported_from_every_test():
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["pythonpath"]
-    assert {str(path.parent.relative_to(ROOT)) for path in HELPERS} <= set(listed)
+    assert not packages & {path.stem for path in modules}
 
 
 def test_files_of_folders_with_a_conftest_each_collect_together():

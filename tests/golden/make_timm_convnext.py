@@ -12,7 +12,7 @@ import torch
 from timm.models.convnext import checkpoint_filter_fn
 
 GOLDEN = pathlib.Path(__file__).parent
-sys.path.insert(0, str(GOLDEN.parent / "kmax_tf" / "checkpoints"))
+sys.path.insert(0, str(GOLDEN.parent / "helpers"))
 
 from foreign_convnext import facebook_names, imagenet_input, make_image, padded, timm_features  # noqa: E402
 from published_checkpoint import draw_weight  # noqa: E402

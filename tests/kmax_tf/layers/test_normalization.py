@@ -170,8 +170,9 @@ def test_spec_sets_every_option():
 def replicated(tmp_path_factory):
     """Results of batch norm on two logical devices, which only a new process can have."""
     file = tmp_path_factory.mktemp("replicas") / "results.npz"
-    script = pathlib.Path(__file__).parent / "batch_norm_on_two_replicas.py"
-    subprocess.run([sys.executable, script, file], check=True, timeout=120, cwd=script.parents[3])
+    root = pathlib.Path(__file__).resolve().parents[3]
+    script = root / "tests" / "helpers" / "batch_norm_on_two_replicas.py"
+    subprocess.run([sys.executable, script, file], check=True, timeout=120, cwd=root)
     return np.load(file)
 
 

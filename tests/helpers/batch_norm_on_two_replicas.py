@@ -6,7 +6,7 @@ python batch_norm_on_two_replicas.py RESULTS.npz
 import pathlib
 import sys
 
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[3])  # run from anywhere, without PYTHONPATH
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2])  # run from anywhere, without PYTHONPATH
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
