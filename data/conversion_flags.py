@@ -9,12 +9,13 @@ import tensorflow as tf
 from absl import app, flags
 
 from data import conversion, records
-from data.coco_json import SourceImage
 from data.conversion_summary import summary
 from data.image_conversion import Settings
+from data.image_lists import SourceImage
 from data.records import DataError
-from data.segments_info import SegmentFilter
-from protos.descriptions import ConfigError, DatasetInfo
+from data.segment_filter import SegmentFilter
+from protos.descriptions import DatasetInfo
+from protos.errors import UserError
 
 # Exit code of programs that Ctrl-C ended, by the convention of shells.
 _INTERRUPTED = 130
@@ -97,7 +98,7 @@ def run(main: Callable[[], None]) -> None:
             if argv[1:]:
                 raise DataError(f"unexpected argument {argv[1]!r}: options are written --name=value")
             main()
-        except (DataError, ConfigError) as error:
+        except UserError as error:
             sys.exit(f"error: {error}")
         except OSError as error:
             sys.exit(f"error: {error.filename or OUTPUT_DIR.value}: {error.strerror or error}")

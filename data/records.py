@@ -20,6 +20,8 @@ from PIL import Image
 
 from data import label_map
 from data.label_map import LabelMap
+from kmax_tf.coco_panoptic import pngs
+from protos.errors import UserError
 
 LABEL_FORMATS = ("png", "raw")
 IMAGE_FORMATS = ("jpeg", "png")
@@ -33,7 +35,7 @@ _PALETTE = b"\x03"
 _NAMES_OF_OPS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]")
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Data that cannot be used; the message names the file and what to do."""
 
 
@@ -56,17 +58,12 @@ def encode_label(panoptic: np.ndarray, label_format: str = "png") -> bytes:
     ids, index = np.unique(panoptic, return_inverse=True)
     if len(ids) <= 256:
         picture = Image.fromarray(index.reshape(panoptic.shape).astype(np.uint8), mode="P")
-        picture.putpalette(_colours(ids).tobytes(), "RGB")
+        picture.putpalette(pngs.ids_to_rgb(ids).tobytes(), "RGB")
     else:
-        picture = Image.fromarray(_colours(panoptic))
+        picture = Image.fromarray(pngs.ids_to_rgb(panoptic))
     buffer = io.BytesIO()
     picture.save(buffer, format="png")
     return buffer.getvalue()
-
-
-def _colours(ids: np.ndarray) -> np.ndarray:
-    """R, G and B of panoptic ids of any shape, uint8 [..., 3]."""
-    return np.ascontiguousarray(np.ascontiguousarray(ids, dtype="<u4").view(np.uint8).reshape(*ids.shape, 4)[..., :3])
 
 
 def build_example(
@@ -217,23 +214,25 @@ def _decode_palette(encoded: bytes) -> LabelMap | None:
     try:
         with Image.open(io.BytesIO(encoded), formats=["PNG"]) as picture:
             index = np.asarray(picture)
-            colours = np.array(picture.getpalette("RGB"), np.int64).reshape(-1, 3)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"the label does not decode ({error}): convert this image again") from None
-    ids = colours @ [1, 256, 65536]
+            colours = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"the label is too large ({error}): convert this image again") from None
+    except pngs.UNREADABLE as error:
+        raise DataError(f"the label does not decode ({pngs.reason(error)}): convert this image again") from None
+    ids = pngs.rgb_to_ids(colours).astype(np.int64)
     is_distinct = len(set(ids.tolist())) == len(ids) and index.max() < len(ids)
     return LabelMap(ids, index) if is_distinct else None
 
 
 def _decode_colours(encoded: bytes) -> np.ndarray:
-    if encoded[:8] == _PNG_SIGNATURE and (encoded[25] not in _PNG_COLOURS or encoded[24] > 8):
+    depth, kind = encoded[24:25], encoded[25:26]
+    if encoded.startswith(_PNG_SIGNATURE) and kind and (kind[0] not in _PNG_COLOURS or depth[0] > 8):
         raise DataError(
             "the label is a grey PNG or one of 16 bits, not RGB of 8 bits (panoptic id = R + 256 G + 65536 B): convert this "
             "image again with data/build_*.py"
         )
-    # A fourth channel makes each pixel one little-endian int32 (alpha, 255, in the top byte).
-    pixels = _decode(tf.raw_ops.DecodePng, "label", contents=encoded, channels=4)
-    return (pixels.view("<u4")[..., 0] & 0x00FFFFFF).astype(np.int32)
+    # Four channels are fast to make numbers of.
+    return pngs.rgb_to_ids(_decode(tf.raw_ops.DecodePng, "label", contents=encoded, channels=4))
 
 
 def _decode(operation: Callable[..., tf.Tensor], what: str, **arguments: Any) -> np.ndarray:

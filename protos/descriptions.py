@@ -10,14 +10,15 @@ import pathlib
 
 from google.protobuf import text_format
 
-from protos import dataset_pb2
+from protos import dataset_pb2, text_files
+from protos.errors import UserError
 
 # The input pipeline codes class ids in 15 bits.
 _LARGEST_ID = 32767
 DESCRIPTIONS_DIR = pathlib.Path(__file__).resolve().parents[1] / "data" / "descriptions"
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A config or dataset description that cannot be used; the message names file and field."""
 
 
@@ -176,8 +177,13 @@ def load(dataset: str | pathlib.Path) -> DatasetInfo:
 
 @functools.cache
 def _load_file(path: pathlib.Path) -> DatasetInfo:
+    return from_text(text_files.read_text(path, ConfigError), str(path))
+
+
+def from_text(text: str, source: str) -> DatasetInfo:
+    """The description that a text holds. `source` (its file) opens every message of a ConfigError."""
     try:
-        proto = text_format.Parse(path.read_text(), dataset_pb2.DatasetDescription())
+        proto = text_format.Parse(text, dataset_pb2.DatasetDescription())
     except text_format.ParseError as error:
-        raise ConfigError(f"{path}:{error}") from None
-    return from_proto(proto, str(path))
+        raise ConfigError(f"{source}:{error}") from None
+    return from_proto(proto, source)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from data.pipeline import evaluation_dataset, input_problems
 from data.records import DataError
 from kmax_tf import atomic_files
-from kmax_tf.coco_results import PanopticResultsWriter, image_id
+from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.postprocess import build_postprocessor, restore_size
 from trainer.experiment import Experiment
@@ -78,7 +78,7 @@ class EvalLoop(orbit.AbstractEvaluator):
                 evaluator.update(name, maps, tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy())
                 losses.append(example_losses)
             if results:
-                results.add(image_id(name), f"{name}.jpg", maps["panoptic_pred"], maps)
+                results.add(f"{name}.jpg", maps["panoptic_pred"], maps)
             self._pictures.add(step, example, maps)
             evaluated, record = evaluated + 1, example
             progress.add_image()

@@ -4,7 +4,8 @@ python trainer/predict.py --model=SAVED_MODEL --images='photos/*.jpg' --output_d
 
 Writes D/overlays/<image>.png, D/panoptic.json with D/panoptic/<image>.png (COCO panoptic format, the dataset's own category
 ids, each segment with its confidence `score` in [0, 1]), and with --show_clusters D/clusters/<image>.png: the pixels of each
-slot in every k-means step. --config_file and --checkpoint take the place of --model for a model that has not been exported.
+slot in every k-means step. <image> keeps the folders of images that lie in several ones. --config_file and --checkpoint take
+the place of --model for a model that has not been exported.
 
 An interrupted run goes on where it stopped: D/panoptic.jsonl lists what is finished, and predictions of the same model for the
 same files are kept; D/panoptic.json is written at the end. An image that cannot be read is named; the others are predicted, and
@@ -27,15 +28,16 @@ import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from data.records import DataError  # noqa: E402
 from data.source_images import read_image  # noqa: E402
 from kmax_tf import load_config  # noqa: E402
 from kmax_tf.checkpoint import resolve_checkpoint  # noqa: E402
-from kmax_tf.coco_results import PanopticResultsWriter, image_id  # noqa: E402
+from kmax_tf.coco_panoptic import names  # noqa: E402
+from kmax_tf.coco_panoptic.results import PanopticResultsWriter  # noqa: E402
 from kmax_tf.visualize import cluster_assignment, contact_sheet, overlay_panoptic  # noqa: E402
 from protos import descriptions  # noqa: E402
 from protos.config import config_to_text, dataset_info  # noqa: E402
 from protos.descriptions import DatasetInfo  # noqa: E402
+from protos.errors import UserError  # noqa: E402
 from trainer.doors import DoorError, run_door  # noqa: E402
 from trainer.export import DESCRIPTION_FILE, is_exported  # noqa: E402
 from trainer.inference import load_predictor  # noqa: E402
@@ -93,18 +95,19 @@ def predict_folder(
       A message for each image that could not be read; the results hold the others.
 
     Raises:
-      DoorError: none could be read, or two have one image id.
+      DoorError: none could be read, or two have one name.
     """
-    _check_image_ids(paths)
+    file_names = relative_names(paths)
     output_dir.mkdir(parents=True, exist_ok=True)
     writer = PanopticResultsWriter(output_dir / "panoptic.json", info)
     log = PredictionLog(output_dir / "panoptic.jsonl", model)
     if log.of_other_model:
         print(f"{log.of_other_model} predictions of another model in {output_dir} are replaced", flush=True)
     bad, progress = [], _Progress(len(paths))
-    for path in (pathlib.Path(name).absolute() for name in paths):
-        files = _files(output_dir, path.stem, clusters=clusters is not None, overlays=overlays)
-        records = log.find(path, files.values())
+    for path, file_name in zip(map(os.path.abspath, paths), file_names, strict=True):
+        path, name = pathlib.Path(path), names.image_name(file_name)
+        files = _files(output_dir, name, clusters=clusters is not None, overlays=overlays)
+        records = log.find(f"{name}.png", path, files.values())
         kept = records is not None
         if kept:
             writer.restore(records)
@@ -112,12 +115,12 @@ def predict_folder(
             try:
                 image = read_rgb(path)
                 maps = predict(image)
-                records = writer.add(image_id(path.stem), path.name, maps["panoptic_pred"], maps)
+                records = writer.add(file_name, maps["panoptic_pred"], maps)
                 _draw(files, image, maps["panoptic_pred"], info, clusters)
                 log.add(path, files.values(), records)
-            except DataError as error:
-                print(f"error: {error}", file=sys.stderr, flush=True)
-                bad.append(str(error))
+            except UserError as error:
+                bad.append(names.shown(str(error)))
+                print(f"error: {bad[-1]}", file=sys.stderr, flush=True)
         progress.add(kept)
     if len(bad) == len(paths):
         raise DoorError(f"none of the {len(paths)} images could be read, first: {bad[0]}")
@@ -126,16 +129,16 @@ def predict_folder(
     return bad
 
 
-def _files(output_dir: pathlib.Path, stem: str, *, clusters: bool, overlays: bool) -> dict[str, pathlib.Path]:
+def _files(output_dir: pathlib.Path, name: str, *, clusters: bool, overlays: bool) -> dict[str, pathlib.Path]:
     folders = {"panoptic": True, "overlays": overlays, "clusters": clusters}
-    return {folder: output_dir / folder / f"{stem}.png" for folder, wanted in folders.items() if wanted}
+    return {folder: output_dir / folder / f"{name}.png" for folder, wanted in folders.items() if wanted}
 
 
 def _draw(
     files: dict[str, pathlib.Path], image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, clusters: Predict | None
 ) -> None:
     if "overlays" in files:
-        files["overlays"].parent.mkdir(exist_ok=True)
+        files["overlays"].parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(overlay_panoptic(image, panoptic, info)).save(files["overlays"])
     if clusters:
         _draw_clusters(image, clusters(image), files["clusters"])
@@ -172,26 +175,32 @@ class _Progress:
 
 
 def _find_images(patterns: Sequence[str]) -> list[str]:
-    paths = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
+    found = {path for pattern in patterns for path in glob.glob(pattern, recursive=True)}
+    paths = sorted(path for path in found if not names.is_system_file(pathlib.PurePath(path)) and not os.path.isdir(path))
     if not paths:
         raise DoorError(f"--images: no file matches {', '.join(patterns)}")
-    names: dict[str, str] = {}
-    for path in paths:
-        first = names.setdefault(pathlib.PurePath(path).stem, path)
-        if first != path:
-            raise DoorError(f"--images: {first} and {path} have the same name, which their results would share: rename one")
+    relative_names(paths)
     return paths
 
 
-def _check_image_ids(paths: Sequence[str]) -> None:
-    first: dict[int | str, str] = {}
-    for path in paths:
-        number = image_id(pathlib.PurePath(path).stem)
-        if first.setdefault(number, path) != path:
+def relative_names(paths: Sequence[str]) -> list[str]:
+    """The name of each file below the folder that all of them lie in; the image is known by it, but for the extension.
+
+    Raises:
+      DoorError: two images have one name.
+    """
+    files = [os.path.abspath(path) for path in paths]
+    folder = os.path.commonpath([os.path.dirname(file) for file in files])
+    relative = [pathlib.PurePath(os.path.relpath(file, folder)).as_posix() for file in files]
+    first: dict[str, str] = {}
+    for path, file_name in zip(paths, relative, strict=True):
+        other = first.setdefault(names.image_name(file_name), path)
+        if other != path:
             raise DoorError(
-                f"--images: {first[number]} and {path} would both have image id {number}, the number in the file name, as in "
-                "COCO: rename one"
+                f"--images: {names.shown(other)} and {names.shown(path)} have the same name, which their results would share: "
+                "rename one"
             )
+    return relative
 
 
 def main(_: list[str]) -> None:

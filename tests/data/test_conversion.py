@@ -17,12 +17,12 @@ from PIL import Image
 
 from data import (
     ade20k_files,
-    coco_json,
     conversion,
     conversion_flags,
     conversion_log,
     conversion_summary,
     image_conversion,
+    image_lists,
     records,
 )
 from data.records import DataError
@@ -34,7 +34,7 @@ _SETTINGS = image_conversion.Settings(INFO)
 
 def _sources(root, count=5):
     path = write_coco(root, count)
-    return coco_json.read_panoptic_json(path, root / "images", root / "panoptic").images
+    return image_lists.read_panoptic_json(path, root / "images", root / "panoptic").images
 
 
 def _read(directory, split="val"):
@@ -106,7 +106,7 @@ def test_other_options_do_not_mix_with_old_shards(tmp_path):
 def test_a_cut_log_is_read_up_to_its_last_whole_line(tmp_path):
     sources = _sources(tmp_path)
     conversion.convert(sources, tmp_path, "val", _SETTINGS, num_shards=2)
-    log = tmp_path / "val.conversion.jsonl"
+    log = tmp_path / ".conversion" / "val.jsonl"
     made_from = json.loads(log.read_text().splitlines()[0])["made_from"]
     log.write_text(log.read_text()[:-9])
     files = {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")}
@@ -198,7 +198,7 @@ def test_build_coco_reports_bad_input_in_one_line(tmp_path):
     done = _run("build_coco.py", f"--coco_root={tmp_path}", f"--output_dir={tmp_path}/out")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/annotations/panoptic_train2017.json does not exist")
+    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/annotations/panoptic_train2017.json: no such file")
 
 
 def test_build_coco_refuses_other_categories(tmp_path):

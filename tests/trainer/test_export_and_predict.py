@@ -12,7 +12,7 @@ import tensorflow as tf
 from command_line import run_door
 from PIL import Image
 
-from data.coco_json import read_panoptic_json
+from data.image_lists import read_panoptic_json
 from data.pipeline import evaluation_dataset
 from kmax_tf import build_model, load_checkpoint, load_config
 from kmax_tf.variable_names import named_variables
