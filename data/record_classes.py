@@ -56,10 +56,10 @@ def _read(note: str) -> DatasetInfo | None:
         if not tf.io.gfile.exists(note):
             return None
         with tf.io.gfile.GFile(note, "rb") as file:
-            text = text_files.decode(file.read(), note, ConfigError)
+            data = file.read()
     except (tf.errors.OpError, OSError) as error:
         raise DataError(f"{note} cannot be read ({' '.join(str(error).split())}): check the file, or delete it") from None
     try:
-        return descriptions.from_text(text, note)
+        return descriptions.from_text(text_files.decode(data, note, ConfigError), note)
     except ConfigError as error:
         raise DataError(f"{error}; this file notes the classes of the records beside it: delete it if it is damaged") from None

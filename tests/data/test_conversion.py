@@ -1,10 +1,7 @@
 """Shards: content, interruption, reruns and the doors."""
 
 import dataclasses
-import json
-import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import types
@@ -12,14 +9,11 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from panoptic_fixtures import INFO, rename_as_coco, to_rgb, write_coco
-from PIL import Image
+from panoptic_fixtures import INFO, rename_as_coco, write_coco
 
 from data import (
-    ade20k_files,
     conversion,
     conversion_flags,
-    conversion_log,
     conversion_summary,
     image_conversion,
     image_lists,
@@ -101,67 +95,6 @@ def test_other_options_do_not_mix_with_old_shards(tmp_path):
     with pytest.raises(DataError, match="names of the images: delete"):
         conversion.convert(sources[:4], tmp_path / "out", "val", _SETTINGS, num_shards=2)
     conversion.convert(sources, tmp_path / "out", "train", raw, num_shards=2)
-
-
-def test_a_cut_log_is_read_up_to_its_last_whole_line(tmp_path):
-    sources = _sources(tmp_path)
-    conversion.convert(sources, tmp_path, "val", _SETTINGS, num_shards=2)
-    log = tmp_path / ".conversion" / "val.jsonl"
-    made_from = json.loads(log.read_text().splitlines()[0])["made_from"]
-    log.write_text(log.read_text()[:-9])
-    files = {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")}
-    assert list(conversion_log.open_log(tmp_path, "val", made_from).shards) == ["val-00000-of-00002.tfrecord"]
-    counts = conversion.convert(sources, tmp_path, "val", _SETTINGS, num_shards=2)
-    assert counts.images == 5
-    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")} == files
-
-
-@pytest.mark.parametrize("change", ["image", "label", "annotation", "folder", "none"])
-def test_shards_of_changed_inputs_are_made_again(tmp_path, capsys, monkeypatch, change):
-    sources = list(_sources(tmp_path))
-    out, fresh = tmp_path / "out", tmp_path / "fresh"
-    conversion.convert(sources, out, "val", _SETTINGS, num_shards=3)
-    image, label = sources[3].image_path, sources[3].label_path
-    if change == "image":
-        Image.fromarray(np.full((12, 16, 3), 7, np.uint8)).save(image)
-    elif change == "label":
-        ids = np.asarray(Image.open(label)).astype(int) @ [1, 256, 65536]
-        Image.fromarray(to_rgb(np.where(ids == 11, 12, np.where(ids == 12, 11, ids)))).save(label)
-        os.utime(label, ns=(1, 1))
-    elif change == "annotation":
-        first, *others = sources[3].segments
-        sources[3] = dataclasses.replace(sources[3], segments=(*others, first))
-    elif change == "folder":
-        (tmp_path / "moved").mkdir()
-        shutil.copy2(image, tmp_path / "moved")
-        sources[3] = dataclasses.replace(sources[3], image_path=tmp_path / "moved" / image.name)
-    converted = []
-    convert_image = image_conversion.convert_image
-    monkeypatch.setattr(
-        image_conversion,
-        "convert_image",
-        lambda source, settings: converted.append(source.name) or convert_image(source, settings),
-    )
-    capsys.readouterr()
-    counts = conversion.convert(sources, out, "val", _SETTINGS, num_shards=3)
-    told = capsys.readouterr().err
-    assert converted == ([] if change == "none" else ["scene_2", "scene_3"])
-    assert ("1 finished shards are made again" in told and "of 1 images have changed, first: scene_3" in told) == bool(
-        converted
-    )
-    assert conversion.convert(sources, fresh, "val", _SETTINGS, num_shards=3) == counts
-    for path in fresh.glob("*.tfrecord"):
-        assert (out / path.name).read_bytes() == path.read_bytes()
-
-
-def test_both_files_of_ade20k_are_looked_at(tmp_path):
-    for name in ("a.jpg", "a.png", "b.png"):
-        (tmp_path / name).write_text("x")
-    source = ade20k_files.TwoFileImage("a", tmp_path / "a.jpg", tmp_path / "a.png", instance_path=tmp_path / "b.png")
-    before = conversion_log.states([source])
-    assert conversion_log.states([source]) == before
-    (tmp_path / "b.png").write_text("xy")
-    assert conversion_log.states([source]) != before
 
 
 def test_label_of_another_size(tmp_path):

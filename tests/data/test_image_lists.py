@@ -33,6 +33,71 @@ def test_images_without_labels(tmp_path):
     assert [(image.name, image.label_path) for image in listed] == [("scene_0", None), ("scene_1", None), ("scene_2", None)]
 
 
+def test_files_of_systems_are_no_images(tmp_path):
+    write_coco(tmp_path)
+    for name in ("._scene_0.png", ".DS_Store", "Thumbs.db", ".hidden.jpg"):
+        (tmp_path / "images" / name).write_text("")
+    assert [image.name for image in image_lists.list_images(tmp_path / "images")] == ["scene_0", "scene_1", "scene_2"]
+
+
+def test_images_of_one_file_name_in_two_folders(tmp_path):
+    path = write_coco(tmp_path)
+    content = json.loads(path.read_text())
+    for number, entry in enumerate(content["images"]):
+        entry["file_name"] = f"seq{number}/0000.png"
+    path.write_text(json.dumps(content))
+    read = _read(tmp_path)
+    assert [image.name for image in read.images] == ["seq0/0000", "seq1/0000", "seq2/0000"]
+    assert [image.image_path for image in read.images] == [tmp_path / "images" / f"seq{i}" / "0000.png" for i in range(3)]
+    assert [image.segments[0]["id"] for image in read.images] == [70_000, 70_001, 70_002]
+
+
+def test_annotations_that_meet_no_image_are_told(tmp_path, capsys):
+    path = write_coco(tmp_path, 4)
+    content = json.loads(path.read_text())
+    del content["images"][:2]
+    path.write_text(json.dumps(content))
+    assert [image.name for image in _read(tmp_path).images] == ["scene_2", "scene_3"]
+    told = capsys.readouterr().err
+    assert told.startswith("warning: ") and told.count("\n") == 1
+    assert "panoptic.json: 2 of 4 annotations belong to no image of the file, first: image_id 100 (scene_0.png)" in told
+
+
+def test_ids_of_another_type_meet(tmp_path):
+    path = write_coco(tmp_path)
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+        for entry in annotation["segments_info"]:
+            entry["category_id"] = str(entry["category_id"])
+    content["categories"][0]["id"] = "17"
+    path.write_text(json.dumps(content))
+    read = _read(tmp_path)
+    assert [image.segments[0]["id"] for image in read.images] == [70_000, 70_001, 70_002]
+    assert read.most_instances() == 2
+
+
+def test_images_without_annotation_have_a_problem(tmp_path):
+    path = write_coco(tmp_path)
+    content = json.loads(path.read_text())
+    del content["annotations"][1:]
+    path.write_text(json.dumps(content))
+    problems = [image.problem for image in _read(tmp_path).images]
+    assert problems[0] == "" and [problem.startswith("has no annotation (id 10") for problem in problems] == [False, True, True]
+
+
+def test_annotations_alone(tmp_path):
+    """As DeepLab2 reads COCO: images are JPEGs with the names of the PNGs."""
+    path = write_coco(tmp_path)
+    path.write_text(json.dumps({"annotations": json.loads(path.read_text())["annotations"]}))
+    read = image_lists.read_panoptic_json(path, tmp_path / "images", tmp_path / "panoptic", annotations_alone=True)
+    assert [image.image_path for image in read.images] == [tmp_path / "images" / f"scene_{i}.jpg" for i in range(3)]
+    assert [image.label_path for image in read.images] == [tmp_path / "panoptic" / f"scene_{i}.png" for i in range(3)]
+    assert read.categories == ()
+    with pytest.raises(UserError, match="there is no list `categories`"):
+        _read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -200,3 +200,29 @@ def test_broken_png(written, monkeypatch):
     png.unlink()
     with pytest.raises(PanopticFileError, match="139.png does not exist: fetch or make it"):
         read_panoptic_file(written).read_ids(139)
+
+
+def test_categories_have_all_keys_of_the_format(written):
+    """COCO's panoptic2detection_coco_format.py takes these keys of every category."""
+    categories = json.loads(written.read_text())["categories"]
+    assert len(categories) == 133
+    for category, c in zip(categories, COCO.classes, strict=True):
+        assert set(category) == {"id", "name", "supercategory", "isthing", "color"}
+        assert category["color"] == list(c.color) and isinstance(category["supercategory"], str)
+
+
+def test_folders_are_kept_and_ids_tell_images_apart(tmp_path):
+    writer = PanopticResultsWriter(tmp_path / "p.json", COCO)
+    files = ["seq0/0000.jpg", "seq1/0000.jpg", "12.jpg", "012.jpg", "seq1/000000142238.jpg"]
+    for file_name in files:
+        writer.add(file_name, make_map())
+    content = json.loads(writer.finish().read_text())
+    ids = ["seq0/0000", "seq1/0000", 12, "012", 142238]
+    assert [(image["id"], image["file_name"]) for image in content["images"]] == list(zip(ids, files))
+    pngs = [file_name.replace(".jpg", ".png") for file_name in files]
+    assert [(a["image_id"], a["file_name"]) for a in content["annotations"]] == list(zip(ids, pngs))
+    assert sorted(str(p.relative_to(tmp_path / "p")) for p in (tmp_path / "p").rglob("*.png")) == sorted(pngs)
+    file = read_panoptic_file(tmp_path / "p.json")
+    assert set(file.file_names) == set(ids) and file.notes == ()
+    with pytest.raises(PanopticFileError, match=r"caf\\xe9.jpg: its name is not UTF-8"):
+        writer.add("caf\udce9.jpg", make_map())
