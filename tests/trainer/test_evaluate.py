@@ -119,6 +119,40 @@ def test_images_are_paired_by_name_when_asked(files, tmp_path):
     assert "--pair_images_by=name pairs images by them" in done.stderr
 
 
+def test_ids_are_compared_by_value(files, tmp_path):
+    truth, prediction = files
+    expected = score(truth, prediction)
+    content = json.loads(prediction.read_text())
+    for form in (str, float, "{:012d}".format):
+        changed = json.loads(json.dumps(content))
+        for annotation in changed["annotations"]:
+            annotation["image_id"] = form(annotation["image_id"])
+            for segment in annotation["segments_info"]:
+                segment |= {"id": str(segment["id"]), "category_id": float(segment["category_id"])}
+        prediction.write_text(json.dumps(changed))
+        assert score(truth, prediction) == expected
+    changed["annotations"].append({**changed["annotations"][0], "image_id": "1"})
+    changed["annotations"].append({**changed["annotations"][0], "image_id": 1})
+    prediction.write_text(json.dumps(changed))
+    with pytest.raises(PanopticFileError, match="image_id '1' and 1 are there both"):
+        score(truth, prediction)
+
+
+def test_what_does_not_count_is_told(files):
+    truth, prediction = files
+    _list_images(truth, {1: "1.jpg", 2: "2.jpg", 5: "5.jpg"})
+    _list_images(prediction, {1: "1.jpg", 2: "2.jpg"})
+    for by in ("id", "name"):
+        done = start(truth, prediction, f"--pair_images_by={by}")
+        assert done.returncode == 0, done.stderr
+        assert "truth.json: 1 of 3 images have no annotation and do not count, first: 5" in done.stderr
+        assert "prediction.json: 1 of 3 annotations belongs to no image of the file, first: image_id 3 (3.png)" in done.stderr
+        assert (
+            "prediction.json: 1 of 3 predictions are for no image of the ground truth and do not count, first: 3.png"
+            in done.stderr
+        )
+
+
 def test_failure_is_one_message_and_exit_code_1(files, tmp_path):
     done = start(files[0], tmp_path / "none.json")
     assert done.returncode == 1 and not done.stdout
