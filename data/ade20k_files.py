@@ -123,7 +123,7 @@ def with_panoptic_json(
     """Gives each image its annotation in the file of find_panoptic_json.
 
     Raises:
-      DataError: the file does not fit the images or the classes.
+      UserError: the file does not fit the images or the classes.
     """
     labelled = json_labels.from_panoptic_json(images, _folder(root, "images", split), json_path, info)
     return tuple(PanopticImage(**vars(image)) for image in labelled)

@@ -85,7 +85,7 @@ def with_panoptic_json(
       The images, and `info` with the category ids of the file.
 
     Raises:
-      DataError: the file does not fit the images or the classes.
+      UserError: the file does not fit the images or the classes.
     """
     if json_path.stem.endswith("_trainId"):
         info = dataclasses.replace(info, classes=tuple(dataclasses.replace(c, category_id=c.id) for c in info.classes))

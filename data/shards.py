@@ -45,7 +45,7 @@ def write_all(
       progress: is called now and then with the number of images that this call has seen.
 
     Raises:
-      DataError: bad input (names the file), or a process was killed.
+      UserError: bad input (names the file), or a process was killed.
     """
     if num_workers > 1:
         yield from _write_in_processes(shards, settings, skip_bad, num_workers, progress)

@@ -97,12 +97,12 @@ def predict_folder(
     Raises:
       DoorError: none could be read, or two have one name.
     """
-    file_names = relative_names(paths)
+    file_names = _relative_names(paths)
     output_dir.mkdir(parents=True, exist_ok=True)
     writer = PanopticResultsWriter(output_dir / "panoptic.json", info)
     log = PredictionLog(output_dir / "panoptic.jsonl", model)
     if log.of_other_model:
-        print(f"{log.of_other_model} predictions of another model in {output_dir} are replaced", flush=True)
+        print(f"{log.of_other_model} predictions of another model in {names.shown(output_dir)} are replaced", flush=True)
     bad, progress = [], _Progress(len(paths))
     for path, file_name in zip(map(os.path.abspath, paths), file_names, strict=True):
         path, name = pathlib.Path(path), names.image_name(file_name)
@@ -179,27 +179,16 @@ def _find_images(patterns: Sequence[str]) -> list[str]:
     paths = sorted(path for path in found if not names.is_system_file(pathlib.PurePath(path)) and not os.path.isdir(path))
     if not paths:
         raise DoorError(f"--images: no file matches {', '.join(patterns)}")
-    relative_names(paths)
+    _relative_names(paths)
     return paths
 
 
-def relative_names(paths: Sequence[str]) -> list[str]:
-    """The name of each file below the folder that all of them lie in; the image is known by it, but for the extension.
-
-    Raises:
-      DoorError: two images have one name.
-    """
-    files = [os.path.abspath(path) for path in paths]
-    folder = os.path.commonpath([os.path.dirname(file) for file in files])
-    relative = [pathlib.PurePath(os.path.relpath(file, folder)).as_posix() for file in files]
-    first: dict[str, str] = {}
-    for path, file_name in zip(paths, relative, strict=True):
-        other = first.setdefault(names.image_name(file_name), path)
-        if other != path:
-            raise DoorError(
-                f"--images: {names.shown(other)} and {names.shown(path)} have the same name, which their results would share: "
-                "rename one"
-            )
+def _relative_names(paths: Sequence[str]) -> list[str]:
+    relative = names.relative_names(paths)
+    twice = names.first_repeated(relative)
+    if twice:
+        first, second = (names.shown(paths[position]) for position in twice)
+        raise DoorError(f"--images: {first} and {second} have the same name, which their results would share: rename one")
     return relative
 
 
@@ -232,7 +221,7 @@ def main(_: list[str]) -> None:
     except KeyboardInterrupt:
         print("interrupted: finished predictions are kept, the same command goes on from them", file=sys.stderr)
         sys.exit(_INTERRUPTED)
-    print(f"{'overlays and ' if values.overlays else ''}results in {output_dir}: panoptic.json lists them")
+    print(f"{'overlays and ' if values.overlays else ''}results in {names.shown(output_dir)}: panoptic.json lists them")
     if bad:
         raise DoorError(
             f"{len(bad)} of {len(paths)} images could not be read and are not in the results, first: {bad[0]}; repair or "

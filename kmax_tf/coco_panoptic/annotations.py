@@ -50,7 +50,7 @@ class AnnotationFile:
     @property
     def without_image(self) -> tuple[Annotation, ...]:
         """Annotations whose image is not listed; none where no image is listed at all."""
-        if self.images is None:
+        if not self.images:
             return ()
         used = set(self.annotation_of.values())
         return tuple(annotation for image_id, annotation in self.annotations.items() if image_id not in used)

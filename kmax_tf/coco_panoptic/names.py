@@ -8,7 +8,7 @@ import collections
 import os
 import pathlib
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 
 from kmax_tf.coco_panoptic import values
 
@@ -98,11 +98,18 @@ def shown(name: str | os.PathLike[str]) -> str:
         return text.encode(errors="backslashreplace").decode()
 
 
-def repeated(items: Iterable[str], key: Callable[[str], Hashable]) -> tuple[str, str] | None:
-    """The first two different items of one key, None if there are none."""
-    first: dict[Hashable, str] = {}
-    for item in items:
-        other = first.setdefault(key(item), item)
-        if other != item:
-            return other, item
+def relative_names(paths: Iterable[str]) -> list[str]:
+    """The path of each file below the folder that all of them lie in."""
+    files = [os.path.abspath(path) for path in paths]
+    folder = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""
+    return [pathlib.PurePath(os.path.relpath(file, folder)).as_posix() for file in files]
+
+
+def first_repeated(file_names: Iterable[str]) -> tuple[int, int] | None:
+    """Positions of the first two files of one name, which is that of one image; None if all names differ."""
+    first: dict[str, int] = {}
+    for position, file_name in enumerate(file_names):
+        other = first.setdefault(image_name(file_name), position)
+        if other != position:
+            return other, position
     return None

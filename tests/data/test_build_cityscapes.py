@@ -161,6 +161,16 @@ def test_an_image_without_panoptic_annotation(tmp_path):
         _sources(tmp_path)
 
 
+def test_hidden_files_are_no_images(tmp_path):
+    _write_images(tmp_path)
+    _write_instance_ids(tmp_path)
+    folder = tmp_path / "leftImg8bit" / "train"
+    for name in (f"aachen/._{_NAMES[0]}_leftImg8bit.png", ".trash/old_000000_000019_leftImg8bit.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("")
+    assert sorted(source.name for source in _sources(tmp_path)[0]) == sorted(_NAMES)
+
+
 def test_missing_folders_and_files(tmp_path):
     with pytest.raises(UserError, match="leftImg8bit/train is not a directory"):
         _sources(tmp_path)

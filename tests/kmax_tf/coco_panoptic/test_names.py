@@ -70,3 +70,11 @@ def test_names_that_are_not_utf8():
     assert not names.is_utf8(latin) and names.is_utf8("café.jpg")
     assert names.shown(latin) == r"caf\xe9.jpg" and names.shown(pathlib.Path("café.jpg")) == "café.jpg"
     assert names.shown("\ud800") == r"\ud800"
+
+
+def test_names_below_the_folder_of_all():
+    assert names.relative_names(["/a/x.jpg"]) == ["x.jpg"]
+    assert names.relative_names(["/a/x.jpg", "/a/../a/y.jpg"]) == ["x.jpg", "y.jpg"]
+    assert names.relative_names(["/a/b/x.jpg", "/a/c/d/x.jpg", "/a/y.jpg"]) == ["b/x.jpg", "c/d/x.jpg", "y.jpg"]
+    assert names.first_repeated(["b/x.jpg", "x.jpg", "c/y.jpg"]) is None
+    assert names.first_repeated(["b/x.jpg", "x.jpg", "b/x.png"]) == (0, 2)
