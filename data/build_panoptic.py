@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 
 from absl import flags  # noqa: E402
 
-from data import conversion_flags, describe, filter_flags, image_lists  # noqa: E402
+from data import conversion_flags, describe, filter_flags, image_lists, source_checks  # noqa: E402
 from kmax_tf.coco_panoptic import categories  # noqa: E402
 from protos import descriptions  # noqa: E402
 
@@ -35,6 +35,7 @@ def main() -> None:
     """Converts one split and writes the description if there is none."""
     conversion_flags.check_file_name(_SPLIT)
     conversion_flags.check_file_name(_DATASET_NAME)
+    source_checks.check_output(pathlib.Path(conversion_flags.OUTPUT_DIR.value))
     path = pathlib.Path(_PANOPTIC_JSON.value)
     panoptic_dir = pathlib.Path(_PANOPTIC_DIR.value or path.with_suffix(""))
     content = image_lists.read_panoptic_json(path, pathlib.Path(_IMAGES_DIR.value), panoptic_dir)

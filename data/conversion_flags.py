@@ -14,6 +14,7 @@ from data.image_conversion import Settings
 from data.image_lists import SourceImage
 from data.records import DataError
 from data.segment_filter import SegmentFilter
+from kmax_tf.coco_panoptic import names
 from protos.descriptions import DatasetInfo
 from protos.errors import UserError
 
@@ -62,6 +63,8 @@ def check_file_name(flag: flags.FlagHolder[str]) -> None:
     if found or flag.value in ("", ".", ".."):
         what = f"holds {', '.join(map(repr, found))}, but" if found else f"is {flag.value!r}, but"
         raise DataError(f"--{flag.name} {what} file names start with it: give a plain name")
+    if not names.is_utf8(flag.value or ""):
+        raise DataError(f"--{flag.name} is {names.shown(flag.value)}, which is not UTF-8: give a plain name")
 
 
 def convert_split(

@@ -27,3 +27,11 @@ def test_public_names_are_those_of_their_modules():
     assert kmax_tf.load_checkpoint is load_checkpoint and kmax_tf.load_config is load_config
     assert all(hasattr(kmax_tf, name) for name in kmax_tf.__all__)
     assert not hasattr(kmax_tf, "build_nothing")
+
+
+def test_errors_of_a_user_have_one_base():
+    from data.records import DataError
+    from kmax_tf.coco_panoptic.values import PanopticFileError
+    from protos.errors import UserError
+
+    assert all(issubclass(error, UserError) for error in (DataError, PanopticFileError, kmax_tf.ConfigError))
