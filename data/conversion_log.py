@@ -75,7 +75,7 @@ def open_log(output_dir: pathlib.Path, split: str, made_from: Mapping[str, Any])
     Raises:
       DataError: there are shards of this split that were `made_from` something else.
     """
-    path, old = log_path(output_dir, split), output_dir / f"{split}.conversion.jsonl"
+    path, old = log_path(output_dir, split), output_dir / f"{split}{record_classes.OLD_LOG_SUFFIX}"
     before, entries = journal.read(path if path.exists() else old, lambda line: dict(line["made_from"]), _shard)
     shards_there = shard_files(output_dir, split)
     if shards_there and before != made_from:

@@ -13,7 +13,15 @@ from protos.descriptions import ConfigError, DatasetInfo
 
 # Holds what a conversion notes about its output folder.
 NOTES_FOLDER = ".conversion"
+# Earlier versions had the log of a split beside its shards.
+OLD_LOG_SUFFIX = ".conversion.jsonl"
 _SHARD = re.compile(r"(?P<folder>.*/|)(?P<split>[^/]+)-[0-9]{5}-of-[0-9]{5}\.tfrecord")
+
+
+def is_note(path: str) -> bool:
+    """Whether a path that a pattern of TensorFlow has found, whose `*` also means hidden names, is a note of a conversion."""
+    name = path.rpartition("/")[2]
+    return name == NOTES_FOLDER or name.endswith(OLD_LOG_SUFFIX)
 
 
 def write(output_dir: pathlib.Path, split: str, info: DatasetInfo) -> None:

@@ -80,9 +80,13 @@ def test_a_log_of_earlier_versions_is_taken_over(tmp_path):
 
 def test_the_obvious_pattern_finds_records_alone(tmp_path):
     conversion.convert(_sources(tmp_path / "data"), tmp_path / "out", "train", _SETTINGS, num_shards=2)
-    for pattern in ("train*", "train-*", "*train*"):
+    # As earlier versions left it.
+    shutil.copy(tmp_path / "out" / ".conversion" / "train.jsonl", tmp_path / "out" / "train.conversion.jsonl")
+    for pattern in ("train*", "train-*", "*train*", "*"):
         index = record_index.build_index([str(tmp_path / "out" / pattern)], made_by="a test")
         assert len(index) == 5, pattern
+    with pytest.raises(DataError, match="only notes of a conversion match, no records; a test makes them"):
+        record_index.build_index([str(tmp_path / "out" / "train.*")], made_by="a test")
 
 
 @pytest.mark.parametrize("change", ["image", "label", "annotation", "folder", "none"])
