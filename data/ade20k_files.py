@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from data import coco_json, json_labels, source_images
-from data.coco_json import SourceImage
+from data import image_lists, json_labels
+from data.image_lists import SourceImage
 from data.records import DataError
-from data.segments_info import check_segment
+from kmax_tf.coco_panoptic import pngs
+from kmax_tf.coco_panoptic.segments import parse_segments
 from protos.descriptions import DatasetInfo
 
 OFFICIAL_IMAGES = {"train": 20210, "val": 2000}
@@ -38,13 +39,13 @@ class TwoFileImage(SourceImage):
         the semantic file gives to a thing and the instance file to none belong to no segment.
 
         Raises:
-          DataError: a PNG is missing, damaged or of another mode or size, has an id that does not exist, or gives one instance
+          UserError: a PNG is missing, damaged or of another mode or size, has an id that does not exist, or gives one instance
             several categories.
         """
         expected = "the semantic annotations of the challenge have 8 bits per pixel (class 1 .. 150, 0: other)"
-        semantic = source_images.read_label_png(self.label_path, ("L",), expected)
+        semantic = pngs.read_png(self.label_path, ("L",), expected)
         expected = "the instance annotations of the challenge are RGB (R: category 1 .. 100, G: number of the instance)"
-        category, number = np.moveaxis(source_images.read_label_png(self.instance_path, ("RGB",), expected), -1, 0)[:2]
+        category, number = np.moveaxis(pngs.read_png(self.instance_path, ("RGB",), expected), -1, 0)[:2]
         if number.shape != semantic.shape:
             raise DataError(
                 f"{self.instance_path} is {number.shape[1]}x{number.shape[0]} (width x height), {self.label_path} is "
@@ -90,13 +91,15 @@ class PanopticImage(SourceImage):
         Category 255 is no class: its pixels have id 0.
         """
         ids, segments = super().read_label(info)
-        for segment in segments:
-            check_segment(segment, str(self.label_path))
-        other = [segment["id"] for segment in segments if segment["category_id"] == _OTHER_CATEGORY]
+        records = parse_segments(segments, str(self.label_path)).values()
+        other = [segment.id for segment in records if segment.category_id == _OTHER_CATEGORY]
         ids = np.where(np.isin(ids, other), 0, ids)
         visible = set(np.unique(ids).tolist())
-        without_area = ({key: value for key, value in segment.items() if key != "area"} for segment in segments)
-        return ids, [segment for segment in without_area if segment["id"] in visible]
+        return ids, [
+            {"id": segment.id, "category_id": segment.category_id, "iscrowd": int(segment.is_crowd)}
+            for segment in records
+            if segment.id in visible
+        ]
 
 
 def list_images(root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
@@ -105,7 +108,7 @@ def list_images(root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
     Raises:
       DataError: there is no such folder, or it holds no images.
     """
-    return coco_json.list_images(_folder(root, "images", split))
+    return image_lists.list_images(_folder(root, "images", split))
 
 
 def find_panoptic_json(root: pathlib.Path, split: str) -> pathlib.Path | None:
@@ -120,29 +123,24 @@ def with_panoptic_json(
     """Gives each image its annotation in the file of find_panoptic_json.
 
     Raises:
-      DataError: the file does not fit the images or the classes.
+      UserError: the file does not fit the images or the classes.
     """
     labelled = json_labels.from_panoptic_json(images, _folder(root, "images", split), json_path, info)
     return tuple(PanopticImage(**vars(image)) for image in labelled)
 
 
 def with_two_files(images: Sequence[SourceImage], root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
-    """Gives each image its PNGs in annotations/ and annotations_instance/.
+    """Gives each image its PNGs in annotations/ and annotations_instance/, which may be missing.
 
     Raises:
-      DataError: a folder is missing, or an image has no annotation.
+      DataError: a folder is missing.
     """
     semantic = _folder(root, "annotations", split)
     instance = _folder(root, "annotations_instance", split)
-    labelled = tuple(
-        TwoFileImage(image.name, image.image_path, semantic / name, instance_path=instance / name)
+    return tuple(
+        TwoFileImage(image.name, image.image_path, semantic / name, problem=image.problem, instance_path=instance / name)
         for image, name in ((image, f"{image.name}.png") for image in images)
     )
-    for paths in ([image.label_path for image in labelled], [image.instance_path for image in labelled]):
-        missing = [path for path in paths if not path.is_file()]
-        if missing:
-            raise DataError(f"{missing[0]} does not exist: {len(missing)} of {len(images)} images have no annotation there")
-    return labelled
 
 
 def _folder(root: pathlib.Path, kind: str, split: str) -> pathlib.Path:

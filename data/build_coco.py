@@ -7,6 +7,8 @@ annotations/panoptic_{train,val}2017/ with the PNGs. Files that lie elsewhere:
 
     python data/build_coco.py --images_dir=I --panoptic_json=J --panoptic_dir=P --split=val --output_dir=O
 
+A JSON with `annotations` alone will do: its images are JPEGs with the names of the PNGs.
+
 Predictions of trainer/predict.py can be labels too; --min_score and --min_area leave out what is unsure or small.
 """
 
@@ -20,9 +22,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 
 from absl import flags  # noqa: E402
 
-from data import coco_json, conversion_flags, describe, filter_flags  # noqa: E402
+from data import conversion_flags, filter_flags, image_lists  # noqa: E402
 from data.records import DataError  # noqa: E402
 from kmax_tf.cli.command_flags import define_path  # noqa: E402
+from kmax_tf.coco_panoptic import categories  # noqa: E402
 from protos import descriptions  # noqa: E402
 from protos.descriptions import DatasetInfo  # noqa: E402
 
@@ -58,12 +61,12 @@ def main() -> None:
 def _convert_split(split: str, images_dir: pathlib.Path, panoptic_json: str | None, info: DatasetInfo) -> None:
     path = None if panoptic_json is None else pathlib.Path(panoptic_json)
     if path is None:
-        sources = coco_json.list_images(images_dir)
+        sources = image_lists.list_images(images_dir)
     else:
         panoptic_dir = pathlib.Path(_PANOPTIC_DIR.value or path.with_suffix(""))
-        content = coco_json.read_panoptic_json(path, images_dir, panoptic_dir)
+        content = image_lists.read_panoptic_json(path, images_dir, panoptic_dir, annotations_alone=True)
         advice = "these are not the labels of COCO; data/build_panoptic.py converts any categories"
-        describe.check_categories(info, content, where=str(path), description="COCO's classes", advice=advice)
+        categories.check_known(content.categories, info, where=str(path), description="COCO's classes", advice=advice)
         sources = content.images
     conversion_flags.convert_split(sources, split, info, segment_filter=filter_flags.segment_filter(sources, path))
 

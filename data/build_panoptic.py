@@ -17,8 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 
 from absl import flags  # noqa: E402
 
-from data import coco_json, conversion_flags, describe, filter_flags  # noqa: E402
+from data import conversion_flags, describe, filter_flags, image_lists, source_checks  # noqa: E402
 from kmax_tf.cli.command_flags import define_path  # noqa: E402
+from kmax_tf.coco_panoptic import categories  # noqa: E402
 from protos import descriptions  # noqa: E402
 
 _IMAGES_DIR = define_path("images_dir", "Folder of the images.", required=True)
@@ -35,9 +36,10 @@ def main() -> None:
     """Converts one split and writes the description if there is none."""
     conversion_flags.check_file_name(_SPLIT)
     conversion_flags.check_file_name(_DATASET_NAME)
+    source_checks.check_output(pathlib.Path(conversion_flags.OUTPUT_DIR.value))
     path = pathlib.Path(_PANOPTIC_JSON.value)
     panoptic_dir = pathlib.Path(_PANOPTIC_DIR.value or path.with_suffix(""))
-    content = coco_json.read_panoptic_json(path, pathlib.Path(_IMAGES_DIR.value), panoptic_dir)
+    content = image_lists.read_panoptic_json(path, pathlib.Path(_IMAGES_DIR.value), panoptic_dir)
     chosen = filter_flags.segment_filter(content.images, path)
     output_dir = pathlib.Path(conversion_flags.OUTPUT_DIR.value)
     name = _DATASET_NAME.value or output_dir.resolve().name
@@ -52,7 +54,7 @@ def main() -> None:
     info = descriptions.load(description)
     describe.check_divisor(info, _LABEL_DIVISOR.value, str(description))
     advice = "that file was made from other categories; use the same for all splits, or delete it and the records of all splits"
-    describe.check_categories(info, content, where=str(path), description=str(description), advice=advice)
+    categories.check_known(content.categories, info, where=str(path), description=str(description), advice=advice)
     conversion_flags.convert_split(content.images, _SPLIT.value, info, segment_filter=chosen)
     print(f'config: dataset: "{description}"')
 

@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 
 from absl import flags  # noqa: E402
 
-from data import coco_json, conversion_flags, scene_drawing, scene_files  # noqa: E402
+from data import conversion_flags, image_lists, scene_drawing, scene_files  # noqa: E402
 from data.records import DataError  # noqa: E402
 from protos import descriptions  # noqa: E402
 
@@ -44,7 +44,7 @@ def main() -> None:
         return
     for split, count in (("train", wanted["num_train"]), ("val", wanted["num_val"])):
         json_path = scene_files.write_split(output_dir, split, count, info, seed=wanted["seed"])
-        content = coco_json.read_panoptic_json(json_path, output_dir / split, json_path.with_suffix(""))
+        content = image_lists.read_panoptic_json(json_path, output_dir / split, json_path.with_suffix(""))
         conversion_flags.convert_split(content.images, split, info)
     marker.write_text(json.dumps(wanted) + "\n")
 

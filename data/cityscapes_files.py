@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from data import json_labels, source_images
-from data.coco_json import SourceImage
+from data import image_lists, json_labels
+from data.image_lists import SourceImage
 from data.records import DataError
+from kmax_tf.coco_panoptic import pngs
+from kmax_tf.files.hidden import is_hidden
 from protos.descriptions import DatasetInfo
 
 OFFICIAL_IMAGES = {"train": 2975, "val": 500, "test": 1525}
@@ -29,10 +31,10 @@ class InstanceIdsImage(SourceImage):
         (`ignoreInEval` in cityscapesScripts) are no segments: their pixels have id 0.
 
         Raises:
-          DataError: the PNG is missing, damaged, has another mode or a label id that does not exist.
+          UserError: the PNG is missing, damaged, has another mode or a label id that does not exist.
         """
         expected = "an instanceIds.png has 16 bits per pixel (label id, or label id * 1000 + instance)"
-        ids = source_images.read_label_png(self.label_path, ("I", "I;16", "I;16B"), expected).astype(np.int32)
+        ids = pngs.read_png(self.label_path, ("I", "I;16", "I;16B"), expected).astype(np.int32)
         classes = info.by_category()
         segments = []
         for segment_id in np.unique(ids).tolist():
@@ -58,10 +60,12 @@ def list_images(root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
     folder = _images_dir(root, split)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a directory: --cityscapes_root should hold leftImg8bit/{split}/<city>/")
-    paths = sorted(folder.glob(f"*/*{_IMAGE_SUFFIX}.png"), key=lambda path: path.name)
+    found = (p for p in folder.glob(f"*/*{_IMAGE_SUFFIX}.png") if not (is_hidden(p.name) or is_hidden(p.parent.name)))
+    paths = sorted(found, key=lambda path: path.name)
     if not paths:
         raise DataError(f"{folder} holds no images <city>/*{_IMAGE_SUFFIX}.png")
-    return tuple(SourceImage(path.stem.removesuffix(_IMAGE_SUFFIX), path) for path in paths)
+    stems = ((path, path.stem.removesuffix(_IMAGE_SUFFIX)) for path in paths)
+    return tuple(SourceImage(stem, path, problem=image_lists.problem_of_name(stem)) for path, stem in stems)
 
 
 def find_panoptic_json(root: pathlib.Path, split: str) -> pathlib.Path | None:
@@ -82,33 +86,28 @@ def with_panoptic_json(
       The images, and `info` with the category ids of the file.
 
     Raises:
-      DataError: the file does not fit the images or the classes.
+      UserError: the file does not fit the images or the classes.
     """
     if json_path.stem.endswith("_trainId"):
         info = dataclasses.replace(info, classes=tuple(dataclasses.replace(c, category_id=c.id) for c in info.classes))
-    labelled = json_labels.from_panoptic_json(
-        images, _images_dir(root, split), json_path, info, name_suffix=f"_gtFine{_IMAGE_SUFFIX}"
-    )
-    return labelled, info
+    return json_labels.from_panoptic_json(images, _images_dir(root, split), json_path, info), info
 
 
 def with_instance_ids(images: Sequence[SourceImage], root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
-    """Gives each image its gtFine/<split>/<city>/*_gtFine_instanceIds.png.
+    """Gives each image its gtFine/<split>/<city>/*_gtFine_instanceIds.png, which may be missing.
 
     Raises:
-      DataError: there is no such folder, or an image has no annotation.
+      DataError: there is no such folder.
     """
     folder = root / "gtFine" / split
     if not folder.is_dir():
         raise DataError(f"{folder} is not a directory: --cityscapes_root should hold gtFine/{split}/<city>/")
-    labelled = tuple(
-        InstanceIdsImage(image.name, image.image_path, folder / image.image_path.parent.name / _label_name(image))
+    return tuple(
+        InstanceIdsImage(
+            image.name, image.image_path, folder / image.image_path.parent.name / _label_name(image), problem=image.problem
+        )
         for image in images
     )
-    missing = [image.label_path for image in labelled if not image.label_path.is_file()]
-    if missing:
-        raise DataError(f"{missing[0]} does not exist: {len(missing)} of {len(images)} images have no annotation")
-    return labelled
 
 
 def _images_dir(root: pathlib.Path, split: str) -> pathlib.Path:

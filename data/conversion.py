@@ -1,7 +1,7 @@
 """Converts images and panoptic annotations to TFRecord shards.
 
-Every shard is written under a temporary name and then renamed, and noted in `<split>.conversion.jsonl` with what it holds, so
-that an interrupted conversion continues where it stopped.
+Every shard is written under a temporary name and then renamed, and noted in `.conversion/<split>.jsonl` with what it holds, so
+that an interrupted conversion continues where it stopped. The classes are noted beside it (record_classes).
 """
 
 import os
@@ -9,14 +9,15 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from data import conversion_log, shards
-from data.coco_json import SourceImage
+from data import conversion_log, record_classes, shards, source_checks
 from data.conversion_log import ConversionLog, FinishedShard
 from data.conversion_summary import no_label
 from data.image_conversion import Settings
+from data.image_lists import SourceImage
 from data.label_counts import LabelCounts
 from data.records import DataError
 from kmax_tf.cli.progress import Progress
+from kmax_tf.coco_panoptic import names
 
 _IMAGES_PER_SHARD = 128
 # A worker spends seconds on its imports, which pays from about so many images.
@@ -44,19 +45,24 @@ def convert(
       split: first part of the file names.
       settings: how labels are made.
       skip_bad: whether bad images are left out and counted; otherwise they are errors.
-      num_shards: number of files; default: one for 128 images.
+      num_shards: number of files, at most one for each image; default: one for 128 images.
       num_workers: processes; default: one for each 1000 images, at most one for each processor.
 
     Returns:
       What all shards hold, those of an earlier run included.
 
     Raises:
-      DataError: bad input (names the file), no image is left, or output_dir holds shards of this split that were made
+      UserError: bad input (names the file), no image is left, or output_dir holds shards of this split that were made
         differently.
     """
-    parts = _divide(sources, output_dir, split, num_shards)
+    if not skip_bad:
+        source_checks.refuse_unusable(sources)
+    source_checks.check_output(output_dir)
+    num_shards = _number_of_shards(split, len(sources), num_shards)
     output_dir.mkdir(parents=True, exist_ok=True)
-    log = conversion_log.open_log(output_dir, split, conversion_log.made_from(sources, len(parts), settings))
+    log = conversion_log.open_log(output_dir, split, conversion_log.made_from(sources, num_shards, settings))
+    record_classes.write(output_dir, split, settings.info)
+    parts = _divide(sources, [output_dir / shard_name(split, i, num_shards) for i in range(num_shards)], log)
     shards.remove_partial_files(parts)
     inputs = {path: conversion_log.states(part) for path, part in parts.items()}
     kept = _finished(split, parts, inputs, log, skip_bad)
@@ -101,23 +107,39 @@ def _finished(
     if changed:
         print(
             f"{split}: {len(there) - len(same)} finished shards are made again, because files or annotations of {len(changed)} "
-            f"images have changed, first: {min(changed)}",
+            f"images have changed, first: {names.shown(min(changed))}",
             file=sys.stderr,
         )
     return kept
 
 
+def _number_of_shards(split: str, num_images: int, wanted: int | None) -> int:
+    if wanted is not None and wanted < 1:
+        raise DataError(f"--num_shards must be at least 1, not {wanted}")
+    if wanted is not None and wanted > num_images:
+        print(f"{split}: note: {num_images} shards, not --num_shards={wanted}: each holds an image", file=sys.stderr)
+    return min(wanted or -(-num_images // _IMAGES_PER_SHARD), num_images)
+
+
 def _divide(
-    sources: Sequence[SourceImage], output_dir: pathlib.Path, split: str, num_shards: int | None
+    sources: Sequence[SourceImage], paths: Sequence[pathlib.Path], log: ConversionLog
 ) -> dict[pathlib.Path, Sequence[SourceImage]]:
-    if num_shards is not None and num_shards < 1:
-        raise DataError(f"--num_shards must be at least 1, not {num_shards}")
-    num_shards = num_shards or -(-len(sources) // _IMAGES_PER_SHARD)
-    per_shard = -(-len(sources) // num_shards)
-    return {
-        output_dir / shard_name(split, shard, num_shards): sources[shard * per_shard : (shard + 1) * per_shard]
-        for shard in range(num_shards)
-    }
+    """The images of each shard: the first ones have one more than the last ones, unless the number of shards divides theirs."""
+    count = len(paths)
+    least, more = divmod(len(sources), count)
+    ends = [least * (i + 1) + min(i + 1, more) for i in range(count)]
+    # Earlier versions filled all shards but the last ones.
+    per_shard = -(-len(sources) // count)
+    old_ends = [min(per_shard * (i + 1), len(sources)) for i in range(count)]
+    finished = {i: len(log.shards[path.name].inputs) for i, path in enumerate(paths) if path.name in log.shards}
+    if finished and not _fits(finished, ends) and _fits(finished, old_ends):
+        ends = old_ends
+    return {path: sources[start:end] for path, start, end in zip(paths, [0, *ends], ends)}
+
+
+def _fits(finished: Mapping[int, int], ends: Sequence[int]) -> bool:
+    sizes = [end - start for start, end in zip([0, *ends], ends)]
+    return all(sizes[shard] == size for shard, size in finished.items())
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Sequence
 from absl import flags
 
 from data import conversion, records
-from data.coco_json import SourceImage
 from data.conversion_summary import summary
 from data.image_conversion import Settings
+from data.image_lists import SourceImage
 from data.records import DataError
-from data.segments_info import SegmentFilter
+from data.segment_filter import SegmentFilter
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_path
+from kmax_tf.coco_panoptic import names
 from kmax_tf.files.lock import own_folder
 from protos.descriptions import DatasetInfo
 
@@ -60,6 +61,8 @@ def check_file_name(flag: flags.FlagHolder[str]) -> None:
     if found or flag.value in ("", ".", ".."):
         what = f"holds {', '.join(map(repr, found))}, but" if found else f"is {flag.value!r}, but"
         raise DataError(f"--{flag.name} {what} file names start with it: give a plain name")
+    if not names.is_utf8(flag.value or ""):
+        raise DataError(f"--{flag.name} is {names.shown(flag.value)}, which is not UTF-8: give a plain name")
 
 
 def convert_split(

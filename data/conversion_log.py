@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data import journal
-from data.coco_json import SourceImage
+from data import journal, record_classes
 from data.image_conversion import Settings
+from data.image_lists import SourceImage
 from data.label_counts import LabelCounts
 from data.records import DataError
 
@@ -63,6 +63,8 @@ def states(sources: Sequence[SourceImage]) -> tuple[str, ...]:
     """A digest for each image, which changes with annotation, path, size and modification time of its files."""
     return tuple(
         _digest(repr((type(source).__name__, [_state(path) for path in source.files], source.segments, source.size)))
+        if not source.problem
+        else _digest(source.problem)
         for source in sources
     )
 
@@ -73,8 +75,8 @@ def open_log(output_dir: pathlib.Path, split: str, made_from: Mapping[str, Any])
     Raises:
       DataError: there are shards of this split that were `made_from` something else.
     """
-    path = output_dir / f"{split}.conversion.jsonl"
-    before, entries = journal.read(path, lambda line: dict(line["made_from"]), _shard)
+    path, old = log_path(output_dir, split), output_dir / f"{split}{record_classes.OLD_LOG_SUFFIX}"
+    before, entries = journal.read(path if path.exists() else old, lambda line: dict(line["made_from"]), _shard)
     shards_there = shard_files(output_dir, split)
     if shards_there and before != made_from:
         raise DataError(
@@ -82,7 +84,16 @@ def open_log(output_dir: pathlib.Path, split: str, made_from: Mapping[str, Any])
             f"{_difference(before, made_from)}: delete {output_dir / split}-*.tfrecord and {path}, or choose another output "
             "directory"
         )
-    return ConversionLog(path, made_from, dict(entries) if shards_there else {})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = ConversionLog(path, made_from, dict(entries) if shards_there else {})
+    # Earlier versions had the log where the pattern <split>* finds it.
+    old.unlink(missing_ok=True)
+    return log
+
+
+def log_path(output_dir: pathlib.Path, split: str) -> pathlib.Path:
+    """The log of a split, where no pattern of records finds it."""
+    return output_dir / record_classes.NOTES_FOLDER / f"{split}.jsonl"
 
 
 def _difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
@@ -103,7 +114,7 @@ def _digest(text: str) -> str:
 def _state(path: pathlib.Path) -> tuple[str, int, int]:
     try:
         status = path.stat()
-    except OSError:  # the conversion will say so
+    except (OSError, ValueError):  # the conversion will say so
         return str(path.absolute()), 0, 0
     return str(path.absolute()), status.st_size, status.st_mtime_ns
 

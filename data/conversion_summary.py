@@ -5,6 +5,7 @@ import pathlib
 from data.conversion_log import shard_files
 from data.image_conversion import Settings
 from data.label_counts import LabelCounts
+from kmax_tf.coco_panoptic import names
 
 _BYTES_PER_RAW_PIXEL = 4
 
@@ -16,7 +17,9 @@ def summary(split: str, counts: LabelCounts, output_dir: pathlib.Path, settings:
     if counts.pixels:
         lines += _labels(counts, settings)
     if counts.without_segment:
-        lines.append(f"  {len(counts.without_segment)} images have no segment, first: {min(counts.without_segment)}")
+        lines.append(
+            f"  {len(counts.without_segment)} images have no segment, first: {names.shown(min(counts.without_segment))}"
+        )
     if counts.dropped:
         lines.append(f"  {counts.dropped} segments of these images dropped: they do not pass {settings.segment_filter}")
     if counts.left_out:

@@ -1,13 +1,11 @@
 """Makes a dataset description from the categories of a COCO panoptic JSON."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from google.protobuf import text_format
 
-from data.coco_json import PanopticJson
+from data.image_lists import LabeledImages
 from data.records import DataError
-from data.segments_info import is_whole
+from kmax_tf.coco_panoptic import names, values
+from kmax_tf.coco_panoptic.categories import Category
 from protos import dataset_pb2, descriptions
 from protos.descriptions import DatasetInfo
 
@@ -15,7 +13,7 @@ _SMALLEST_DIVISOR = 256
 _INT32 = range(-(1 << 31), 1 << 31)
 
 
-def description_text(name: str, content: PanopticJson, *, label_divisor: int | None = None, where: str) -> str:
+def description_text(name: str, content: LabeledImages, *, label_divisor: int | None = None, where: str) -> str:
     """Text of a description: ids 1, 2, ... in the order of the category ids, ignore_label 0.
 
     Args:
@@ -39,29 +37,23 @@ def description_text(name: str, content: PanopticJson, *, label_divisor: int | N
     if largest not in _INT32:
         raise DataError(f"label divisor {label_divisor}: panoptic ids up to {largest} do not fit 32 bits; choose a smaller one")
     proto = dataset_pb2.DatasetDescription(name=name, panoptic_label_divisor=label_divisor, ignore_label=0)
-    for class_id, category in enumerate(sorted(content.categories, key=lambda c: c["id"]), start=1):
-        _check_category(category, f"{where}: category {category['id']}")
-        proto.classes.add(
-            id=class_id,
-            name=category["name"],
-            is_thing=bool(category["isthing"]),
-            category_id=category["id"],
-            color=category.get("color", []),
-        )
+    for class_id, category in enumerate(sorted(content.categories, key=lambda c: c.id), start=1):
+        color = _checked_color(category, f"{where}: category {category.id}")
+        proto.classes.add(id=class_id, name=category.name, is_thing=category.is_thing, category_id=category.id, color=color)
     descriptions.from_proto(proto, where)
     return text_format.MessageToString(proto, as_utf8=True)
 
 
-def _check_category(category: Mapping[str, Any], where: str) -> None:
-    color = category.get("color", [])
-    if not isinstance(color, list) or len(color) not in (0, 3) or not all(is_whole(v) and 0 <= v <= 255 for v in color):
-        raise DataError(f"{where} has color {color!r}, not three numbers 0 .. 255: correct it")
-    if category["id"] not in _INT32:
+def _checked_color(category: Category, where: str) -> tuple[int, ...]:
+    """The color of a category, empty if it has none; the other values are checked too."""
+    color = () if category.color is None else values.COLOR.parse(category.color)
+    if color is None:
+        raise DataError(f"{where} has color {category.color!r:.80}, not {values.COLOR.expected}: correct it")
+    if category.id not in _INT32:
         raise DataError(f"{where}: its id does not fit 32 bits: choose another, here and in the annotations")
-    try:
-        category["name"].encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{where} has a name that is no valid text ({category['name']!r}): correct it") from None
+    if not names.is_utf8(category.name):
+        raise DataError(f"{where} has a name that is no valid text ({category.name!r}): correct it")
+    return color
 
 
 def check_divisor(info: DatasetInfo, label_divisor: int | None, description: str) -> None:
@@ -72,19 +64,3 @@ def check_divisor(info: DatasetInfo, label_divisor: int | None, description: str
             "need one divisor: leave --label_divisor out, or delete this file and the records of all splits beside it and "
             "convert them again"
         )
-
-
-def check_categories(info: DatasetInfo, content: PanopticJson, *, where: str, description: str, advice: str) -> None:
-    """Raises DataError where the description and the categories of an annotation file contradict each other.
-
-    The message starts with the file, `where`, and ends with `advice`.
-    """
-    known = info.by_category()
-    for category in content.categories:
-        entry = known.get(category["id"])
-        if entry is None or entry.name != category["name"] or entry.is_thing != bool(category["isthing"]):
-            was = f", which has {entry.name!r}, isthing {int(entry.is_thing)}" if entry else ""
-            raise DataError(
-                f"{where}: category {category['id']} ({category['name']!r}, isthing {category['isthing']}) is not in "
-                f"{description}{was}: {advice}"
-            )

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from data.coco_json import SourceImage
+from data.image_lists import SourceImage
 from data.records import DataError
-from data.segments_info import SegmentFilter
+from data.segment_filter import SegmentFilter
 
 _MIN_SCORE = flags.DEFINE_float(
     "min_score",

@@ -4,11 +4,11 @@ import dataclasses
 
 import tensorflow as tf
 
-from data import panoptic_labels, records, source_images
-from data.coco_json import SourceImage
+from data import panoptic_labels, records, source_checks, source_images
+from data.image_lists import SourceImage
 from data.label_counts import LabelCounts
 from data.records import DataError
-from data.segments_info import SegmentFilter
+from data.segment_filter import SegmentFilter
 from data.source_images import EncodedImage
 from protos.descriptions import DatasetInfo
 
@@ -32,8 +32,10 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[tf.train.Exa
     There is no record of an image in which the segment filter leaves no label.
 
     Raises:
-      DataError: image or label cannot be read, do not fit each other or break the rules of panoptic_labels.panoptic_map.
+      UserError: image or label cannot be read, do not fit each other or break the rules of panoptic_labels.panoptic_map.
     """
+    if source.problem:
+        raise DataError(source_checks.described(source))
     image = source_images.read_image(source.image_path)
     _check_size(source, image)
     if source.label_path is None:

@@ -4,55 +4,42 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from data import coco_json
-from data.coco_json import PanopticJson, SourceImage
+from data import image_lists
+from data.image_lists import NO_ANNOTATION, SourceImage
 from data.records import DataError
+from kmax_tf.coco_panoptic import categories, names
 from protos.descriptions import DatasetInfo
 
 
 def from_panoptic_json(
-    images: Sequence[SourceImage],
-    images_dir: pathlib.Path,
-    json_path: pathlib.Path,
-    info: DatasetInfo,
-    *,
-    name_suffix: str = "",
+    images: Sequence[SourceImage], images_dir: pathlib.Path, json_path: pathlib.Path, info: DatasetInfo
 ) -> tuple[SourceImage, ...]:
-    """Gives each image its annotation.
+    """Gives each image its annotation; those without one have a `problem`.
 
     Args:
       images: without labels.
       images_dir: holds the images.
-      json_path: annotation file; the PNGs lie in the folder of the same name.
+      json_path: annotation file; the PNGs lie in the folder of the same name. Its names of images may have the additions of
+        a benchmark (names.plain_name).
       info: the classes; their category_id must be those of the file.
-      name_suffix: what the file names in the JSON have behind the names of the images.
 
     Raises:
-      DataError: folder or file are missing, the categories are others, or an image has no annotation.
+      UserError: folder or file are missing, the categories are others, or no image has an annotation.
     """
-    content = coco_json.read_panoptic_json(json_path, images_dir, json_path.with_suffix(""))
-    _check_categories(content, json_path, info)
-    annotations = {image.name.removesuffix(name_suffix): image for image in content.images}
-    missing = [image for image in images if image.name not in annotations]
-    if missing:
+    content = image_lists.read_panoptic_json(json_path, images_dir, json_path.with_suffix(""))
+    categories.check_same_things(content.categories, info, str(json_path))
+    annotated = {names.plain_name(image.name): image for image in content.images if not image.problem}
+    labeled = [_labeled(image, annotated.get(image.name), json_path) for image in images]
+    if all(image.problem for image in labeled):
         raise DataError(
-            f"{json_path}: {len(missing)} of {len(images)} images have no annotation, for example {missing[0].image_path}: "
-            "make the file again from all annotations"
+            f"{json_path}: none of the {len(images)} images has an annotation, for example {images[0].image_path}: make the "
+            "file again from all annotations"
         )
-    return tuple(
-        dataclasses.replace(image, label_path=annotation.label_path, segments=annotation.segments, size=annotation.size)
-        for image, annotation in ((image, annotations[image.name]) for image in images)
-    )
+    return tuple(labeled)
 
 
-def _check_categories(content: PanopticJson, json_path: pathlib.Path, info: DatasetInfo) -> None:
-    found = {category["id"]: bool(category["isthing"]) for category in content.categories}
-    expected = {category: entry.is_thing for category, entry in info.by_category().items()}
-    if found == expected:
-        return
-    first = min(id_ for id_ in found | expected if found.get(id_) != expected.get(id_))
-    kinds = {None: "absent", True: "thing", False: "stuff"}
-    raise DataError(
-        f"{json_path}: its categories are not those of {info.name}: category {first} is {kinds[found.get(first)]}, expected "
-        f"{kinds[expected.get(first)]}; make the file again with the dataset's own tools"
-    )
+def _labeled(image: SourceImage, annotated: SourceImage | None, json_path: pathlib.Path) -> SourceImage:
+    if annotated is None:
+        problem = f"{NO_ANNOTATION} in {json_path}: make that file again from all annotations"
+        return dataclasses.replace(image, problem=image.problem or problem)
+    return dataclasses.replace(image, label_path=annotated.label_path, segments=annotated.segments, size=annotated.size)

@@ -1,7 +1,7 @@
 """From a COCO panoptic PNG and its JSON annotation to a panoptic map.
 
-The format is that of https://cocodataset.org/#format-data (panoptic segmentation): each pixel of the PNG holds a segment id
-R + 256 G + 65536 B, and `segments_info` lists id, category_id, area and iscrowd of each segment.
+The format is that of https://cocodataset.org/#format-data (panoptic segmentation): each pixel of the PNG holds a segment id,
+and `segments_info` lists id, category_id, area and iscrowd of each segment.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,16 +11,11 @@ import numpy as np
 
 from data.label_counts import LabelCounts
 from data.records import DataError
-from data.segments_info import SegmentFilter, check_segment
+from data.segment_filter import SegmentFilter
+from kmax_tf.coco_panoptic.segments import SegmentRecord, parse_segments
 from protos.descriptions import ClassInfo, DatasetInfo
 
 _EVERY_SEGMENT = SegmentFilter()
-
-
-def segment_ids(rgb: np.ndarray) -> np.ndarray:
-    """Segment ids, int32 [h, w], of an RGB map uint8 [h, w, 3]."""
-    wide = rgb.astype(np.int32)
-    return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
 
 
 def panoptic_map(
@@ -49,7 +44,7 @@ def panoptic_map(
       The panoptic map, int32 [h, w], and what it holds.
 
     Raises:
-      DataError: a value of a wrong type, unknown category, crowd of a stuff class, more instances than the label divisor can
+      UserError: a value of a wrong type, unknown category, crowd of a stuff class, more instances than the label divisor can
         tell apart, segment listed twice or without pixels, id that is not listed, or an area that is not the recorded one.
     """
     present, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
@@ -57,23 +52,20 @@ def panoptic_map(
     categories = info.by_category()
     panoptic_of: dict[int, int] = {0: info.void_label}
     counts = LabelCounts(images=1, pixels=int(ids.size))
-    for segment in segments:
-        name = f"{where}: segment {segment.get('id')}"
-        check_segment(segment, where)
+    for segment in parse_segments(segments, where).values():
+        name = f"{where}: segment {segment.id}"
         entry, area = _class_and_area(segment, categories, area_of, name)
-        if segment["id"] in panoptic_of:
-            raise DataError(f"{name} is listed twice: make the annotation again")
         label = info.void_label
         if not segment_filter.keeps(segment, area):
             counts.dropped += 1
-        elif segment.get("iscrowd"):
+        elif segment.is_crowd:
             counts.crowds += 1
             if not treat_crowd_as_ignore:
                 label = entry.id * info.label_divisor
         else:
             counts.segments[entry.id] += 1
             label = _label(entry, counts.segments[entry.id], info, name)
-        panoptic_of[segment["id"]] = label
+        panoptic_of[segment.id] = label
     _check_listed(area_of, panoptic_of, where)
     table = np.array([panoptic_of[i] for i in present.tolist()], dtype=np.int32)
     counts.unlabelled = int(areas[table == info.void_label].sum())
@@ -95,22 +87,22 @@ def _label(entry: ClassInfo, number: int, info: DatasetInfo, name: str) -> int:
 
 
 def _class_and_area(
-    segment: Mapping[str, Any], categories: Mapping[int, ClassInfo], area_of: Mapping[int, int], name: str
+    segment: SegmentRecord, categories: Mapping[int, ClassInfo], area_of: Mapping[int, int], name: str
 ) -> tuple[ClassInfo, int]:
-    entry = categories.get(segment["category_id"])
+    entry = categories.get(segment.category_id)
     if entry is None:
         raise DataError(
-            f"{name} has category_id {segment['category_id']}, which the dataset description does not know: correct the "
+            f"{name} has category_id {segment.category_id}, which the dataset description does not know: correct the "
             "annotation, or use the description of these categories"
         )
-    if segment.get("iscrowd") and not entry.is_thing:
+    if segment.is_crowd and not entry.is_thing:
         raise DataError(
             f"{name} is a crowd of {entry.name!r}, which is stuff: only things have crowds; set its iscrowd to 0 in the JSON"
         )
-    area = area_of.get(segment["id"], 0)
-    if segment.get("area", area) != area:
+    area = area_of.get(segment.id, 0)
+    if segment.area not in (None, area):
         raise DataError(
-            f"{name} covers {area} pixels of the PNG, but its area in the JSON is {segment['area']}: "
+            f"{name} covers {area} pixels of the PNG, but its area in the JSON is {segment.area}: "
             "JSON and PNG do not belong together, or the PNG was changed"
         )
     if not area:

@@ -8,7 +8,7 @@ import functools
 
 import tensorflow as tf
 
-from data import augmentation, copy_paste, fitting, record_index, sampling, segment_codes, shutdown, targets
+from data import augmentation, copy_paste, fitting, record_classes, record_index, sampling, segment_codes, shutdown, targets
 from data.example_reader import ExampleReader, GraphRead
 from data.input_problems import InputProblems, bad_example_message
 from data.preprocessing_options import Preprocessing, ScaleJitter, preprocessing
@@ -120,6 +120,7 @@ def _reader(options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: In
     if options.max_thing_id < 1:
         raise ConfigError(f"max_thing_id must be at least 1, not {options.max_thing_id}")
     index, sizes = record_index.open_sources(options, made_by=info.converter, problems=problems)
+    record_classes.check(index.files, info)
     return ExampleReader(index, info, problems, with_label=options.decode_groundtruth_label), sizes
 
 

@@ -12,6 +12,7 @@ import google_crc32c
 import numpy as np
 import tensorflow as tf
 
+from data import record_classes
 from data.input_problems import InputProblems
 from data.records import DataError
 from kmax_tf.files.patterns import matching_files
@@ -84,7 +85,12 @@ def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblem
     Raises:
       DataError: a pattern matches nothing, a file is truncated or not a TFRecord file, or there is no record at all.
     """
-    files = sorted({path for pattern in patterns for path in _matches(pattern, made_by)})
+    found = {path for pattern in patterns for path in _matches(pattern, made_by)}
+    files = sorted(path for path in found if not record_classes.is_note(path))
+    if found and not files:
+        raise DataError(
+            f"file_pattern {', '.join(patterns)}: only notes of a conversion match, no records; {made_by} makes them"
+        )
     if not files:
         raise DataError(f"file_pattern is empty: name the TFRecord files; {made_by} makes them")
     with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:

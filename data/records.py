@@ -1,73 +1,34 @@
-"""The TFRecord schema: one tf.train.Example per image, as DeepLab2 reads and writes it.
-
-Labels are panoptic maps, `class id * label divisor + instance id` per pixel. Two codings of them exist:
-
-* `png`: a losslessly compressed PNG with R + 256 G + 65536 B = panoptic id; up to 256 ids are a palette, which is read much
-  faster;
-* `raw`: the int32 values themselves, little endian, row by row, which is what DeepLab2 writes (30 times larger).
-"""
+"""The TFRecord schema: one tf.train.Example per image, as DeepLab2 reads and writes it. Labels: label_coding."""
 
 import dataclasses
-import io
-import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from PIL import Image
 
-from data import label_map
+from data.errors import DataError
+from data.label_coding import LABEL_FORMATS, decode_label, decode_with, encode_label
 from data.label_map import LabelMap
-from protos.errors import UserError
 
-LABEL_FORMATS = ("png", "raw")
+__all__ = [
+    "IMAGE_FORMATS",
+    "LABEL_FORMATS",
+    "DataError",
+    "Record",
+    "build_example",
+    "decode_features",
+    "decode_record",
+    "encode_label",
+    "image_name",
+    "parse_features",
+    "shown_name",
+]
+
 IMAGE_FORMATS = ("jpeg", "png")
 _NO_NAME = "image without a name"
 _LABEL = "image/segmentation/class/encoded"
 _LABEL_FORMAT = "image/segmentation/class/format"
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Byte 24 of a PNG is its bit depth, byte 25 its kind: RGB, palette or RGBA are colours.
-_PNG_COLOURS = (2, 3, 6)
-_PALETTE = b"\x03"
-_NAMES_OF_OPS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]")
-
-
-class DataError(UserError):
-    """Data that cannot be used; the message names the file and what to do."""
-
-
-def encode_label(panoptic: np.ndarray, label_format: str = "png") -> bytes:
-    """Codes a panoptic map [h, w] of integers.
-
-    Raises:
-      DataError: `png` cannot hold an id outside 0 .. 2^24 - 1.
-      ValueError: there is no such format.
-    """
-    if label_format == "raw":
-        return np.ascontiguousarray(panoptic, dtype="<i4").tobytes()
-    if label_format != "png":
-        raise ValueError(f"label_format {label_format!r} does not exist: choose one of {', '.join(LABEL_FORMATS)}")
-    if panoptic.size and (panoptic.min() < 0 or panoptic.max() >= 1 << 24):
-        raise DataError(
-            f"panoptic ids {panoptic.min()} .. {panoptic.max()} do not fit a PNG (0 .. {(1 << 24) - 1}): "
-            "use a smaller panoptic_label_divisor, or --label_format=raw"
-        )
-    ids, index = np.unique(panoptic, return_inverse=True)
-    if len(ids) <= 256:
-        picture = Image.fromarray(index.reshape(panoptic.shape).astype(np.uint8), mode="P")
-        picture.putpalette(_colours(ids).tobytes(), "RGB")
-    else:
-        picture = Image.fromarray(_colours(panoptic))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _colours(ids: np.ndarray) -> np.ndarray:
-    """R, G and B of panoptic ids of any shape, uint8 [..., 3]."""
-    return np.ascontiguousarray(np.ascontiguousarray(ids, dtype="<u4").view(np.uint8).reshape(*ids.shape, 4)[..., :3])
 
 
 def build_example(
@@ -168,12 +129,12 @@ def decode_features(features: Mapping[str, tf.train.Feature], *, with_label: boo
     """
     height, width = (_number(features, f"image/{side}") for side in ("height", "width"))
     encoded = _value(features, "image/encoded")
-    image = _decode(tf.raw_ops.DecodeImage, "image", contents=encoded, channels=3, expand_animations=False)
+    image = decode_with(tf.raw_ops.DecodeImage, "image", contents=encoded, channels=3, expand_animations=False)
     if image.shape[:2] != (height, width):
         raise DataError(
             f"the image is {image.shape[:2]}, but image/height and image/width say {(height, width)}: convert it again"
         )
-    label = _decode_label(features, height, width) if with_label else None
+    label = _label(features, height, width) if with_label else None
     coding = (_label_format(features), len(_value(features, _LABEL))) if label else ("", 0)
     return Record(_raw_name(features), encoded, image, label, *coding)
 
@@ -183,66 +144,17 @@ def _raw_name(features: Mapping[str, tf.train.Feature]) -> bytes:
     return names[0] if names else b""
 
 
-def _decode_label(features: Mapping[str, tf.train.Feature], height: int, width: int) -> LabelMap:
+def _label(features: Mapping[str, tf.train.Feature], height: int, width: int) -> LabelMap:
     if _LABEL not in features:
         raise DataError(
             "it has no label: evaluate labelled records, or set decode_groundtruth_label: false to predict without metrics"
         )
-    encoded = _value(features, _LABEL)
-    label_format = _label_format(features)
-    if label_format == "raw":
-        if len(encoded) != 4 * height * width:
-            raise DataError(
-                f"the label has {len(encoded)} bytes, not the {4 * height * width} of image/height x image/width int32 values: "
-                "convert this image again"
-            )
-        return label_map.from_panoptic(np.frombuffer(encoded, "<i4").reshape(height, width))
-    if label_format != "png":
-        raise DataError(f"{_LABEL_FORMAT} {label_format!r} is not one of {', '.join(LABEL_FORMATS)}")
-    label = _decode_palette(encoded) if encoded[25:26] == _PALETTE else None
-    label = label or label_map.from_panoptic(_decode_colours(encoded))
-    if label.index.shape != (height, width):
-        raise DataError(
-            f"the label is {label.index.shape}, the image {(height, width)}, height and width: convert this image again"
-        )
-    return label
+    return decode_label(_value(features, _LABEL), _label_format(features), height, width)
 
 
 def _label_format(features: Mapping[str, tf.train.Feature]) -> str:
     values = features[_LABEL_FORMAT].bytes_list.value if _LABEL_FORMAT in features else ()
     return values[0].decode(errors="replace") if values else "raw"
-
-
-def _decode_palette(encoded: bytes) -> LabelMap | None:
-    """The label of a palette PNG; None if the palette repeats a colour, as encode_label's do not."""
-    try:
-        with Image.open(io.BytesIO(encoded), formats=["PNG"]) as picture:
-            index = np.asarray(picture)
-            colours = np.array(picture.getpalette("RGB"), np.int64).reshape(-1, 3)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"the label does not decode ({error}): convert this image again") from None
-    ids = colours @ [1, 256, 65536]
-    is_distinct = len(set(ids.tolist())) == len(ids) and index.max() < len(ids)
-    return LabelMap(ids, index) if is_distinct else None
-
-
-def _decode_colours(encoded: bytes) -> np.ndarray:
-    if encoded[:8] == _PNG_SIGNATURE and (encoded[25] not in _PNG_COLOURS or encoded[24] > 8):
-        raise DataError(
-            "the label is a grey PNG or one of 16 bits, not RGB of 8 bits (panoptic id = R + 256 G + 65536 B): convert this "
-            "image again with data/build_*.py"
-        )
-    # A fourth channel makes each pixel one little-endian int32 (alpha, 255, in the top byte).
-    pixels = _decode(tf.raw_ops.DecodePng, "label", contents=encoded, channels=4)
-    return (pixels.view("<u4")[..., 0] & 0x00FFFFFF).astype(np.int32)
-
-
-def _decode(operation: Callable[..., tf.Tensor], what: str, **arguments: Any) -> np.ndarray:
-    try:
-        return operation(**arguments).numpy()
-    except tf.errors.OpError as error:
-        cause = _NAMES_OF_OPS.sub("", error.message).strip()
-        raise DataError(f"the {what} does not decode ({cause}): convert this image again") from None
 
 
 def _value(features: Mapping[str, tf.train.Feature], key: str) -> bytes:

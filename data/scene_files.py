@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from data.scene_drawing import Scene, draw_scene
+from kmax_tf.coco_panoptic import categories, pngs
 from protos.descriptions import DatasetInfo
 
 _SPLIT_NUMBERS = {"train": 0, "val": 1}
@@ -38,10 +39,7 @@ def write_split(output_dir: pathlib.Path, split: str, count: int, info: DatasetI
         images.append({"id": number, "file_name": f"{name}.jpg", "height": height, "width": width})
         segments = _segments_info(scene, ids, info)
         annotations.append({"image_id": number, "file_name": f"{name}.png", "segments_info": segments})
-    categories = [
-        {"id": c.category_id, "name": c.name, "isthing": int(c.is_thing), "color": list(c.color)} for c in info.classes
-    ]
-    content = {"images": images, "annotations": annotations, "categories": categories}
+    content = {"images": images, "annotations": annotations, "categories": categories.from_info(info)}
     json_path.write_text(json.dumps(content))
     return json_path
 
@@ -58,8 +56,7 @@ def _label_png(scene: Scene, ids: list[int]) -> np.ndarray:
     table = np.zeros(1 + max(s.label for s in scene.segments), np.int64)
     for segment, segment_id in zip(scene.segments, ids, strict=True):
         table[segment.label] = segment_id
-    per_pixel = table[scene.labels]
-    return np.stack([per_pixel % 256, per_pixel // 256 % 256, per_pixel // 65536], axis=-1).astype(np.uint8)
+    return pngs.ids_to_rgb(table[scene.labels])
 
 
 def _segments_info(scene: Scene, ids: list[int], info: DatasetInfo) -> list[dict[str, Any]]:

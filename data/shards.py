@@ -15,10 +15,12 @@ from multiprocessing.synchronize import Event
 import tensorflow as tf
 
 from data import image_conversion
-from data.coco_json import SourceImage
 from data.image_conversion import Settings
+from data.image_lists import SourceImage
 from data.label_counts import LabelCounts
 from data.records import DataError
+from kmax_tf.coco_panoptic import names
+from protos.errors import UserError
 
 Shards = dict[pathlib.Path, Sequence[SourceImage]]
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -43,7 +45,7 @@ def write_all(
       progress: is called now and then with the number of images that this call has seen.
 
     Raises:
-      DataError: bad input (names the file), or a process was killed.
+      UserError: bad input (names the file), or a process was killed.
     """
     if num_workers > 1:
         yield from _write_in_processes(shards, settings, skip_bad, num_workers, progress)
@@ -78,11 +80,11 @@ def _write_shard(
             for source in sources:
                 try:
                     example, counts = image_conversion.convert_image(source, settings)
-                except DataError as error:
+                except UserError as error:
                     if not skip_bad:
                         raise
-                    print(f"skipped: {error}", file=sys.stderr, flush=True)
-                    example, counts = None, LabelCounts(skipped=[str(error)])
+                    print(f"skipped: {names.shown(str(error))}", file=sys.stderr, flush=True)
+                    example, counts = None, LabelCounts(skipped=[names.shown(str(error))])
                 if example is not None:
                     # Two conversions of the same data make the same files.
                     writer.write(example.SerializeToString(deterministic=True))

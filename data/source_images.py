@@ -3,22 +3,17 @@
 import dataclasses
 import io
 import pathlib
-import struct
-import zlib
-from collections.abc import Collection
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from data.panoptic_labels import segment_ids
 from data.records import DataError
+from kmax_tf.coco_panoptic import pngs
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = (None, 0, 1)
 _LARGEST_OF_16_BITS = 65535
-# What pillow raises on damaged files of the many formats that it knows.
-_BAD_IMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +34,9 @@ def read_image(path: pathlib.Path) -> EncodedImage:
     orientation are converted to upright RGB and encoded again: JPEG at quality 95, everything else as PNG.
 
     Raises:
-      DataError: the file is missing, damaged, too large or not an image of 8 or 16 bits per channel.
+      UserError: the file is missing, damaged, too large or not an image of 8 or 16 bits per channel.
     """
-    data = _read_bytes(path)
+    data = pngs.read_bytes(path)
     try:
         with Image.open(io.BytesIO(data)) as image:
             kind = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(image.format or "")
@@ -55,9 +50,9 @@ def read_image(path: pathlib.Path) -> EncodedImage:
     except tf.errors.InvalidArgumentError:
         raise DataError(f"{path} is damaged or not an image (its pixels cannot be decoded): fetch or make it again") from None
     except Image.DecompressionBombError:
-        raise DataError(_too_large(path)) from None
-    except _BAD_IMAGE as error:
-        raise DataError(f"{path} is damaged or not an image ({_reason(error)}): fetch or make it again") from None
+        raise DataError(pngs.too_large(path)) from None
+    except pngs.UNREADABLE as error:
+        raise DataError(f"{path} is damaged or not an image ({pngs.reason(error)}): fetch or make it again") from None
     if rgb is None:
         raise DataError(
             f"{path} has pixel values that are no 8 or 16 bits (mode {mode}): save it with 8 or 16 bits per channel, scaled to "
@@ -70,59 +65,6 @@ def read_image(path: pathlib.Path) -> EncodedImage:
         kind = "png"
         rgb.save(buffer, format="png")
     return EncodedImage(buffer.getvalue(), kind, rgb.height, rgb.width, rotated)
-
-
-def read_segment_ids(path: pathlib.Path) -> np.ndarray:
-    """Segment ids, int32 [h, w], of a COCO panoptic PNG.
-
-    Raises:
-      DataError: the file is missing, damaged or not an RGB PNG.
-    """
-    what = "a COCO panoptic PNG is RGB (id = R + 256 G + 65536 B)"
-    return segment_ids(read_label_png(path, ("RGB", "RGBA"), what)[..., :3])
-
-
-def read_label_png(path: pathlib.Path, modes: Collection[str], expected: str) -> np.ndarray:
-    """The numbers that a PNG stores, [h, w] or [h, w, channels].
-
-    Args:
-      path: of the PNG.
-      modes: pillow's names of the modes it may have.
-      expected: what it should be, for the message.
-
-    Raises:
-      DataError: the file is missing, damaged, too large or has another mode.
-    """
-    data = _read_bytes(path)
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            mode, pixels = image.mode, np.asarray(image)
-    except Image.DecompressionBombError:
-        raise DataError(_too_large(path)) from None
-    except _BAD_IMAGE as error:
-        raise DataError(f"{path} is damaged or not a PNG ({_reason(error)}): fetch or make it again") from None
-    if mode not in modes:
-        raise DataError(f"{path} is a PNG of mode {mode}, {expected}: make it again")
-    return pixels
-
-
-def _read_bytes(path: pathlib.Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist: fetch or make it, or remove it from the annotations") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): check the file and its permissions") from None
-
-
-def _reason(error: Exception) -> str:
-    # Pillow speaks of the buffer, which has no name.
-    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
-
-
-def _too_large(path: pathlib.Path) -> str:
-    limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
-    return f"{path} says that it has more than {limit:.0f} million pixels, which are not read: scale it down or cut it up"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image | None:

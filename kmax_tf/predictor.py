@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.coco_results import bounding_box, segment_score
+from kmax_tf.coco_panoptic.results import bounding_box, segment_score
 from kmax_tf.evaluation.segments import decode_segments
 from kmax_tf.files.tensorflow_paths import literal_path
 from kmax_tf.image_files import read_rgb

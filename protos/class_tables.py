@@ -1,32 +1,34 @@
-"""Comparing the classes of two datasets."""
+"""Compares the classes of two descriptions."""
 
-from protos.descriptions import DatasetInfo
+from protos.descriptions import ClassInfo, DatasetInfo
 
-_SHOWN = 6
+_MOST_LISTED = 20
 
 
 def class_difference(ours: DatasetInfo, theirs: DatasetInfo) -> str | None:
-    """What distinguishes the class tables of two datasets, as a phrase with both lists; None if they are the same.
+    """What differs between the classes of two descriptions in id, name, or whether they are things; None if nothing does.
 
-    Classes are the same if they have the same names, are things or stuff alike, and have the same ids in the same order. Names
-    of datasets, colors and category ids do not count.
+    Colors, category ids, and the names of the datasets do not count. The text names the first difference and lists the
+    classes of both.
     """
-    rows = [[(c.id, c.name, c.is_thing) for c in info.classes] for info in (ours, theirs)]
-    if rows[0] == rows[1]:
+    for mine, other in zip(ours.classes, theirs.classes):
+        if _shown(mine) != _shown(other):
+            return f"class {_shown(mine)} of {ours.name} is {_shown(other)} in {theirs.name}; {_both(ours, theirs)}"
+    if len(ours.classes) == len(theirs.classes):
         return None
-    position = next((i for i, (a, b) in enumerate(zip(*rows)) if a != b), min(map(len, rows)))
-    first = [_row(table[position]) if position < len(table) else "none" for table in rows]
-    return (
-        f"{len(rows[1])} classes ({_names(theirs)}) instead of {len(rows[0])} ({_names(ours)}); the first difference is at "
-        f"position {position}: {first[1]} instead of {first[0]}"
-    )
+    longer, shorter = sorted((ours, theirs), key=lambda info: -len(info.classes))
+    first = longer.classes[len(shorter.classes)]
+    return f"class {_shown(first)} of {longer.name} is not in {shorter.name}; {_both(ours, theirs)}"
 
 
-def _names(info: DatasetInfo) -> str:
-    rest = f", ... {len(info.classes) - _SHOWN} more" if len(info.classes) > _SHOWN else ""
-    return ", ".join(c.name for c in info.classes[:_SHOWN]) + rest
+def _both(ours: DatasetInfo, theirs: DatasetInfo) -> str:
+    return "; ".join(f"{info.name} has {len(info.classes)} classes: {_listed(info.classes)}" for info in (ours, theirs))
 
 
-def _row(row: tuple[int, str, bool]) -> str:
-    class_id, name, is_thing = row
-    return f"{name!r} (id {class_id}, {'thing' if is_thing else 'stuff'})"
+def _listed(classes: tuple[ClassInfo, ...]) -> str:
+    more = f" and {len(classes) - _MOST_LISTED} more" if len(classes) > _MOST_LISTED else ""
+    return ", ".join(_shown(c) for c in classes[:_MOST_LISTED]) + more
+
+
+def _shown(entry: ClassInfo) -> str:
+    return f"{entry.id} {entry.name} ({'thing' if entry.is_thing else 'stuff'})"

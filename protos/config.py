@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from absl import logging
 from google.protobuf import text_format
 
-from protos import dataset_pb2, descriptions, experiment_pb2
+from protos import dataset_pb2, descriptions, experiment_pb2, text_files
 from protos.defaults import fill_defaults
 from protos.descriptions import ConfigError, DatasetInfo
 from protos.errors import UserError
@@ -90,13 +90,10 @@ def _parse(path: pathlib.Path) -> experiment_pb2.ExperimentOptions:
 
 
 def _read(path: pathlib.Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         there = [str(p) for p in path.parent.glob("*.textproto")] if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: there is no such config file{nearest(str(path), there)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a text file: {error}") from None
+        raise ConfigError(f"{path}: there is no such config file{nearest(str(path), there)}")
+    return text_files.read_text(path, ConfigError)
 
 
 def _clear_placeholders(config: experiment_pb2.ExperimentOptions, source: str) -> None:

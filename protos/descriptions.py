@@ -10,7 +10,7 @@ import pathlib
 
 from google.protobuf import text_format
 
-from protos import dataset_pb2, model_pb2
+from protos import dataset_pb2, model_pb2, text_files
 from protos.errors import UserError
 
 # The input pipeline codes class ids in 15 bits.
@@ -190,11 +190,11 @@ def load(dataset: str | pathlib.Path) -> DatasetInfo:
 
 @functools.cache
 def _load_file(path: pathlib.Path) -> DatasetInfo:
-    return from_text(path.read_text(), str(path))
+    return from_text(text_files.read_text(path, ConfigError), str(path))
 
 
 def from_text(text: str, source: str) -> DatasetInfo:
-    """Parses and validates the text of a description; `source` (its file) opens every message of a ConfigError."""
+    """The description that a text holds. `source` (its file) opens every message of a ConfigError."""
     try:
         proto = text_format.Parse(text, dataset_pb2.DatasetDescription())
     except text_format.ParseError as error:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from data.pipeline import evaluation_dataset, input_problems
 from data.records import DataError
-from kmax_tf.coco_results import PanopticResultsWriter, image_id
+from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text
 from kmax_tf.postprocessing.postprocessor import build_postprocessor
@@ -80,7 +80,7 @@ class EvalLoop(orbit.AbstractEvaluator):
                 evaluator.update(name, maps, tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy())
                 losses.append(example_losses)
             if results:
-                results.add(image_id(name), f"{name}.jpg", maps["panoptic_pred"], maps)
+                results.add(f"{name}.jpg", maps["panoptic_pred"], maps)
             self._pictures.add(step, example, maps)
             evaluated, record = evaluated + 1, example
             progress.add_image()

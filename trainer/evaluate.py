@@ -2,7 +2,7 @@
 
     python trainer/evaluate.py --ground_truth_json=G --predictions_json=P
 
-Images are paired by id. trainer/predict.py takes ids from the names of images, as COCO does; where they are no such numbers,
+Images are paired by id. trainer/predict.py takes ids from the names of images, as COCO and Cityscapes do; for other datasets,
 --pair_images_by=name pairs images of the same file name (PNGs of the same name, if a file does not list its images).
 
 Counts as the official script of COCO does: crowd regions and void excuse predictions, every image of the ground truth needs
@@ -10,7 +10,6 @@ a prediction, classes without any segment are left out of the means. Prints a ta
 JSON object with pq, sq, rq, pq_things, pq_stuff (percent) and per_class.
 """
 
-import dataclasses
 import json
 import pathlib
 import sys
@@ -23,7 +22,9 @@ from absl import flags, logging  # noqa: E402
 
 from kmax_tf.cli.command import run_command  # noqa: E402
 from kmax_tf.cli.command_flags import define_path  # noqa: E402
-from kmax_tf.coco_results import PanopticFile, ResultsError, few, read_panoptic_file  # noqa: E402
+from kmax_tf.coco_panoptic import categories, names, pairing  # noqa: E402
+from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, few, read_panoptic_file  # noqa: E402
+from kmax_tf.coco_panoptic.values import PanopticFileError  # noqa: E402
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality  # noqa: E402
 from kmax_tf.evaluation.segments import Segment, count_labels  # noqa: E402
 from protos.descriptions import ClassInfo  # noqa: E402
@@ -31,59 +32,53 @@ from protos.descriptions import ClassInfo  # noqa: E402
 _SECONDS_BETWEEN_REPORTS = 10
 
 
+def pair_by_id(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
+    """The predictions for images of the ground truth, under the ids that these have there; ids are compared by value."""
+    return predictions.select(pairing.pair_ids(ground_truth.file_names, predictions.file_names))
+
+
 def pair_by_name(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
     """The predictions whose image has the name of one of the ground truth, under the image id that this one has there.
 
-    Names are those of the image files, or of the PNGs unless both files list all of their images; folder and ending do not
-    count.
+    Names are those of the image files, or of the PNGs unless both files list all of their images (pairing.pair_names).
 
     Raises:
-      ResultsError: two images have one name.
+      PanopticFileError: two images have one name.
     """
-    by_image = _lists_images(ground_truth) and _lists_images(predictions)
-    true_ids, predicted_ids = _ids_by_name(ground_truth, by_image), _ids_by_name(predictions, by_image)
-    pairs = {true_ids[name]: predicted_ids[name] for name in true_ids if name in predicted_ids}
-    return dataclasses.replace(
-        predictions,
-        file_names={true: predictions.file_names[predicted] for true, predicted in pairs.items()},
-        segments={true: predictions.segments[predicted] for true, predicted in pairs.items()},
-    )
+    files = (ground_truth, predictions)
+    by_image = all(file.file_names.keys() <= file.image_names.keys() for file in files)
+    ours, theirs = (file.image_names if by_image else file.file_names for file in files)
+    what = "names of images" if by_image else "names of PNGs"
+    where = (f"{ground_truth.path}: {what}", f"{predictions.path}: {what}")
+    return predictions.select(pairing.pair_names(ours, theirs, where))
 
 
-def _lists_images(file: PanopticFile) -> bool:
-    return file.file_names.keys() <= file.image_names.keys()
-
-
-def _ids_by_name(file: PanopticFile, by_image: bool) -> dict[str, int | str]:
-    """Image ids by the name of the image file, or of the PNG, without folder and ending."""
-    names = file.image_names if by_image else file.file_names
-    found = {}
-    for image_id in file.file_names:
-        name = pathlib.PurePath(names[image_id]).stem
-        if name in found:
-            what = "image" if by_image else "PNG"
-            raise ResultsError(
-                f"{file.path}: images {found[name]} and {image_id} have {what} files of one name, {names[image_id]}"
-            )
-        found[name] = image_id
-    return found
+def extra_predictions(predictions: PanopticFile, paired: PanopticFile) -> str:
+    """A line on predictions that have been paired with no image of the ground truth, empty if there are none."""
+    used = set(paired.file_names.values())
+    left = [name for name in predictions.file_names.values() if name not in used]
+    if not left:
+        return ""
+    count = f"{len(left)} of {len(predictions.file_names)} predictions"
+    return f"{predictions.path}: {count} are for no image of the ground truth and do not count, first: {names.shown(left[0])}"
 
 
 def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str, float | None | dict]:
     """PQ of predictions in percent, as `PanopticQuality.result` gives it, for the images of the ground truth.
 
     Raises:
-      ResultsError: an image has no prediction, a category is unknown or another one in the predictions, sizes differ, or PNG
-        and JSON disagree about segments.
+      PanopticFileError: an image has no prediction, a category is unknown or another one in the predictions, sizes differ, or
+        PNG and JSON disagree about segments.
     """
     classes = _classes(ground_truth)
-    _compare_categories(ground_truth, predictions)
+    categories.check_agreement(ground_truth.categories, ground_truth.path, predictions.categories, predictions.path)
+    given, predictions = predictions, pair_by_id(ground_truth, predictions)
     known = {c.id for c in classes}
     missing = [image_id for image_id in ground_truth.segments if image_id not in predictions.segments]
     if missing:
-        raise ResultsError(
+        raise PanopticFileError(
             f"{predictions.path}: no prediction for image {few(missing)}, listed in {ground_truth.path}"
-            f"{_advice(ground_truth, predictions, missing)}"
+            f"{_advice(ground_truth, given, missing)}"
         )
     for file in (ground_truth, predictions):
         _check_categories(file, known, ground_truth)
@@ -102,7 +97,7 @@ def _advice(ground_truth: PanopticFile, predictions: PanopticFile, missing: list
     """What to do where file names tell which predictions are meant."""
     try:
         found = pair_by_name(ground_truth, predictions).segments
-    except ResultsError:
+    except PanopticFileError:
         return ""
     return (
         "; there are files of the same names: --pair_images_by=name pairs images by them"
@@ -112,33 +107,15 @@ def _advice(ground_truth: PanopticFile, predictions: PanopticFile, missing: list
 
 
 def _classes(ground_truth: PanopticFile) -> list[ClassInfo]:
-    if not ground_truth.categories:
-        raise ResultsError(f"{ground_truth.path}: there is no list `categories`, which names the classes")
-    for category in ground_truth.categories:
-        for field in ("id", "name", "isthing"):
-            if field not in category:
-                raise ResultsError(f"{ground_truth.path}: category {category} has no {field}")
-    return [ClassInfo(c["id"], c["name"], bool(c["isthing"]), c["id"], (0, 0, 0)) for c in ground_truth.categories]
-
-
-def _compare_categories(ground_truth: PanopticFile, predictions: PanopticFile) -> None:
-    """Equal ids must mean equal categories, where the predictions say what theirs mean."""
-    true = {category["id"]: category for category in ground_truth.categories}
-    for category in predictions.categories:
-        expected = true.get(category["id"], category)
-        for key in category.keys() & {"name", "isthing"}:
-            if category[key] != expected[key]:
-                raise ResultsError(
-                    f"{predictions.path}: category {category['id']} has {key} {category[key]!r}, in {ground_truth.path} it has "
-                    f"{expected[key]!r}: these are predictions of other classes, or one of the files has wrong category ids"
-                )
+    categories.require_complete(ground_truth.categories, str(ground_truth.path))
+    return [ClassInfo(c.id, c.name, c.is_thing, c.id, (0, 0, 0)) for c in ground_truth.categories]
 
 
 def _check_categories(file: PanopticFile, known: set[int], ground_truth: PanopticFile) -> None:
     for image_id in ground_truth.segments:
         for segment_id, record in file.segments[image_id].items():
             if record.category_id not in known:
-                raise ResultsError(
+                raise PanopticFileError(
                     f"{file.path}: image {image_id}: segment {segment_id} has category_id {record.category_id}, which is not "
                     f"among the categories of {ground_truth.path}"
                 )
@@ -150,11 +127,11 @@ def _load(ground_truth: PanopticFile, predictions: PanopticFile, image_id: int |
     png = predictions.folder / predictions.file_names[image_id]
     if true.shape != predicted.shape:
         sizes = [" x ".join(map(str, ids.shape)) for ids in (predicted, true)]
-        raise ResultsError(f"{png}: image {image_id} is {sizes[0]} (height x width), but its ground truth is {sizes[1]}")
+        raise PanopticFileError(f"{png}: image {image_id} is {sizes[0]} (height x width), but its ground truth is {sizes[1]}")
     areas = count_labels(predicted)
     invisible = [segment_id for segment_id in predictions.segments[image_id] if segment_id not in areas]
     if invisible:
-        raise ResultsError(
+        raise PanopticFileError(
             f"{predictions.path}: image {image_id}: segment id {few(invisible)} is in segments_info, but not in the PNG {png}"
         )
     return true, _segments(ground_truth, image_id, count_labels(true)), predicted, _segments(predictions, image_id, areas)
@@ -186,9 +163,12 @@ def format_table(result: dict[str, float | None | dict]) -> str:
 def main() -> None:
     ground_truth = read_panoptic_file(flags.FLAGS.ground_truth_json, flags.FLAGS.ground_truth_dir)
     predictions = read_panoptic_file(flags.FLAGS.predictions_json, flags.FLAGS.predictions_dir)
-    if flags.FLAGS.pair_images_by == "name":
-        predictions = pair_by_name(ground_truth, predictions)
-    result = evaluate(ground_truth, predictions)
+    pair = pair_by_name if flags.FLAGS.pair_images_by == "name" else pair_by_id
+    paired = pair(ground_truth, predictions)
+    for note in (*ground_truth.notes, *predictions.notes, extra_predictions(predictions, paired)):
+        if note:
+            logging.warning("%s", note)
+    result = evaluate(ground_truth, paired if flags.FLAGS.pair_images_by == "name" else predictions)
     print(format_table(result))
     print(json.dumps(result))
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from kmax_tf.coco_panoptic import names
 from kmax_tf.visualize import overlay_panoptic, side_by_side
 from protos.descriptions import DatasetInfo
 
@@ -32,10 +33,10 @@ class PictureBook:
             pictures.append(overlay_panoptic(image, truth, self._info))
             titles.append("ground truth")
         page = side_by_side(pictures, titles)
-        name = example["image_name"].decode(errors="replace").replace("/", "_")
-        target = self._folder / f"step-{step:07d}"
-        target.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(page).save(target / f"{name}.png")
+        name = names.image_name(f"{example['image_name'].decode(errors='replace')}.png")
+        target = self._folder / f"step-{step:07d}" / f"{name}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(page).save(target)
         tf.summary.image(f"panoptic/{self._drawn:02d}", page[None], step=step)
         self._drawn += 1
 

@@ -4,7 +4,8 @@ python trainer/predict.py --model=SAVED_MODEL --images='photos/*.jpg' --output_d
 
 Writes D/overlays/<image>.png, D/panoptic.json with D/panoptic/<image>.png (COCO panoptic format, the dataset's own category
 ids, each segment with its confidence `score` in [0, 1]), and with --show_clusters D/clusters/<image>.png: the pixels of each
-slot in every k-means step. --config_file and --checkpoint take the place of --model for a model that has not been exported.
+slot in every k-means step. <image> keeps the folders of images that lie in several ones. --config_file and --checkpoint take
+the place of --model for a model that has not been exported.
 
 An interrupted run goes on where it stopped: D/panoptic.jsonl lists what is finished, and predictions of the same model for the
 same files are kept; D/panoptic.json is written at the end. An image that cannot be read is named; the others are predicted, and
@@ -27,13 +28,13 @@ from absl import flags  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from data.pipeline import bad_example_message  # noqa: E402
-from data.records import DataError  # noqa: E402
 from data.source_images import read_image  # noqa: E402
 from kmax_tf import load_config  # noqa: E402
 from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint  # noqa: E402
 from kmax_tf.cli.command import run_command  # noqa: E402
 from kmax_tf.cli.command_flags import define_config_flags, define_path, define_paths  # noqa: E402
-from kmax_tf.coco_results import PanopticResultsWriter, image_id  # noqa: E402
+from kmax_tf.coco_panoptic import names  # noqa: E402
+from kmax_tf.coco_panoptic.results import PanopticResultsWriter  # noqa: E402
 from kmax_tf.files.lock import own_folder  # noqa: E402
 from kmax_tf.files.patterns import matching_files  # noqa: E402
 from kmax_tf.files.tensorflow_paths import literal_path  # noqa: E402
@@ -97,18 +98,19 @@ def predict_folder(
       A message for each image that could not be read; the results hold the others.
 
     Raises:
-      UserError: none could be read, or two have one image id.
+      UserError: none could be read, or two have one name.
     """
-    _check_image_ids(paths)
+    file_names = _relative_names(paths)
     output_dir.mkdir(parents=True, exist_ok=True)
     writer = PanopticResultsWriter(output_dir / "panoptic.json", info)
     log = PredictionLog(output_dir / "panoptic.jsonl", model)
     if log.of_other_model:
-        print(f"{log.of_other_model} predictions of another model in {output_dir} are replaced", flush=True)
+        print(f"{log.of_other_model} predictions of another model in {names.shown(output_dir)} are replaced", flush=True)
     bad, progress = [], _Progress(len(paths))
-    for path in (pathlib.Path(name).absolute() for name in paths):
-        files = _files(output_dir, path.stem, clusters=clusters is not None, overlays=overlays)
-        records = log.find(path, files.values())
+    for path, file_name in zip(map(os.path.abspath, paths), file_names, strict=True):
+        path, name = pathlib.Path(path), names.image_name(file_name)
+        files = _files(output_dir, name, clusters=clusters is not None, overlays=overlays)
+        records = log.find(f"{name}.png", path, files.values())
         kept = records is not None
         if kept:
             writer.restore(records)
@@ -116,12 +118,12 @@ def predict_folder(
             try:
                 image = read_rgb(path)
                 maps = predict(image)
-                records = writer.add(image_id(path.stem), path.name, maps["panoptic_pred"], maps)
+                records = writer.add(file_name, maps["panoptic_pred"], maps)
                 _draw(files, image, maps["panoptic_pred"], info, clusters)
                 log.add(path, files.values(), records)
-            except DataError as error:
-                print(f"error: {error}", file=sys.stderr, flush=True)
-                bad.append(str(error))
+            except UserError as error:
+                bad.append(names.shown(str(error)))
+                print(f"error: {bad[-1]}", file=sys.stderr, flush=True)
         progress.add(kept)
     if len(bad) == len(paths):
         raise UserError(f"none of the {len(paths)} images could be read, first: {bad[0]}")
@@ -130,16 +132,16 @@ def predict_folder(
     return bad
 
 
-def _files(output_dir: pathlib.Path, stem: str, *, clusters: bool, overlays: bool) -> dict[str, pathlib.Path]:
+def _files(output_dir: pathlib.Path, name: str, *, clusters: bool, overlays: bool) -> dict[str, pathlib.Path]:
     folders = {"panoptic": True, "overlays": overlays, "clusters": clusters}
-    return {folder: output_dir / folder / f"{stem}.png" for folder, wanted in folders.items() if wanted}
+    return {folder: output_dir / folder / f"{name}.png" for folder, wanted in folders.items() if wanted}
 
 
 def _draw(
     files: dict[str, pathlib.Path], image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, clusters: Predict | None
 ) -> None:
     if "overlays" in files:
-        files["overlays"].parent.mkdir(exist_ok=True)
+        files["overlays"].parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(overlay_panoptic(image, panoptic, info)).save(files["overlays"])
     if clusters:
         _draw_clusters(image, clusters(image), files["clusters"])
@@ -179,11 +181,7 @@ def _find_images(patterns: Sequence[str]) -> list[str]:
     paths = sorted({path for pattern in patterns for path in _images(pattern)})
     if not paths:
         raise UserError(f"--images: no file matches {', '.join(patterns)}")
-    names: dict[str, str] = {}
-    for path in paths:
-        first = names.setdefault(pathlib.PurePath(path).stem, path)
-        if first != path:
-            raise UserError(f"--images: {first} and {path} have the same name, which their results would share: rename one")
+    _relative_names(paths)
     return paths
 
 
@@ -197,15 +195,13 @@ def _images(pattern: str) -> list[str]:
     return found
 
 
-def _check_image_ids(paths: Sequence[str]) -> None:
-    first: dict[int | str, str] = {}
-    for path in paths:
-        number = image_id(pathlib.PurePath(path).stem)
-        if first.setdefault(number, path) != path:
-            raise UserError(
-                f"--images: {first[number]} and {path} would both have image id {number}, the number in the file name, as in "
-                "COCO: rename one"
-            )
+def _relative_names(paths: Sequence[str]) -> list[str]:
+    relative = names.relative_names(paths)
+    twice = names.first_repeated(relative)
+    if twice:
+        first, second = (names.shown(paths[position]) for position in twice)
+        raise UserError(f"--images: {first} and {second} have the same name, which their results would share: rename one")
+    return relative
 
 
 def main() -> None:
@@ -238,7 +234,7 @@ def _predict(paths: Sequence[str], output_dir: pathlib.Path) -> None:
         model=model,
         overlays=values.overlays,
     )
-    print(f"{'overlays and ' if values.overlays else ''}results in {output_dir}: panoptic.json lists them")
+    print(f"{'overlays and ' if values.overlays else ''}results in {names.shown(output_dir)}: panoptic.json lists them")
     if bad:
         raise UserError(
             f"{len(bad)} of {len(paths)} images could not be read and are not in the results, first: {bad[0]}; repair or "

@@ -9,6 +9,7 @@ from PIL import Image
 
 from data import records
 from data.example_reader import Example
+from kmax_tf.coco_panoptic import pngs
 from protos.descriptions import DatasetInfo
 
 _DIGEST_BYTES = 12
@@ -62,5 +63,5 @@ def _read_header(encoded: bytes) -> tuple[str, bool]:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return f"{image.format} {image.mode}", image.getexif().get(_EXIF_ORIENTATION, 1) != 1
-    except (OSError, SyntaxError, ValueError):  # TensorFlow has decoded it, Pillow is stricter
+    except pngs.UNREADABLE:  # TensorFlow has decoded it, Pillow is stricter
         return "other", False

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from data import record_index
+from data import record_classes, record_index
 from data.example_reader import ExampleReader
 from data.input_problems import InputProblems
 from data.inspection.image_facts import ImageFacts, image_facts
@@ -84,6 +84,7 @@ def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetIn
     found = ProblemList()
     try:
         index, sizes = record_index.open_sources(options, made_by=info.converter, problems=found)
+        record_classes.check(index.files, info)
     except DataError as error:
         raise DataError(f"{name}_dataset_options: {'; '.join([*found.messages, str(error)])}") from None
     return Section(name, options, info, index, tuple(sizes), tuple(found.messages))

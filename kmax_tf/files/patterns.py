@@ -6,8 +6,7 @@ import pathlib
 
 import tensorflow as tf
 
-# What file managers leave in folders of pictures.
-_SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
+from kmax_tf.files.hidden import is_hidden
 
 
 def matching_files(pattern: str) -> list[str]:
@@ -29,11 +28,6 @@ def matching_files(pattern: str) -> list[str]:
     folder, rest = _literal_folder(pattern)
     found = glob.glob(os.path.join(glob.escape(folder), rest), recursive=True)
     return sorted(path for path in found if os.path.isfile(path) and not is_hidden(os.path.basename(path)))
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file of this name is one of the system (`._a.jpg`, `.DS_Store`, `Thumbs.db`), and none of the user's data."""
-    return name.startswith(".") or name in _SYSTEM_FILES
 
 
 def _literal_folder(pattern: str) -> tuple[str, str]:

@@ -11,15 +11,16 @@ import tensorflow as tf
 from panoptic_fixtures import INFO, to_rgb, write_coco
 from PIL import Image
 
-from data import coco_json, conversion, conversion_summary, image_conversion, records
+from data import conversion, conversion_summary, image_conversion, image_lists, records
 from data.records import DataError
+from protos.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SETTINGS = image_conversion.Settings(INFO)
 
 
 def _sources(root):
-    return coco_json.read_panoptic_json(root / "panoptic.json", root / "images", root / "panoptic").images
+    return image_lists.read_panoptic_json(root / "panoptic.json", root / "images", root / "panoptic").images
 
 
 def _change(path, edit):
@@ -64,8 +65,8 @@ def _draw_unlisted(root):
 
 
 def _text_id(root):
-    _change(root / "panoptic.json", lambda c: c["annotations"][1]["segments_info"][0].update(id="70001"))
-    return "panoptic/scene_1.png: segment '70001' has id '70001', which is not a whole number"
+    _change(root / "panoptic.json", lambda c: c["annotations"][1]["segments_info"][0].update(id="70001?"))
+    return "panoptic/scene_1.png: a segment: id is '70001?', not a whole number"
 
 
 def _unknown_category(root):
@@ -94,10 +95,10 @@ _DAMAGES = (
 def test_a_bad_example_ends_the_conversion_or_is_left_out(tmp_path, capfd, damage):
     write_coco(tmp_path, 4)
     message = damage(tmp_path)
-    with pytest.raises(DataError) as error:
+    with pytest.raises(UserError) as error:
         conversion.convert(_sources(tmp_path), tmp_path / "fail", "val", _SETTINGS, num_shards=2)
     assert message in str(error.value) and "\n" not in str(error.value)
-    assert not list((tmp_path / "fail").glob("*.tfrecord")) and not list((tmp_path / "fail").glob(".*"))
+    assert not list((tmp_path / "fail").glob("*.tfrecord")) and not list((tmp_path / "fail").glob(".val*"))
     counts = conversion.convert(_sources(tmp_path), tmp_path / "skip", "val", _SETTINGS, skip_bad=True, num_shards=2)
     assert _names(tmp_path / "skip") == ["scene_0", "scene_2", "scene_3"]
     assert (counts.images, len(counts.skipped), counts.seen) == (3, 1, 4)
@@ -184,7 +185,7 @@ def test_the_door_skips_and_refuses_in_one_line(tmp_path):
     command = [sys.executable, _ROOT / "data" / "build_panoptic.py", *flags, f"--output_dir={tmp_path}/out"]
     failed = subprocess.run(command, capture_output=True, text=True, cwd="/")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
-    assert failed.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/panoptic/scene_1.png: segment '70001' has id")
+    assert failed.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/panoptic/scene_1.png: a segment: id is '70001?'")
     done = subprocess.run([*command, "--on_bad_example=SKIP"], capture_output=True, text=True, cwd="/")
     assert done.returncode == 0, done.stderr
     assert "val: 2 images" in done.stdout and "1 images skipped, first" in done.stdout

@@ -11,8 +11,8 @@ import tensorflow as tf
 from PIL import Image
 
 from data import ade20k_files, conversion, image_conversion, pipeline, records
-from data.records import DataError
 from protos import dataset_pb2, descriptions
+from protos.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _INFO = descriptions.load("ade20k_panoptic")
@@ -171,7 +171,7 @@ def test_category_255_is_no_class(tmp_path):
 
 def test_missing_folders_and_files(tmp_path):
     for kind in ("images", "annotations", "annotations_instance"):
-        with pytest.raises(DataError, match=f"/{kind}/training is not a directory"):
+        with pytest.raises(UserError, match=f"/{kind}/training is not a directory"):
             _sources(tmp_path)
         if kind == "images":
             _write_images(tmp_path)
@@ -179,8 +179,10 @@ def test_missing_folders_and_files(tmp_path):
             _path(tmp_path, kind).parent.mkdir(parents=True)
     _write_two_files(tmp_path)
     _path(tmp_path, "annotations_instance").unlink()
-    with pytest.raises(DataError, match="annotations_instance/training/ADE_train_00000001.png does not exist: 1 of 3 images"):
-        _sources(tmp_path)
+    with pytest.raises(
+        UserError, match="annotations_instance/training/ADE_train_00000001.png does not exist; 1 label files are"
+    ):
+        conversion.convert(_sources(tmp_path), tmp_path / "out", "train", image_conversion.Settings(_INFO))
 
 
 def test_panoptic_files_of_other_categories(tmp_path):
@@ -189,7 +191,7 @@ def test_panoptic_files_of_other_categories(tmp_path):
     content = json.loads(path.read_text())
     content["categories"][7]["isthing"] = 0
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="train.json: its categories.*: category 7 is stuff, expected thing"):
+    with pytest.raises(UserError, match="train.json: its categories.*: category 7 is stuff, expected thing"):
         _sources(tmp_path)
 
 
@@ -216,7 +218,7 @@ def test_labels_that_break_the_rules(tmp_path, kind, pixels, message):
     _write_images(tmp_path)
     _write_two_files(tmp_path)
     Image.fromarray(pixels).save(_path(tmp_path, kind))
-    with pytest.raises(DataError, match=f"{kind}/training/ADE_train_00000001.png.*{message}"):
+    with pytest.raises(UserError, match=f"{kind}/training/ADE_train_00000001.png.*{message}"):
         image_conversion.convert_image(_sources(tmp_path)[0], image_conversion.Settings(_INFO))
 
 
@@ -225,7 +227,7 @@ def test_both_files_of_another_size_than_the_image(tmp_path):
     _write_two_files(tmp_path)
     for kind, shape in (("annotations", (20, 29)), ("annotations_instance", (20, 29, 3))):
         Image.fromarray(np.zeros(shape, np.uint8)).save(_path(tmp_path, kind))
-    with pytest.raises(DataError, match="annotations/training/ADE_train_00000001.png is 29x20.*00000001.jpg is 30x20"):
+    with pytest.raises(UserError, match="annotations/training/ADE_train_00000001.png is 29x20.*00000001.jpg is 30x20"):
         image_conversion.convert_image(_sources(tmp_path)[0], image_conversion.Settings(_INFO))
 
 

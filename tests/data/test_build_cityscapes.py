@@ -12,8 +12,8 @@ from google.protobuf import text_format
 from PIL import Image
 
 from data import cityscapes_files, conversion, image_conversion, pipeline, records
-from data.records import DataError
 from protos import dataset_pb2, descriptions
+from protos.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _GOLDEN = np.load(_ROOT / "tests" / "golden" / "cityscapes_panoptic.npz")
@@ -138,7 +138,7 @@ def test_a_file_of_the_other_ids_is_refused(tmp_path):
     _write_panoptic(tmp_path, _PANOPTIC["label ids"])
     path = tmp_path / "gtFine" / "cityscapes_panoptic_train.json"
     path.write_text(str(_GOLDEN[f"{_PANOPTIC['train ids']}.json"]))
-    with pytest.raises(DataError, match="train.json: its categories.*: category 0 is stuff, expected absent"):
+    with pytest.raises(UserError, match="train.json: its categories.*: category 0 is stuff, expected absent"):
         _sources(tmp_path)
 
 
@@ -149,23 +149,41 @@ def test_an_image_without_panoptic_annotation(tmp_path):
     content = json.loads(path.read_text())
     content["images"] = [image for image in content["images"] if image["id"] != _NAMES[2]]
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=f"trainId.json: 1 of 3 images.*zurich/{_NAMES[2]}_leftImg8bit.png"):
+    missing = f"zurich/{_NAMES[2]}_leftImg8bit.png: has no annotation in .*trainId.json.*; 1 of 3 images have no annotation"
+    with pytest.raises(UserError, match=missing):
+        _convert(tmp_path)
+    sources, info = _sources(tmp_path)
+    counts = conversion.convert(sources, tmp_path / "out", "train", image_conversion.Settings(info), skip_bad=True)
+    assert (counts.images, len(counts.skipped)) == (2, 1)
+    content["images"].clear()
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="trainId.json holds no images"):
         _sources(tmp_path)
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    _write_images(tmp_path)
+    _write_instance_ids(tmp_path)
+    folder = tmp_path / "leftImg8bit" / "train"
+    for name in (f"aachen/._{_NAMES[0]}_leftImg8bit.png", ".trash/old_000000_000019_leftImg8bit.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("")
+    assert sorted(source.name for source in _sources(tmp_path)[0]) == sorted(_NAMES)
 
 
 def test_missing_folders_and_files(tmp_path):
-    with pytest.raises(DataError, match="leftImg8bit/train is not a directory"):
+    with pytest.raises(UserError, match="leftImg8bit/train is not a directory"):
         _sources(tmp_path)
     (tmp_path / "leftImg8bit" / "train").mkdir(parents=True)
-    with pytest.raises(DataError, match="leftImg8bit/train holds no images"):
+    with pytest.raises(UserError, match="leftImg8bit/train holds no images"):
         _sources(tmp_path)
     _write_images(tmp_path)
-    with pytest.raises(DataError, match="gtFine/train is not a directory"):
+    with pytest.raises(UserError, match="gtFine/train is not a directory"):
         _sources(tmp_path)
     _write_instance_ids(tmp_path)
     _label_path(tmp_path).unlink()
-    with pytest.raises(DataError, match=f"{_NAMES[0]}_gtFine_instanceIds.png does not exist: 1 of 3 images"):
-        _sources(tmp_path)
+    with pytest.raises(UserError, match=f"{_NAMES[0]}_gtFine_instanceIds.png does not exist; 1 label files are missing"):
+        _convert(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +200,7 @@ def test_labels_that_break_the_rules(tmp_path, ids, message):
     _write_instance_ids(tmp_path, **{_NAMES[0]: ids})
     if len(ids) == 25:
         Image.new("RGB", (40, 25)).save(tmp_path / "leftImg8bit" / "train" / "aachen" / f"{_NAMES[0]}_leftImg8bit.png")
-    with pytest.raises(DataError, match=f"{_NAMES[0]}_gtFine_instanceIds.png.*{message}"):
+    with pytest.raises(UserError, match=f"{_NAMES[0]}_gtFine_instanceIds.png.*{message}"):
         _convert(tmp_path)
 
 
@@ -190,7 +208,7 @@ def test_labels_of_8_bits(tmp_path):
     _write_images(tmp_path)
     _write_instance_ids(tmp_path)
     Image.new("L", (40, 24)).save(_label_path(tmp_path))
-    with pytest.raises(DataError, match="instanceIds.png is a PNG of mode L, an instanceIds.png has 16 bits"):
+    with pytest.raises(UserError, match="instanceIds.png is a PNG of mode L, an instanceIds.png has 16 bits"):
         _convert(tmp_path)
 
 

@@ -6,13 +6,15 @@ import pytest
 from google.protobuf import text_format
 from panoptic_fixtures import INFO, segment, write_coco
 
-from data import coco_json, describe
+from data import describe, image_lists
 from data.records import DataError
+from kmax_tf.coco_panoptic import categories
 from protos import dataset_pb2, descriptions
+from protos.errors import UserError
 
 
 def _content(tmp_path):
-    return coco_json.read_panoptic_json(write_coco(tmp_path), tmp_path / "images", tmp_path / "panoptic")
+    return image_lists.read_panoptic_json(write_coco(tmp_path), tmp_path / "images", tmp_path / "panoptic")
 
 
 def _info(text):
@@ -30,7 +32,7 @@ def test_ids_follow_the_category_ids(tmp_path):
         (4, "road", False, 149),
     ]
     assert (info.ignore_label, info.label_divisor) == (0, 256)
-    describe.check_categories(info, content, where="a.json", description="toy.textproto", advice="go")
+    categories.check_known(content.categories, info, where="a.json", description="toy.textproto", advice="go")
 
 
 @pytest.mark.parametrize(("instances", "divisor"), [(255, 256), (256, 512), (600, 1024)])
@@ -44,9 +46,9 @@ def test_divisor_tells_all_instances_apart(tmp_path, instances, divisor):
 
 def test_categories_that_contradict_the_description(tmp_path):
     content = _content(tmp_path)
-    other = dataclasses.replace(content, categories=(dict(content.categories[0], isthing=0),))
-    with pytest.raises(DataError, match="b.json: category 17 \\('cat', isthing 0\\) is not in toy.textproto"):
-        describe.check_categories(INFO, other, where="b.json", description="toy.textproto", advice="go")
+    other = dataclasses.replace(content.categories[0], is_thing=False)
+    with pytest.raises(UserError, match="b.json: category 17 \\('cat', isthing 0\\) is not in toy.textproto"):
+        categories.check_known([other], INFO, where="b.json", description="toy.textproto", advice="go")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,9 @@ def test_categories_that_contradict_the_description(tmp_path):
 )
 def test_categories_that_cannot_be_described(tmp_path, change, message):
     content = _content(tmp_path)
-    content = dataclasses.replace(content, categories=(dict(content.categories[0], **change), *content.categories[1:]))
+    content = dataclasses.replace(
+        content, categories=(dataclasses.replace(content.categories[0], **change), *content.categories[1:])
+    )
     with pytest.raises(DataError, match=f"a.json: {message}"):
         describe.description_text("toy", content, where="a.json")
 

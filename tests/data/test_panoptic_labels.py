@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from panoptic_fixtures import INFO, segment, to_rgb
+from panoptic_fixtures import INFO, segment
 
 from data import panoptic_labels
-from data.records import DataError
+from protos.errors import UserError
 
 
 def _reference(ids, segments, crowd_as_ignore):
@@ -44,11 +44,6 @@ def test_against_a_loop_over_segments(crowd_as_ignore):
     assert (counts.images, counts.crowds, counts.pixels, counts.unlabelled) == (1, 2, 600, int((expected == 0).sum()))
 
 
-def test_segment_ids_from_colours():
-    ids = np.array([[0, 255, 256], [65535, 65536, (1 << 24) - 1]])
-    np.testing.assert_array_equal(panoptic_labels.segment_ids(to_rgb(ids)), ids)
-
-
 @pytest.mark.parametrize(
     ("segments", "message"),
     [
@@ -60,26 +55,38 @@ def test_segment_ids_from_colours():
         ([{"id": 7}], "segment 7 has no category_id"),
         ([], "segment 7 .4 pixels. is not in segments_info"),
         ([segment(7, 17, 4), {"id": 9, "category_id": 18}], "segment 9 covers 0 pixels of the PNG: remove it"),
-        ([dict(segment(7, 17, 4), id="7")], "segment '7' has id '7', which is not a whole number"),
-        ([dict(segment(7, 17, 4), id=None)], "segment None has id None"),
-        ([dict(segment(7, 17, 4), id=True)], "segment True has id True"),
-        ([segment(0, 17, 4)], "segment 0 has id 0, .*0: pixels without a segment"),
-        ([dict(segment(7, 17, 4), category_id="17")], "segment 7 has category_id '17'"),
-        ([dict(segment(7, 17, 4), category_id=[17])], "segment 7 has category_id .17."),
-        ([dict(segment(7, 17, 4), area=None)], "segment 7 has area None"),
-        ([dict(segment(7, 17, 4), iscrowd="no")], "segment 7 has iscrowd 'no', which is not 0 or 1"),
-        ([dict(segment(7, 17, 4), score=1.5)], "segment 7 has score 1.5, which is not a number in .0, 1."),
+        ([dict(segment(7, 17, 4), id="7a")], "a segment: id is '7a', not a whole number"),
+        ([dict(segment(7, 17, 4), id=None)], "a segment: id is None"),
+        ([dict(segment(7, 17, 4), id=True)], "a segment: id is True"),
+        ([segment(0, 17, 4)], "a segment: id is 0, .*0: pixels without a segment"),
+        ([dict(segment(7, 17, 4), category_id="cat")], "segment 7: category_id is 'cat'"),
+        ([dict(segment(7, 17, 4), category_id=[17])], "segment 7: category_id is .17."),
+        ([dict(segment(7, 17, 4), area=None)], "segment 7: area is None"),
+        ([dict(segment(7, 17, 4), iscrowd="no")], "segment 7: iscrowd is 'no', not 0 or 1"),
+        ([dict(segment(7, 17, 4), score=1.5)], "segment 7: score is 1.5, not a number in .0, 1."),
     ],
 )
 def test_errors_name_file_and_segment(segments, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UserError, match=message):
         panoptic_labels.panoptic_map(np.full((2, 2), 7), segments, INFO, where="labels/a.png")
+
+
+def test_ids_are_numbers_whatever_their_type():
+    ids = np.array([[7, 7], [8, 0]])
+    numbers = [segment(7, 17, 2), segment(8, 149, 1)]
+    others = [dict(numbers[0], id="7", category_id=17.0), dict(numbers[1], id=8.0, category_id="149")]
+    expected = panoptic_labels.panoptic_map(ids, numbers, INFO, where="a.png")
+    found = panoptic_labels.panoptic_map(ids, others, INFO, where="a.png")
+    np.testing.assert_array_equal(found[0], [[257, 257], [1024, 0]])
+    assert found[1] == expected[1]
+    with pytest.raises(UserError, match="segment 7 is listed twice"):
+        panoptic_labels.panoptic_map(ids, [numbers[0], others[0], numbers[1]], INFO, where="a.png")
 
 
 def test_more_instances_than_the_divisor_allows():
     ids = np.arange(256).reshape(16, 16) + 1
     segments = [segment(i + 1, 17, 1) for i in range(256)]
-    with pytest.raises(DataError, match="segment 256 is instance 256 of 'cat'.*allows 255"):
+    with pytest.raises(UserError, match="segment 256 is instance 256 of 'cat'.*allows 255"):
         panoptic_labels.panoptic_map(ids, segments, INFO, where="a.png")
     ids[ids == 256] = 0
     assert panoptic_labels.panoptic_map(ids, segments[:-1], INFO, where="a.png")[0].max() == 256 + 255

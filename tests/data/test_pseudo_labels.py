@@ -14,7 +14,8 @@ from panoptic_fixtures import INFO, rename_as_coco, segment, write_coco
 from data import conversion_summary, filter_flags, image_conversion, panoptic_labels, records
 from data.label_counts import LabelCounts
 from data.records import DataError
-from data.segments_info import SegmentFilter
+from data.segment_filter import SegmentFilter
+from protos.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -106,7 +107,7 @@ def test_labels_without_scores_are_refused(tmp_path):
         f"error: {tmp_path}/panoptic.json: segment 70001 of image scene_1 has no score"
     )
     assert "trainer/predict.py" in done.stderr.splitlines()[-1]
-    with pytest.raises(DataError, match="segment 7 has score nan"):
+    with pytest.raises(UserError, match="segment 7: score is nan"):
         panoptic_labels.panoptic_map(np.full((2, 2), 7), [dict(segment(7, 17, 4), score=float("nan"))], INFO, where="a.png")
 
 

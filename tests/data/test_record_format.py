@@ -8,7 +8,7 @@ from panoptic_fixtures import INFO, to_rgb, write_coco
 from PIL import Image
 from scipy import ndimage
 
-from data import coco_json, conversion, conversion_summary, image_conversion, label_counts, scene_drawing
+from data import conversion, conversion_summary, image_conversion, image_lists, label_counts, scene_drawing
 from protos import descriptions
 
 # The keys and types that DeepLab2's decoder needs; image/channels and the formats are written by its converters.
@@ -26,7 +26,7 @@ _DEEPLAB2 = {
 
 def test_raw_records_are_those_of_deeplab2(tmp_path):
     path = write_coco(tmp_path, 2)
-    sources = coco_json.read_panoptic_json(path, tmp_path / "images", tmp_path / "panoptic").images
+    sources = image_lists.read_panoptic_json(path, tmp_path / "images", tmp_path / "panoptic").images
     settings = image_conversion.Settings(INFO, label_format="raw")
     counts = conversion.convert(sources, tmp_path, "val", settings)
     records = list(tf.data.TFRecordDataset(str(tmp_path / "val-00000-of-00001.tfrecord")))
@@ -67,7 +67,7 @@ def test_labels_take_a_tenth_of_raw_ones(tmp_path):
         Image.new("RGB", (640, 480)).save(image)
         Image.fromarray(to_rgb(ids * 4099)).save(label)
         segments = tuple({"id": int(i) * 4099, "category_id": classes[i % 4]} for i in np.unique(ids) if i)
-        source = coco_json.SourceImage(str(number), image, label, segments)
+        source = image_lists.SourceImage(str(number), image, label, segments)
         total.add(image_conversion.convert_image(source, image_conversion.Settings(INFO))[1])
     assert sum(total.segments.values()) > 20
     assert 0 < total.label_bytes <= total.pixels * 4 / 10

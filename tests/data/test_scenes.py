@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import coco_json, image_conversion, label_counts, panoptic_labels, scene_drawing, scene_files
+from data import image_conversion, image_lists, label_counts, scene_drawing, scene_files
+from kmax_tf.coco_panoptic import pngs
 from protos import descriptions
 
 _INFO = descriptions.load("scenes_panoptic")
@@ -52,14 +53,14 @@ def test_files_are_a_function_of_the_seed(tmp_path):
 
 def test_files_are_valid_coco_panoptic(tmp_path):
     path = scene_files.write_split(tmp_path, "train", 4, _INFO, seed=0)
-    content = coco_json.read_panoptic_json(path, tmp_path / "train", path.with_suffix(""))
+    content = image_lists.read_panoptic_json(path, tmp_path / "train", path.with_suffix(""))
     assert len(content.images) == 4
     total = label_counts.LabelCounts()
     for source in content.images:
         total.add(image_conversion.convert_image(source, image_conversion.Settings(_INFO))[1])
     assert total.images == 4 and sum(total.segments.values()) > 12
     for annotation in json.loads(path.read_text())["annotations"]:
-        ids = panoptic_labels.segment_ids(np.asarray(Image.open(path.with_suffix("") / annotation["file_name"])))
+        ids = pngs.rgb_to_ids(np.asarray(Image.open(path.with_suffix("") / annotation["file_name"])))
         for entry in annotation["segments_info"]:
             left, top, width, height = entry["bbox"]
             inside = ids[top : top + height, left : left + width] == entry["id"]

@@ -12,7 +12,7 @@ import time
 import pytest
 from panoptic_fixtures import INFO, write_coco
 
-from data import coco_json, conversion, image_conversion, shards
+from data import conversion, image_conversion, image_lists, shards
 from data.records import DataError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -24,10 +24,10 @@ sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests/data"]
 if __name__ == "__main__":
     import signal
     signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run, it may be ignored
-    from data import coco_json, conversion_flags
+    from data import image_lists, conversion_flags
     from panoptic_fixtures import INFO
     root = pathlib.Path(sys.argv[2])
-    sources = coco_json.read_panoptic_json(root / "panoptic.json", root / "images", root / "panoptic").images * 400
+    sources = image_lists.read_panoptic_json(root / "panoptic.json", root / "images", root / "panoptic").images * 400
     sys.argv = ["slow", f"--output_dir={root}/out", f"--num_shards={sys.argv[3]}", f"--num_workers={sys.argv[4]}"]
     conversion_flags.run(lambda: conversion_flags.convert_split(sources, "val", INFO))
 """
@@ -51,7 +51,7 @@ def _submit_first_argument_only(pool, function, first, *_):
 
 def _sources(root, count=6):
     path = write_coco(root, count)
-    return coco_json.read_panoptic_json(path, root / "images", root / "panoptic").images
+    return image_lists.read_panoptic_json(path, root / "images", root / "panoptic").images
 
 
 def test_processes_write_what_one_process_writes(tmp_path):
@@ -62,7 +62,7 @@ def test_processes_write_what_one_process_writes(tmp_path):
     names = [f"val-0000{i}-of-00003.tfrecord" for i in range(3)]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [*names, "val.conversion.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [".conversion", *names]
 
 
 def test_an_error_in_a_process_arrives(tmp_path):
@@ -70,7 +70,7 @@ def test_an_error_in_a_process_arrives(tmp_path):
     (tmp_path / "images" / "scene_3.png").unlink()
     with pytest.raises(DataError, match="scene_3.png does not exist"):
         conversion.convert(sources, tmp_path / "out", "val", _SETTINGS, num_shards=2, num_workers=2)
-    assert not list((tmp_path / "out").glob(".*"))
+    assert not list((tmp_path / "out").glob(".val*"))
 
 
 def test_a_killed_process_is_told(tmp_path, monkeypatch):
@@ -111,9 +111,8 @@ def test_signals_end_all_processes_and_leave_whole_shards(tmp_path, num_shards, 
     assert "Traceback" not in errors and "interrupted: finished shards are kept" in errors
     _wait_for_end(process.pid)
     left = sorted(path.name for path in out.iterdir())
-    assert all(re.fullmatch(r"val-\d{5}-of-\d{5}\.tfrecord|val\.conversion\.jsonl", name) for name in left)
+    assert all(re.fullmatch(r"val-\d{5}-of-\d{5}\.tfrecord|\.conversion", name) for name in left)
     assert len(left) - 1 < num_shards
-    assert not list(out.glob(".*"))
 
 
 def test_workers_end_with_a_killed_parent(tmp_path):

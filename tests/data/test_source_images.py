@@ -8,7 +8,8 @@ import tensorflow as tf
 from PIL import Image
 
 from data import source_images
-from data.records import DataError
+from kmax_tf.coco_panoptic import pngs
+from protos.errors import UserError
 
 _PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -114,26 +115,26 @@ def test_unusable_files(tmp_path):
     empty = tmp_path / "empty.png"
     empty.write_bytes(b"")
     for path in (cut, text, without_end, grey_cut, empty):
-        with pytest.raises(DataError, match=f"{path.name} is damaged or not an image"):
+        with pytest.raises(UserError, match=f"{path.name} is damaged or not an image"):
             source_images.read_image(path)
-    with pytest.raises(DataError, match="folder.jpg cannot be read"):
+    with pytest.raises(UserError, match="folder.jpg cannot be read"):
         (tmp_path / "folder.jpg").mkdir()
         source_images.read_image(tmp_path / "folder.jpg")
-    with pytest.raises(DataError, match="gone.jpg does not exist"):
+    with pytest.raises(UserError, match="gone.jpg does not exist"):
         source_images.read_image(tmp_path / "gone.jpg")
     grey = tmp_path / "grey.png"
     Image.fromarray(_PIXELS[..., 0]).save(grey)
-    with pytest.raises(DataError, match="grey.png is a PNG of mode L"):
-        source_images.read_segment_ids(grey)
-    with pytest.raises(DataError, match="text.jpg is damaged or not a PNG"):
-        source_images.read_segment_ids(text)
+    with pytest.raises(UserError, match="grey.png is a PNG of mode L"):
+        pngs.read_ids(grey)
+    with pytest.raises(UserError, match="text.jpg is damaged or not a PNG"):
+        pngs.read_ids(text)
 
 
 def test_values_without_a_known_range(tmp_path):
     grey = _PIXELS[..., 0]
     for name, pixels in (("float.tif", grey / np.float32(255)), ("int.tif", grey.astype(np.int32) * 1000)):
         Image.fromarray(pixels).save(tmp_path / name)
-        with pytest.raises(DataError, match=f"{name} has pixel values that are no 8 or 16 bits .*: save it with"):
+        with pytest.raises(UserError, match=f"{name} has pixel values that are no 8 or 16 bits .*: save it with"):
             source_images.read_image(tmp_path / name)
     Image.fromarray(grey.astype(np.int32) * 257).save(tmp_path / "sixteen.tif")
     pixels = _decode(source_images.read_image(tmp_path / "sixteen.tif"))
@@ -143,7 +144,7 @@ def test_values_without_a_known_range(tmp_path):
 def test_too_many_pixels(tmp_path, monkeypatch):
     Image.fromarray(_PIXELS).convert("L").save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    for read in (source_images.read_image, source_images.read_segment_ids):
-        with pytest.raises(DataError, match="a.png says that it has more than .* million pixels") as error:
+    for read in (source_images.read_image, pngs.read_ids):
+        with pytest.raises(UserError, match="a.png says that it has more than .* million pixels") as error:
             read(tmp_path / "a.png")
         assert "damaged" not in str(error.value)

@@ -1,35 +1,44 @@
-"""What distinguishes two class tables."""
+"""Comparison of the classes of two descriptions."""
 
 import dataclasses
 
-from protos import descriptions
+import pytest
+
 from protos.class_tables import class_difference
+from protos.descriptions import ClassInfo, DatasetInfo
 
-SCENES = descriptions.load("scenes_panoptic")
-
-
-def _with(position: int, **changes) -> descriptions.DatasetInfo:
-    classes = list(SCENES.classes)
-    classes[position] = dataclasses.replace(classes[position], **changes)
-    return dataclasses.replace(SCENES, classes=tuple(classes))
+_OURS = DatasetInfo("pets", 256, 0, (ClassInfo(1, "cat", True, 17, (1, 2, 3)), ClassInfo(2, "sky", False, 119, (4, 5, 6))))
 
 
-def test_what_does_not_count():
-    assert class_difference(SCENES, SCENES) is None
-    assert class_difference(SCENES, dataclasses.replace(_with(0, color=(1, 2, 3), category_id=77), name="other")) is None
+def _with(*classes):
+    return dataclasses.replace(_OURS, name="other", classes=classes)
 
 
-def test_names_kinds_and_order_count():
-    difference = class_difference(SCENES, _with(1, name="cat"))
-    names = [c.name for c in SCENES.classes]
-    assert difference.startswith(f"{len(names)} classes ({names[0]}, cat, {names[2]}")
-    assert f"position 1: 'cat' (id {SCENES.classes[1].id}, thing) instead of '{names[1]}'" in difference
-    assert "(id 1, stuff) instead of" in class_difference(SCENES, _with(0, is_thing=False))
-    swapped = dataclasses.replace(SCENES, classes=SCENES.classes[::-1])
-    assert "position 0" in class_difference(SCENES, swapped)
+def test_colors_names_of_datasets_and_category_ids_do_not_count():
+    same = _with(*(dataclasses.replace(c, category_id=c.id, color=(0, 0, 0)) for c in _OURS.classes))
+    assert class_difference(_OURS, same) is None
 
 
-def test_numbers_of_classes_count():
-    shorter = dataclasses.replace(SCENES, classes=SCENES.classes[:-1])
-    assert "instead of none" in class_difference(shorter, SCENES)
-    assert f"position {len(shorter.classes)}: none instead of" in class_difference(SCENES, shorter)
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ((ClassInfo(1, "cat", True, 1, ()), ClassInfo(2, "sea", False, 2, ())), "class 2 sky (stuff) of pets is 2 sea (stuff)"),
+        (
+            (ClassInfo(1, "cat", False, 1, ()), ClassInfo(2, "sky", False, 2, ())),
+            "class 1 cat (thing) of pets is 1 cat (stuff) in",
+        ),
+        ((ClassInfo(0, "cat", True, 1, ()), ClassInfo(1, "sky", False, 2, ())), "class 1 cat (thing) of pets is 0 cat (thing)"),
+        ((ClassInfo(1, "cat", True, 1, ()),), "class 2 sky (stuff) of pets is not in other"),
+        ((*_OURS.classes, ClassInfo(3, "sea", False, 3, ())), "class 3 sea (stuff) of other is not in pets"),
+    ],
+)
+def test_the_first_difference_and_both_lists(classes, expected):
+    text = class_difference(_OURS, _with(*classes))
+    assert text.startswith(expected)
+    assert "pets has 2 classes: 1 cat (thing), 2 sky (stuff); other has" in text
+
+
+def test_long_lists_are_cut():
+    many = tuple(ClassInfo(i, f"c{i}", True, i, ()) for i in range(1, 134))
+    text = class_difference(_with(*many), _with(*many[:-1]))
+    assert "class 133 c133" in text and "20 c20 (thing) and 113 more" in text and len(text) < 1000

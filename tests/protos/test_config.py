@@ -195,7 +195,7 @@ def test_missing_file_suggests_its_neighbour(write):
 
 def test_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "weights.textproto").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="weights.textproto: cannot be read as a text file"):
+    with pytest.raises(ConfigError, match="weights.textproto: is not UTF-8 text .byte 0xff at offset 0"):
         load_config(tmp_path / "weights.textproto")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path)

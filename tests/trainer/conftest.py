@@ -1,10 +1,14 @@
 """A tiny model on a few drawn scenes: everything that the trainer does, in seconds."""
 
 import pathlib
+import shutil
 
 import pytest
 from command_line import run_door
 from tiny_config import TINY
+
+from protos import descriptions
+from protos.descriptions import DatasetInfo
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +25,15 @@ def tiny_config(records: pathlib.Path, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("config") / "tiny.textproto"
     path.write_text(TINY.replace("RECORDS", str(records)))
     return path
+
+
+@pytest.fixture
+def images(records: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A folder with the images of the evaluation, which a test may change."""
+    return pathlib.Path(shutil.copytree(records / "val", tmp_path / "images"))
+
+
+@pytest.fixture
+def info() -> DatasetInfo:
+    """The classes of the drawn scenes."""
+    return descriptions.load("scenes_panoptic")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kmax_tf.coco_results import ResultsError, read_panoptic_file
+from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
+from kmax_tf.coco_panoptic.values import PanopticFileError
 from trainer import evaluate
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "trainer" / "evaluate.py"
@@ -118,6 +119,40 @@ def test_images_are_paired_by_name_when_asked(files, tmp_path):
     assert "--pair_images_by=name pairs images by them" in done.stderr
 
 
+def test_ids_are_compared_by_value(files, tmp_path):
+    truth, prediction = files
+    expected = score(truth, prediction)
+    content = json.loads(prediction.read_text())
+    for form in (str, float, "{:012d}".format):
+        changed = json.loads(json.dumps(content))
+        for annotation in changed["annotations"]:
+            annotation["image_id"] = form(annotation["image_id"])
+            for segment in annotation["segments_info"]:
+                segment |= {"id": str(segment["id"]), "category_id": float(segment["category_id"])}
+        prediction.write_text(json.dumps(changed))
+        assert score(truth, prediction) == expected
+    changed["annotations"].append({**changed["annotations"][0], "image_id": "1"})
+    changed["annotations"].append({**changed["annotations"][0], "image_id": 1})
+    prediction.write_text(json.dumps(changed))
+    with pytest.raises(PanopticFileError, match="image_id '1' and 1 are there both"):
+        score(truth, prediction)
+
+
+def test_what_does_not_count_is_told(files):
+    truth, prediction = files
+    _list_images(truth, {1: "1.jpg", 2: "2.jpg", 5: "5.jpg"})
+    _list_images(prediction, {1: "1.jpg", 2: "2.jpg"})
+    for by in ("id", "name"):
+        done = start(truth, prediction, f"--pair_images_by={by}")
+        assert done.returncode == 0, done.stderr
+        assert "truth.json: 1 of 3 images have no annotation and do not count, first: 5" in done.stderr
+        assert "prediction.json: 1 of 3 annotations belongs to no image of the file, first: image_id 3 (3.png)" in done.stderr
+        assert (
+            "prediction.json: 1 of 3 predictions are for no image of the ground truth and do not count, first: 3.png"
+            in done.stderr
+        )
+
+
 def test_failure_is_one_message_and_exit_code_1(files, tmp_path):
     done = start(files[0], tmp_path / "none.json")
     assert done.returncode == 1 and not done.stdout
@@ -141,7 +176,7 @@ def test_errors_name_file_and_id(tmp_path, name, second_image, message):
     images[name][2] = second_image
     if second_image is None:
         del images[name][2]
-    with pytest.raises(ResultsError, match=re.escape(message)):
+    with pytest.raises(PanopticFileError, match=re.escape(message)):
         score(*(write(tmp_path / f"{n}.json", x) for n, x in images.items()))
 
 
@@ -151,7 +186,7 @@ def test_categories_are_needed(tmp_path):
         ([{"id": 1, "name": "cat"}], "has no isthing"),
     ):
         truth = write(tmp_path / message[-4:] / "truth.json", TRUTH, categories)
-        with pytest.raises(ResultsError, match=message):
+        with pytest.raises(PanopticFileError, match=message):
             score(truth, truth)
 
 
@@ -165,7 +200,7 @@ def test_categories_are_needed(tmp_path):
 def test_predictions_of_other_classes_are_refused(tmp_path, change, message):
     truth = write(tmp_path / "truth.json", TRUTH)
     other = write(tmp_path / "prediction.json", PREDICTION, [{**CATEGORIES[0], **change}, *CATEGORIES[1:]])
-    with pytest.raises(ResultsError, match=message):
+    with pytest.raises(PanopticFileError, match=message):
         score(truth, other)
     fewer = write(tmp_path / "fewer" / "prediction.json", PREDICTION, [{"id": 1}, {"id": 7, "name": "elk", "isthing": 1}])
     expected = write(tmp_path / "expected" / "prediction.json", PREDICTION)
@@ -185,11 +220,11 @@ def test_names_of_images_go_before_those_of_pngs(tmp_path):
     expected = score(truth, write(tmp_path / "expected" / "prediction.json", PREDICTION))
     _list_images(truth, {1: "a/x.jpg", 2: "b/y.jpg"})
     files = [read_panoptic_file(path) for path in (truth, prediction)]
-    with pytest.raises(ResultsError, match="1.png: image 1 is 1 x 100"):
+    with pytest.raises(PanopticFileError, match="1.png: image 1 is 1 x 100"):
         evaluate.evaluate(files[0], evaluate.pair_by_name(*files))
     _list_images(prediction, {1: "y.png", 2: "x.png", 3: "z.png"})
     files = [read_panoptic_file(path) for path in (truth, prediction)]
     assert evaluate.evaluate(files[0], evaluate.pair_by_name(*files)) == expected
     _list_images(prediction, {1: "y.png", 2: "y.jpg", 3: "z.png"})
-    with pytest.raises(ResultsError, match="images 1 and 2 have image files of one name, y.jpg"):
+    with pytest.raises(PanopticFileError, match="names of images: images 1 and 2 have files of one name, y.jpg"):
         evaluate.pair_by_name(files[0], read_panoptic_file(prediction))

@@ -12,7 +12,7 @@ import tensorflow as tf
 from command_line import run_door
 from PIL import Image
 
-from data.coco_json import read_panoptic_json
+from data.image_lists import read_panoptic_json
 from data.pipeline import evaluation_dataset
 from kmax_tf import Predictor, build_model, load_checkpoint, load_config
 from kmax_tf.checkpoints.variable_names import named_variables
@@ -142,7 +142,7 @@ def test_predict_refuses_in_one_line(arguments, message, records, tmp_path):
 
 def test_export_does_not_replace_other_folders(predictor, tiny_config, tmp_path):
     (tmp_path / "precious").write_text("")
-    with pytest.raises(export_door.DoorError, match="choose another one"):
+    with pytest.raises(export_door.UserError, match="choose another one"):
         export_door.export(predictor[0], load_config(tiny_config), tmp_path)
     assert (tmp_path / "precious").exists()
 

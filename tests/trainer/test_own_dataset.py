@@ -16,7 +16,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kmax_tf import load_config
-from kmax_tf.coco_results import ResultsError, read_panoptic_file
+from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
+from kmax_tf.coco_panoptic.values import PanopticFileError
 from protos import descriptions
 from protos.descriptions import ConfigError
 from trainer import export as export_door
@@ -255,7 +256,7 @@ def test_exported_model_predicts_with_the_categories_of_the_dataset(project, tmp
     for ours, evaluated in zip(_read(tmp_path / "out" / "panoptic.json"), _read(project.predictions), strict=True):
         pairs = zip(ours[0].flat, evaluated[0].flat, strict=True)
         assert np.mean([ours[1].get(a) == evaluated[1].get(b) for a, b in pairs]) > 0.99
-    with pytest.raises(ResultsError, match="--pair_images_by=name"):
+    with pytest.raises(PanopticFileError, match="--pair_images_by=name"):
         evaluate(*files)
     assert evaluate(files[0], pair_by_name(*files))["pq"] == pytest.approx(evaluated_pq, abs=1)
     assert len(list((tmp_path / "out" / "overlays").glob("*.png"))) == len(images) == 3

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from command_line import run_door
+from counting_model import CountingModel
 from PIL import Image
 
 from data import records
@@ -31,48 +32,17 @@ def checkpoint(tiny_config, tmp_path_factory) -> str:
     return experiment.checkpoint().save(str(tmp_path_factory.mktemp("checkpoint") / "ckpt"))
 
 
-@pytest.fixture
-def images(records, tmp_path) -> pathlib.Path:
-    return pathlib.Path(shutil.copytree(records / "val", tmp_path / "images"))
-
-
-class _Counting:
-    """Predicts the left half of an image as a disc and the rest as grass, with scores that follow from the image."""
-
-    def __init__(self, info, fail_at: int = -1):
-        self.calls = 0
-        self._labels = [c.id * info.label_divisor + c.is_thing for c in info.classes if c.name in ("disc", "grass")]
-        self._fail_at = fail_at
-
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        if self.calls == self._fail_at:
-            raise KeyboardInterrupt
-        self.calls += 1
-        left = np.arange(image.shape[1]) < image.shape[1] // 2
-        scores = (image.astype(np.float32) / 255).max(-1)
-        return {
-            "panoptic_pred": np.broadcast_to(np.where(left, *self._labels), image.shape[:2]).astype(np.int32),
-            "semantic_scores": scores,
-            "instance_scores": 1 - scores / 2,
-        }
-
-
-@pytest.fixture
-def info(tiny_config):
-    return predict_door.dataset_info(load_config(tiny_config))
-
-
 def _paths(images):
     return sorted(str(path) for path in images.iterdir())
 
 
 def test_an_interrupted_run_goes_on(images, info, tmp_path, capsys):
     paths, whole, parts = _paths(images), tmp_path / "whole", tmp_path / "parts"
-    predict_door.predict_folder(_Counting(info), None, info, paths, whole, model="a")
+    predict_door.predict_folder(CountingModel(info), None, info, paths, whole, model="a")
     with pytest.raises(KeyboardInterrupt):
-        predict_door.predict_folder(_Counting(info, fail_at=2), None, info, paths, parts, model="a")
+        predict_door.predict_folder(CountingModel(info, fail_at=2), None, info, paths, parts, model="a")
     assert not (parts / "panoptic.json").exists()
-    rest = _Counting(info)
+    rest = CountingModel(info)
     assert predict_door.predict_folder(rest, None, info, paths, parts, model="a") == []
     assert rest.calls == len(paths) - 2 == 1
     assert "2 predictions of an earlier run with this model were kept" in capsys.readouterr().out
@@ -84,7 +54,7 @@ def test_an_interrupted_run_goes_on(images, info, tmp_path, capsys):
 @pytest.mark.parametrize("change", ["model", "image", "overlay", "log", "unknown model"])
 def test_what_has_changed_is_predicted_again(images, info, tmp_path, capsys, change):
     paths, out = _paths(images), tmp_path / "out"
-    predict_door.predict_folder(_Counting(info), None, info, paths, out, model="a")
+    predict_door.predict_folder(CountingModel(info), None, info, paths, out, model="a")
     if change == "image":
         Image.new("RGB", (30, 20)).save(paths[1])
         os.utime(paths[1], ns=(1, 1))
@@ -92,7 +62,7 @@ def test_what_has_changed_is_predicted_again(images, info, tmp_path, capsys, cha
         (out / "overlays" / f"{pathlib.Path(paths[2]).stem}.png").unlink()
     elif change == "log":
         (out / "panoptic.jsonl").write_text((out / "panoptic.jsonl").read_text()[:-20])
-    again = _Counting(info)
+    again = CountingModel(info)
     model = {"model": "b", "unknown model": ""}.get(change, "a")
     predict_door.predict_folder(again, None, info, paths, out, model=model)
     assert again.calls == (3 if "model" in change else 1)
@@ -108,12 +78,12 @@ def test_images_of_one_name_do_not_share_predictions(images, info, tmp_path):
         shutil.copy(source, path)
     pictures, results = [], []
     for path in (*folders, folders[0]):
-        predict_door.predict_folder(_Counting(info), None, info, [str(path)], tmp_path / "out", model="a")
+        predict_door.predict_folder(CountingModel(info), None, info, [str(path)], tmp_path / "out", model="a")
         pictures.append((tmp_path / "out" / "panoptic" / "x.png").read_bytes())
         results.append((tmp_path / "out" / "panoptic.json").read_text())
     assert (pictures[0], results[0]) == (pictures[2], results[2])
     assert results[0] != results[1]
-    kept = _Counting(info)
+    kept = CountingModel(info)
     predict_door.predict_folder(kept, None, info, [str(folders[0])], tmp_path / "out", model="a")
     assert kept.calls == 0
     Image.new("RGB", (3, 3)).save(tmp_path / "out" / "panoptic" / "x.png")
@@ -123,30 +93,20 @@ def test_images_of_one_name_do_not_share_predictions(images, info, tmp_path):
 
 def test_an_interrupted_run_leaves_no_list_of_other_predictions(images, info, tmp_path):
     paths, out = _paths(images), tmp_path / "out"
-    predict_door.predict_folder(_Counting(info), None, info, paths, out, model="a")
+    predict_door.predict_folder(CountingModel(info), None, info, paths, out, model="a")
     with pytest.raises(KeyboardInterrupt):
-        predict_door.predict_folder(_Counting(info, fail_at=1), None, info, paths, out, model="b")
+        predict_door.predict_folder(CountingModel(info, fail_at=1), None, info, paths, out, model="b")
     assert not (out / "panoptic.json").exists()
-
-
-def test_images_of_one_id_are_found_before_the_first_prediction(images, info, tmp_path):
-    names = [str(images / name) for name in ("01.jpg", "1.jpg")]
-    for name in names:
-        shutil.copy(_paths(images)[-1], name)
-    predict = _Counting(info)
-    with pytest.raises(UserError, match="01.jpg and .*1.jpg would both have image id 1"):
-        predict_door.predict_folder(predict, None, info, names, tmp_path / "out")
-    assert predict.calls == 0 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("damage", ["records", "results", "state"])
 def test_log_entries_without_their_keys_are_damaged(images, info, tmp_path, damage):
     paths, out = _paths(images), tmp_path / "out"
-    predict_door.predict_folder(_Counting(info), None, info, paths, out, model="a")
+    predict_door.predict_folder(CountingModel(info), None, info, paths, out, model="a")
     header, first, second, third = (out / "panoptic.jsonl").read_text().splitlines()
     second = json.dumps({**json.loads(second), damage: None})
     (out / "panoptic.jsonl").write_text("\n".join([header, first, second, third]) + "\n")
-    again = _Counting(info)
+    again = CountingModel(info)
     predict_door.predict_folder(again, None, info, paths, out, model="a")
     assert again.calls == 2
 
@@ -154,13 +114,13 @@ def test_log_entries_without_their_keys_are_damaged(images, info, tmp_path, dama
 def test_bad_images_are_named_and_the_others_kept(images, info, tmp_path, capsys):
     paths = _paths(images)
     pathlib.Path(paths[1]).write_bytes(pathlib.Path(paths[1]).read_bytes()[:500])
-    (message,) = predict_door.predict_folder(_Counting(info), None, info, paths, tmp_path / "out")
+    (message,) = predict_door.predict_folder(CountingModel(info), None, info, paths, tmp_path / "out")
     assert message.startswith(f"{paths[1]} is damaged")
     assert f"error: {message}" in capsys.readouterr().err
     listed = json.loads((tmp_path / "out" / "panoptic.json").read_text())["images"]
     assert [image["file_name"] for image in listed] == [pathlib.Path(path).name for path in (paths[0], paths[2])]
     with pytest.raises(UserError, match="none of the 1 images could be read, first: .*is damaged"):
-        predict_door.predict_folder(_Counting(info), None, info, paths[1:2], tmp_path / "none")
+        predict_door.predict_folder(CountingModel(info), None, info, paths[1:2], tmp_path / "none")
     assert not (tmp_path / "none" / "panoptic.json").exists()
 
 

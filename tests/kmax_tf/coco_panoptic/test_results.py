@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kmax_tf.coco_results import PanopticResultsWriter, ResultsError, image_id, read_panoptic_file
+from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
+from kmax_tf.coco_panoptic.results import PanopticResultsWriter
+from kmax_tf.coco_panoptic.values import PanopticFileError
 from protos import descriptions
 
 COCO = descriptions.load("coco_panoptic")
@@ -25,8 +27,8 @@ def make_map():
 @pytest.fixture
 def written(tmp_path):
     writer = PanopticResultsWriter(tmp_path / "out" / "predictions.json", COCO)
-    writer.add(139, "val2017/000000000139.jpg", make_map())
-    writer.add(285, "000000000285.jpg", np.zeros([5, 6], np.int32))
+    writer.add("000000000139.jpg", make_map())
+    writer.add("000000000285.jpg", np.zeros([5, 6], np.int32))
     return writer.finish()
 
 
@@ -69,18 +71,18 @@ def test_segments_of_one_color_get_different_ids(tmp_path):
     panoptic = np.arange(1, 101, dtype=np.int32).reshape(10, 10) + 256
     panoptic[0] = 512
     writer = PanopticResultsWriter(tmp_path / "p.json", black)
-    writer.add(1, "a.jpg", panoptic)
+    writer.add("1.jpg", panoptic)
     ids = read_panoptic_file(writer.finish()).read_ids(1)
     assert len(np.unique(ids)) == 91 and 0 not in ids
 
 
 def test_nothing_is_left_before_finish(tmp_path):
     writer = PanopticResultsWriter(tmp_path / "p.json", COCO)
-    writer.add("frankfurt_1", "frankfurt/frankfurt_1.png", make_map())
+    writer.add("frankfurt/frankfurt_1.png", make_map())
     assert not (tmp_path / "p.json").exists()
-    with pytest.raises(ResultsError, match="images frankfurt_1 and 7 have the same name"):
-        writer.add(7, "elsewhere/frankfurt_1.jpg", make_map())
-    with pytest.raises(ResultsError, match="must end with .json"):
+    with pytest.raises(PanopticFileError, match="frankfurt_1.png and frankfurt/frankfurt_1.jpg have the same name"):
+        writer.add("frankfurt/frankfurt_1.jpg", make_map())
+    with pytest.raises(PanopticFileError, match="must end with .json"):
         PanopticResultsWriter(tmp_path / "results", COCO)
 
 
@@ -88,8 +90,8 @@ def test_scores_are_mean_class_confidence_times_mean_mask_probability(tmp_path):
     rng = np.random.default_rng(0)
     maps = {name: rng.random([30, 40], np.float32) for name in ("semantic_scores", "instance_scores")}
     writer = PanopticResultsWriter(tmp_path / "p.json", COCO)
-    writer.add(1, "a.jpg", make_map(), maps)
-    writer.add(2, "b.jpg", make_map(), {name: np.full([30, 40], 1.0000001, np.float32) for name in maps})
+    writer.add("1.jpg", make_map(), maps)
+    writer.add("2.jpg", make_map(), {name: np.full([30, 40], 1.0000001, np.float32) for name in maps})
     first, second = json.loads(writer.finish().read_text())["annotations"]
     ids = read_panoptic_file(tmp_path / "p.json").read_ids(1)
     assert len(first["segments_info"]) == 4
@@ -104,12 +106,12 @@ def test_restored_predictions_equal_new_ones(written, tmp_path):
     before = written.read_text()
     writer = PanopticResultsWriter(written, COCO)
     assert not written.exists()
-    entry = writer.add(139, "val2017/000000000139.jpg", make_map())
+    entry = writer.add("000000000139.jpg", make_map())
     again = PanopticResultsWriter(written, COCO)
     again.restore(json.loads(json.dumps(entry)))
-    again.add(285, "000000000285.jpg", np.zeros([5, 6], np.int32))
+    again.add("000000000285.jpg", np.zeros([5, 6], np.int32))
     assert again.finish().read_text() == before
-    with pytest.raises(ResultsError, match="images 139 and 139 have the same name"):
+    with pytest.raises(PanopticFileError, match="images 000000000139.jpg and 000000000139.jpg have the same name"):
         again.restore(entry)
 
 
@@ -138,17 +140,21 @@ def change(path, edit):
         (lambda c: c["annotations"][1].update(image_id=None), r"annotations\[1\]: image_id is None"),
         (lambda c: c["annotations"][1].update(file_name=5), r"annotations\[1\]: file_name is 5, not the name of a file"),
         (lambda c: c["annotations"][1].update(file_name="a\0"), r"annotations\[1\]: file_name is 'a\\x00'"),
-        (lambda c: c["annotations"][1].update(segments_info=None), r"annotations\[1\]: segments_info is None, not a list"),
+        (
+            lambda c: c["annotations"][1].update(segments_info=None),
+            r"285\): segments_info is None, not a list",
+        ),
         (lambda c: c["annotations"][1].update(segments_info=["x"]), r"segments_info\[0\] is 'x', not an object"),
         (lambda c: c.update(annotations=[1]), r"annotations\[0\] is 1, not an object"),
         (lambda c: c.update(categories=None), "predictions.json: categories is None, not a list"),
         (lambda c: c.update(categories=[1]), r"predictions.json: categories\[0\] is 1, not an object"),
         (lambda c: c["categories"][1].update(id=[1]), "a category: id is .1., not a whole number"),
+        (lambda c: c["categories"][1].update(id="01"), "a category: id is '01', not a whole number"),
         (lambda c: c["categories"][1].update(id=1), "category 1 is listed twice"),
         (lambda c: c["categories"][0].update(isthing="0"), "category 1: isthing is '0', not 0 or 1"),
         (lambda c: c["categories"][0].update(name=1), "category 1: name is 1, not a text"),
         (lambda c: c["images"][0].update(file_name=1), r"images\[0\]: file_name is 1"),
-        (lambda c: _first_segment(c).update(id="5"), "image 139: a segment: id is '5', not a whole number 1 .. 16777215"),
+        (lambda c: _first_segment(c).update(id="5x"), "image 139: a segment: id is '5x', not a whole number 1 .. 16777215"),
         (lambda c: _first_segment(c).update(id=1 << 24), "image 139: a segment: id is 16777216"),
         (
             lambda c: _first_segment(c).update(category_id=[1]),
@@ -159,23 +165,17 @@ def change(path, edit):
 )
 def test_broken_json(written, edit, message):
     change(written, edit)
-    with pytest.raises(ResultsError, match=message):
+    with pytest.raises(PanopticFileError, match=message):
         read_panoptic_file(written)
 
 
-def test_ids_are_the_numbers_of_ascii_names():
-    names = {"000000000139": 139, "0": 0, "a1": "a1", "1.5": "1.5", "-1": "-1", "\u0663": "\u0663", "\u00b2": "\u00b2", "": ""}
-    names |= {"9" * 15: 10**15 - 1, "9" * 5000: "9" * 5000}
-    assert {name: image_id(name) for name in names} == names
-
-
 def test_broken_files(written, tmp_path):
-    with pytest.raises(ResultsError, match="nothing.json: no such file"):
+    with pytest.raises(PanopticFileError, match="nothing.json: no such file"):
         read_panoptic_file(tmp_path / "nothing.json")
-    with pytest.raises(ResultsError, match="elsewhere: no such folder; it should hold the PNG files of"):
+    with pytest.raises(PanopticFileError, match="elsewhere: no such folder; it should hold the PNG files of"):
         read_panoptic_file(written, tmp_path / "elsewhere")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(ResultsError, match="bad.json: cannot be read as JSON"):
+    with pytest.raises(PanopticFileError, match="bad.json: is not valid JSON"):
         read_panoptic_file(tmp_path / "bad.json")
 
 
@@ -184,19 +184,45 @@ def test_broken_png(written, monkeypatch):
     removed = {}
     change(written, lambda c: removed.update(c["annotations"][0]["segments_info"].pop()))
     with pytest.raises(
-        ResultsError, match=f"139.png: segment id {removed['id']} is in the PNG, but .* does not list it for image 139"
+        PanopticFileError, match=f"139.png: segment id {removed['id']} is in the PNG, but .* does not list it for image 139"
     ):
         read_panoptic_file(written).read_ids(139)
     Image.fromarray(np.zeros([4, 4], np.uint8)).save(png)
-    with pytest.raises(ResultsError, match="139.png: image mode is L, expected RGB"):
+    with pytest.raises(PanopticFileError, match="139.png is a PNG of mode L, a COCO panoptic PNG is RGB"):
         read_panoptic_file(written).read_ids(139)
     with monkeypatch.context() as patch:
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
-        with pytest.raises(ResultsError, match="139.png: says that it has more than .* million pixels"):
+        with pytest.raises(PanopticFileError, match="139.png says that it has more than .* million pixels"):
             read_panoptic_file(written).read_ids(139)
     png.write_bytes(b"no picture")
-    with pytest.raises(ResultsError, match="139.png: cannot be read as an image"):
+    with pytest.raises(PanopticFileError, match="139.png is damaged or not a PNG"):
         read_panoptic_file(written).read_ids(139)
     png.unlink()
-    with pytest.raises(ResultsError, match="139.png: no such file; .*predictions.json lists it for image 139"):
+    with pytest.raises(PanopticFileError, match="139.png does not exist: fetch or make it"):
         read_panoptic_file(written).read_ids(139)
+
+
+def test_categories_have_all_keys_of_the_format(written):
+    """COCO's panoptic2detection_coco_format.py takes these keys of every category."""
+    categories = json.loads(written.read_text())["categories"]
+    assert len(categories) == 133
+    for category, c in zip(categories, COCO.classes, strict=True):
+        assert set(category) == {"id", "name", "supercategory", "isthing", "color"}
+        assert category["color"] == list(c.color) and isinstance(category["supercategory"], str)
+
+
+def test_folders_are_kept_and_ids_tell_images_apart(tmp_path):
+    writer = PanopticResultsWriter(tmp_path / "p.json", COCO)
+    files = ["seq0/0000.jpg", "seq1/0000.jpg", "12.jpg", "012.jpg", "seq1/000000142238.jpg"]
+    for file_name in files:
+        writer.add(file_name, make_map())
+    content = json.loads(writer.finish().read_text())
+    ids = ["seq0/0000", "seq1/0000", 12, "012", 142238]
+    assert [(image["id"], image["file_name"]) for image in content["images"]] == list(zip(ids, files))
+    pngs = [file_name.replace(".jpg", ".png") for file_name in files]
+    assert [(a["image_id"], a["file_name"]) for a in content["annotations"]] == list(zip(ids, pngs))
+    assert sorted(str(p.relative_to(tmp_path / "p")) for p in (tmp_path / "p").rglob("*.png")) == sorted(pngs)
+    file = read_panoptic_file(tmp_path / "p.json")
+    assert set(file.file_names) == set(ids) and file.notes == ()
+    with pytest.raises(PanopticFileError, match=r"caf\\xe9.jpg: its name is not UTF-8"):
+        writer.add("caf\udce9.jpg", make_map())

@@ -1,0 +1,7 @@
+"""The error of this package."""
+
+from protos.errors import UserError
+
+
+class DataError(UserError):
+    """Data that cannot be used; the message names the file and what to do."""

@@ -1,0 +1,105 @@
+"""PNGs of the format: each pixel holds a segment id R + 256 G + 65536 B, 0 for none."""
+
+import io
+import os
+import pathlib
+import struct
+import zlib
+from collections.abc import Collection
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from kmax_tf.coco_panoptic.values import PanopticFileError
+
+# What pillow raises on damaged files of the many formats that it knows.
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+
+def ids_to_rgb(ids: np.ndarray) -> np.ndarray:
+    """Colors, uint8 [..., 3], of segment ids in 0 .. 2^24 - 1, integers of any shape."""
+    wide = np.ascontiguousarray(ids, dtype="<u4")
+    return np.ascontiguousarray(wide.view(np.uint8).reshape(*ids.shape, 4)[..., :3])
+
+
+def rgb_to_ids(colors: np.ndarray) -> np.ndarray:
+    """Segment ids, int32 [...], of colors, uint8 [..., 3 or 4]; a fourth channel (alpha) does not count."""
+    if colors.shape[-1] == 4:
+        # Each pixel is one little-endian number, with alpha in the top byte.
+        return (np.ascontiguousarray(colors).view("<u4")[..., 0] & 0x00FFFFFF).astype(np.int32)
+    red, green, blue = (colors[..., channel].astype(np.int32) for channel in range(3))
+    return red | green << 8 | blue << 16
+
+
+def read_bytes(path: pathlib.Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+      PanopticFileError: it does not exist or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PanopticFileError(f"{path} does not exist: fetch or make it, or remove it from the annotations") from None
+    except OSError as error:
+        raise PanopticFileError(f"{path} cannot be read ({error.strerror}): check the file and its permissions") from None
+    except ValueError as error:  # a name that no file can have
+        raise PanopticFileError(f"{os.fspath(path)!r} cannot be read ({error}): correct the name") from None
+
+
+def read_png(path: pathlib.Path, modes: Collection[str], expected: str) -> np.ndarray:
+    """The numbers that a PNG stores, [h, w] or [h, w, channels].
+
+    Args:
+      path: of the PNG.
+      modes: pillow's names of the modes it may have.
+      expected: what it should be, for the message.
+
+    Raises:
+      PanopticFileError: the file is missing, damaged, too large or has another mode.
+    """
+    data = read_bytes(path)
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            mode, pixels = image.mode, np.asarray(image)
+    except Image.DecompressionBombError:
+        raise PanopticFileError(too_large(path)) from None
+    except UNREADABLE as error:
+        raise PanopticFileError(f"{path} is damaged or not a PNG ({reason(error)}): fetch or make it again") from None
+    if mode not in modes:
+        raise PanopticFileError(f"{path} is a PNG of mode {mode}, {expected}: make it again")
+    return pixels
+
+
+def read_ids(path: pathlib.Path) -> np.ndarray:
+    """Segment id of each pixel, int32 [h, w].
+
+    Raises:
+      PanopticFileError: the file is missing, damaged or not an RGB PNG.
+    """
+    return rgb_to_ids(read_png(path, ("RGB", "RGBA"), "a COCO panoptic PNG is RGB (id = R + 256 G + 65536 B)"))
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with an image, of an error in UNREADABLE, for a message."""
+    # Pillow speaks of the buffer, which has no name.
+    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
+
+
+def too_large(path: pathlib.Path) -> str:
+    """The message for an image of more pixels than pillow reads."""
+    limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
+    return f"{path} says that it has more than {limit:.0f} million pixels, which are not read: scale it down or cut it up"

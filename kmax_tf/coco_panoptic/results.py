@@ -1,0 +1,142 @@
+"""Writes predictions: one JSON file, and beside it a folder of PNG images.
+
+The JSON gives the category of each segment and, as the format of COCO's other results has it, its confidence `score`.
+Specification: https://cocodataset.org/#format-results, "Panoptic Segmentation".
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+
+from kmax_tf.coco_panoptic import categories, names, pngs
+from kmax_tf.coco_panoptic.values import LARGEST_SEGMENT_ID, PanopticFileError
+from kmax_tf.evaluation.segments import decode_segments
+from kmax_tf.files.atomic import write_text
+from kmax_tf.visualize import segment_color
+from protos.descriptions import DatasetInfo
+
+_SCORE_DIGITS = 6
+
+
+class PanopticResultsWriter:
+    """Writes predictions of a dataset: PNG files at once, the JSON that lists them in `finish`."""
+
+    def __init__(self, json_path: str | os.PathLike[str], info: DatasetInfo) -> None:
+        """The PNG files go to the folder beside `json_path` that has its name without `.json`; an earlier JSON is removed.
+
+        Raises:
+          PanopticFileError: `json_path` does not end with `.json`.
+        """
+        self._json = pathlib.Path(json_path)
+        if self._json.suffix != ".json":
+            raise PanopticFileError(f"{self._json}: the name of a results file must end with .json")
+        self._folder = self._json.with_suffix("")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._json.unlink(missing_ok=True)
+        self._info = info
+        self._entries: dict[str, Mapping[str, dict]] = {}
+
+    def add(self, file_name: str, panoptic: np.ndarray, scores: Mapping[str, np.ndarray] | None = None) -> dict[str, dict]:
+        """Writes the prediction for one image and returns what the JSON will have of it but for the id, for `restore`.
+
+        `file_name` is that of the image, relative to the folder of all images: the PNG has the same path, but for the ending.
+        `panoptic` [H, W] holds class id * label_divisor + instance id, and void. `scores` are the maps `semantic_scores` and
+        `instance_scores` [H, W] in [0, 1] of `kmax_tf.build_postprocessor`, from which segments get their `score`
+        (segment_score); without them they have none.
+
+        Raises:
+          PanopticFileError: there is a prediction of this name already, or the name is not UTF-8.
+        """
+        if not names.is_utf8(file_name):
+            raise PanopticFileError(f"{names.shown(file_name)}: its name is not UTF-8: rename the file")
+        png_name = f"{names.image_name(file_name)}.png"
+        self._check_new(png_name, file_name)
+        ids, segments = self._draw(panoptic, file_name, scores)
+        height, width = panoptic.shape
+        entry = {
+            "image": {"file_name": file_name, "height": height, "width": width},
+            "annotation": {"file_name": png_name, "segments_info": segments},
+        }
+        png = self._folder / png_name
+        png.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pngs.ids_to_rgb(ids)).save(png)
+        self._entries[png_name] = entry
+        return entry
+
+    def restore(self, entry: Mapping[str, dict]) -> None:
+        """Takes over what `add` returned for an image in an earlier run, whose PNG is in the folder still.
+
+        Raises:
+          PanopticFileError: there is a prediction of this name already.
+        """
+        png_name = entry["annotation"]["file_name"]
+        self._check_new(png_name, entry["image"]["file_name"])
+        self._entries[png_name] = entry
+
+    def _check_new(self, png_name: str, file_name: str) -> None:
+        if png_name in self._entries:
+            first = self._entries[png_name]["image"]["file_name"]
+            raise PanopticFileError(
+                f"{self._folder / png_name}: images {first} and {file_name} have the same name, which their results would "
+                "share: rename one"
+            )
+
+    def _draw(
+        self, panoptic: np.ndarray, file_name: str, scores: Mapping[str, np.ndarray] | None
+    ) -> tuple[np.ndarray, list[dict]]:
+        """Segment ids int32 [H, W], and `segments_info`."""
+        classes = self._info.by_id()
+        ids = np.zeros(panoptic.shape, np.int32)
+        taken: set[int] = {0}
+        records = []
+        for label, segment in decode_segments(panoptic, self._info, file_name, crowds=False).items():
+            color = segment_color(classes[segment.class_id], label % self._info.label_divisor)
+            segment_id = int(pngs.rgb_to_ids(np.array(color, np.uint8)))
+            while segment_id in taken:
+                segment_id = (segment_id + 1) % (LARGEST_SEGMENT_ID + 1)
+            taken.add(segment_id)
+            mask = panoptic == label
+            ids[mask] = segment_id
+            category_id = classes[segment.class_id].category_id
+            record = {"id": segment_id, "category_id": category_id, "area": segment.area, "bbox": bounding_box(mask)}
+            score = {} if scores is None else {"score": segment_score(mask, scores)}
+            records.append({**record, "iscrowd": 0, **score})
+        return ids, records
+
+    def finish(self) -> pathlib.Path:
+        """Writes the JSON, in one step, so that a reader finds a whole file or none, and returns its path.
+
+        Images get their ids here, which follow from the names of all (names.image_ids). The JSON also lists the images, which
+        COCO asks of annotations alone: the predictions can be labels of a training.
+        """
+        name_of = {png_name: names.image_name(entry["image"]["file_name"]) for png_name, entry in self._entries.items()}
+        ids = names.image_ids(name_of.values())
+        images, annotations = [], []
+        for png_name, entry in self._entries.items():
+            image_id = ids[name_of[png_name]]
+            images.append({"id": image_id} | {k: v for k, v in entry["image"].items() if k != "id"})
+            annotations.append({"image_id": image_id} | {k: v for k, v in entry["annotation"].items() if k != "image_id"})
+        content = {"images": images, "annotations": annotations, "categories": categories.from_info(self._info)}
+        write_text(self._json, json.dumps(content))
+        return self._json
+
+
+def segment_score(mask: np.ndarray, scores: Mapping[str, np.ndarray]) -> float:
+    """Confidence of a segment in [0, 1]: mean class confidence times mean mask probability of its pixels.
+
+    This is the score by which mask AP orders things (mask_ap.py), and DeepLab2's; for a thing the first factor is the class
+    confidence of its mask, for stuff the mean over the masks that make it up. `mask` is bool [H, W], `scores` as in
+    `PanopticResultsWriter.add`.
+    """
+    semantic, instance = (float(scores[name][mask].mean(dtype=np.float64)) for name in ("semantic_scores", "instance_scores"))
+    return round(min(max(semantic * instance, 0.0), 1.0), _SCORE_DIGITS)
+
+
+def bounding_box(mask: np.ndarray) -> list[int]:
+    """x, y, width and height in pixels."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]

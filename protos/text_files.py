@@ -1,0 +1,39 @@
+"""Reads text files: UTF-8 with or without a byte order mark, any line ends."""
+
+import os
+import pathlib
+
+from protos.errors import UserError
+
+
+def read_text(path: pathlib.Path, error: type[UserError] = UserError) -> str:
+    """The text of a file, without byte order mark, with line ends `\\n`.
+
+    Args:
+      path: of the file.
+      error: what is raised.
+
+    Raises:
+      error: the file does not exist, cannot be read or is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}): check the file and its permissions") from None
+    except ValueError as problem:  # a name that no file can have
+        raise error(f"{os.fspath(path)!r}: cannot be read ({problem}): correct the name") from None
+    return decode(data, str(path), error)
+
+
+def decode(data: bytes, source: str, error: type[UserError] = UserError) -> str:
+    """The text of the bytes of a file, whose name `source` opens the message of an error; otherwise as read_text."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        # The codec counts from behind the mark.
+        offset = problem.start + len(data) - len(problem.object)
+        byte = problem.object[problem.start]
+        raise error(f"{source}: is not UTF-8 text (byte 0x{byte:02x} at offset {offset}): save it as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,0 +1,48 @@
+"""Annotation files: ids meet by value, and from both sides."""
+
+import json
+
+import pytest
+
+from kmax_tf.coco_panoptic import annotations
+from kmax_tf.coco_panoptic.values import PanopticFileError
+
+
+def _read(tmp_path, image_ids, annotation_ids, mark=b""):
+    content = {
+        "images": [{"id": i, "file_name": f"{n}.jpg"} for n, i in enumerate(image_ids)],
+        "annotations": [{"image_id": i, "file_name": f"{n}.png", "segments_info": []} for n, i in enumerate(annotation_ids)],
+        "categories": [{"id": "17", "name": "cat", "isthing": 1}],
+    }
+    path = tmp_path / "a.json"
+    path.write_bytes(mark + json.dumps(content).encode())
+    return annotations.read(path)
+
+
+@pytest.mark.parametrize("others", [["0", "1"], [0.0, 1.0], ["00", "01"]])
+def test_numbers_and_texts_of_one_value_meet(tmp_path, others):
+    for image_ids, annotation_ids in (([1, 0], others), (others[::-1], [0, 1])):
+        file = _read(tmp_path, image_ids, annotation_ids, mark=b"\xef\xbb\xbf")
+        found = {image.file_name: file.annotations[file.annotation_of[image.id]].file_name for image in file.images.values()}
+        assert found == {"0.jpg": "1.png", "1.jpg": "0.png"}
+        assert [category.id for category in file.categories] == [17]
+
+
+def test_both_types_for_one_value_are_refused(tmp_path):
+    with pytest.raises(PanopticFileError, match="a.json: image_id 1 and '1' are there both, a number and a text"):
+        _read(tmp_path, [1], [1, "1"])
+    with pytest.raises(PanopticFileError, match="a.json: id of an image '1' and 1 are there both"):
+        _read(tmp_path, ["1", 1], [1])
+
+
+def test_what_meets_nothing_is_counted_on_both_sides(tmp_path):
+    file = _read(tmp_path, [1, 2, 5], [1, 2, 3, 4])
+    assert [annotation.image_id for annotation in file.without_image] == [3, 4]
+    assert [image.id for image in file.without_annotation] == [5]
+    assert file.unmatched().endswith("a.json: 2 of 4 annotations belong to no image of the file, first: image_id 3 (2.png)")
+    assert _read(tmp_path, [1, 2], [1, 2]).unmatched() == ""
+
+
+def test_nothing_that_meets_is_an_error(tmp_path):
+    with pytest.raises(PanopticFileError, match="none of the 2 annotations belongs to an image.*image_id is 'a', .* image 1;"):
+        _read(tmp_path, [1, 2], ["a", "b"])
