@@ -188,7 +188,7 @@ def _find_images(patterns: Sequence[str]) -> list[str]:
 def _images(pattern: str) -> list[str]:
     """The files that match a pattern, or the images in a folder; hidden files are none."""
     if not os.path.isdir(pattern):
-        return matching_files(pattern)
+        return [path for path in matching_files(pattern) if not os.path.isdir(path)]
     found = [path for path in matching_files(os.path.join(pattern, "*")) if path.lower().endswith(_IMAGE_SUFFIXES)]
     if not found:
         raise UserError(f"--images: the folder {pattern} holds no {', '.join(_IMAGE_SUFFIXES)} file")

@@ -10,7 +10,7 @@ from kmax_tf.files.hidden import is_hidden
 
 
 def matching_files(pattern: str) -> list[str]:
-    """The files that match a pattern, sorted.
+    """The files (and folders) that match a pattern, sorted.
 
     `*`, `?` and `[...]` have their usual meaning and `**` goes into folders, except in the names of files and folders that
     exist: `crop=[129,129]/train-*` lists the folder `crop=[129,129]`. Hidden files (is_hidden) match no pattern.
@@ -27,7 +27,7 @@ def matching_files(pattern: str) -> list[str]:
         return [pattern]
     folder, rest = _literal_folder(pattern)
     found = glob.glob(os.path.join(glob.escape(folder), rest), recursive=True)
-    return sorted(path for path in found if os.path.isfile(path) and not is_hidden(os.path.basename(path)))
+    return sorted(path for path in found if not is_hidden(os.path.basename(path)))
 
 
 def _literal_folder(pattern: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ _SETTINGS = image_conversion.Settings(INFO)
 # A conversion of 20000 images.
 _SLOW = """
 import pathlib, sys
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests/data"]
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests/helpers"]
 if __name__ == "__main__":
     import signal
     signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run, it may be ignored
@@ -107,7 +107,7 @@ def test_signals_end_all_processes_and_leave_whole_shards(tmp_path, num_shards, 
     start = time.monotonic()
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - start < 15
-    assert process.returncode == 130, errors
+    assert process.returncode == 128 + number, errors
     assert "Traceback" not in errors and "interrupted: finished shards are kept" in errors
     _wait_for_end(process.pid)
     left = sorted(path.name for path in out.iterdir())

@@ -11,7 +11,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from kmax_tf.evaluation import EvaluationError, PanopticEvaluator
+from kmax_tf.evaluation.evaluator import PanopticEvaluator
+from kmax_tf.evaluation.segments import EvaluationError
 from protos import evaluator_pb2
 
 

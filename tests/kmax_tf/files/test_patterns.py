@@ -39,7 +39,7 @@ def test_patterns_of_folders(tmp_path):
     names = [os.path.relpath(path, tmp_path) for path in matching_files(f"{tmp_path}/**/*.jpg")]
     assert names == ["x/1.jpg", "x/deep/2.jpg", "y[0]/3.jpg"]
     assert matching_files(f"{tmp_path}/*/3.jpg") == [f"{tmp_path}/y[0]/3.jpg"]
-    assert matching_files(f"{tmp_path}/x/*") == [f"{tmp_path}/x/1.jpg"], "no folders, no hidden files"
+    assert matching_files(f"{tmp_path}/x/*") == [f"{tmp_path}/x/1.jpg", f"{tmp_path}/x/deep"], "no hidden files"
 
 
 def test_relative_patterns(tmp_path, monkeypatch):
