@@ -1,4 +1,4 @@
-"""Comparing the classes of two datasets."""
+"""Compares the classes of two datasets."""
 
 from protos.descriptions import DatasetInfo
 
@@ -6,10 +6,9 @@ _SHOWN = 6
 
 
 def class_difference(ours: DatasetInfo, theirs: DatasetInfo) -> str | None:
-    """What distinguishes the class tables of two datasets, as a phrase with both lists; None if they are the same.
+    """Describes how two class tables differ, as a phrase with both lists of names; None if they are the same.
 
-    Classes are the same if they have the same names, are things or stuff alike, and have the same ids in the same order. Names
-    of datasets, colors and category ids do not count.
+    Compares ids, names, kinds (thing or stuff) and order; ignores dataset names, colors and category ids.
     """
     rows = [[(c.id, c.name, c.is_thing) for c in info.classes] for info in (ours, theirs)]
     if rows[0] == rows[1]:

@@ -1,4 +1,4 @@
-"""What distinguishes two class tables."""
+"""Differences between class tables."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ def _with(position: int, **changes) -> descriptions.DatasetInfo:
     return dataclasses.replace(SCENES, classes=tuple(classes))
 
 
-def test_what_does_not_count():
+def test_dataset_names_colors_and_category_ids_do_not_count():
     assert class_difference(SCENES, SCENES) is None
     assert class_difference(SCENES, dataclasses.replace(_with(0, color=(1, 2, 3), category_id=77), name="other")) is None
 
@@ -29,7 +29,7 @@ def test_names_kinds_and_order_count():
     assert "position 0" in class_difference(SCENES, swapped)
 
 
-def test_numbers_of_classes_count():
+def test_a_different_number_of_classes_counts():
     shorter = dataclasses.replace(SCENES, classes=SCENES.classes[:-1])
     assert "instead of none" in class_difference(shorter, SCENES)
     assert f"position {len(shorter.classes)}: none instead of" in class_difference(SCENES, shorter)

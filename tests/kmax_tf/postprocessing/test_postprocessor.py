@@ -216,7 +216,10 @@ def test_restore_size_crops_and_takes_the_nearest(resized, raw):
 
 @pytest.mark.parametrize(
     ("dataset", "message"),
-    [("scene_panoptic", "did you mean 'scenes_panoptic'"), ("", "train_dataset_options.dataset is not set")],
+    [
+        ("scene_panoptic", "did you mean 'scenes_panoptic'"),
+        ("", "neither train_dataset_options.dataset nor eval_dataset_options.dataset is set"),
+    ],
 )
 def test_unknown_datasets(dataset, message):
     with pytest.raises(ConfigError, match=message):
