@@ -1,7 +1,7 @@
 """Multiply-adds of a traced graph, from the shapes in it; nothing is run.
 
 Counted are products of tensors, as published figures of networks do: convolutions, matrix products and einsums. A convolution
-costs as much at the padded border as elsewhere. Normalisation, activations, resizing and softmax are not counted.
+costs as much at the padded border as elsewhere. Normalization, activations, resizing and softmax are not counted.
 """
 
 import dataclasses

@@ -30,7 +30,7 @@ class PixelHead(tf_keras.layers.Layer):
 class MaskPredictor(tf_keras.layers.Layer):
     """Masks and classes of N slots from a pixel feature and the slots' embeddings.
 
-    Mask logits are the product of normalised pixel features and mask embeddings (paper, equation 3); the class logits are
+    Mask logits are the product of normalized pixel features and mask embeddings (paper, equation 3); the class logits are
     ordered things, stuff, void.
     """
 

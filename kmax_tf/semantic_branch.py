@@ -6,7 +6,7 @@ import tf_keras
 from kmax_tf.heads import PixelHead
 from kmax_tf.layers.activations import Activation, gelu
 from kmax_tf.layers.convolution import ConvNorm, SeparableConvNorm
-from kmax_tf.layers.dropping import Dropout
+from kmax_tf.layers.drop_path import Dropout
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.layers.resize import resize_like
 from protos import model_pb2

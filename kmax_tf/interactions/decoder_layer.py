@@ -6,7 +6,7 @@ import tf_keras
 from kmax_tf.heads import MaskPredictor
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm
-from kmax_tf.layers.dropping import DropPath
+from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
 from protos import model_pb2
 

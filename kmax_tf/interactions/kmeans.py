@@ -6,7 +6,7 @@ import tf_keras
 from kmax_tf.interactions.decoder_layer import DecoderLayer, Prediction
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm, truncated_normal
-from kmax_tf.layers.dropping import DropPath
+from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.tensor_keys import MASK_LOGITS
 from protos import model_pb2

@@ -12,7 +12,7 @@ def truncated_normal(stddev: float) -> tf_keras.initializers.Initializer:
 
 
 def pad_for_stride(x: tf.Tensor, kernel_size: int) -> tf.Tensor:
-    """Zeros around x so that a `valid` convolution is centred on the pixels it keeps."""
+    """Zeros around x so that a `valid` convolution is centered on the pixels it keeps."""
     before = (kernel_size - 1) // 2
     after = kernel_size - 1 - before
     return tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]]) if before or after else x

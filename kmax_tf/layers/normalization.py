@@ -1,6 +1,6 @@
-"""Batch normalisation over one or several axes, synchronised over replicas.
+"""Batch normalization over one or several axes, synchronized over replicas.
 
-tf_keras offers either the fused kernel, whose moving variance is the unbiased one, or synchronised statistics with slow
+tf_keras offers either the fused kernel, whose moving variance is the unbiased one, or synchronized statistics with slow
 gradients. The published models keep biased statistics, E[x^2] - E[x]^2 of sums over the whole batch; this layer does so with
 one pass of the fused kernel and gradients written by hand wherever the channels come last.
 """
@@ -12,10 +12,10 @@ import tf_keras
 
 
 class BatchNorm(tf_keras.layers.Layer):
-    """Normalises over all axes but `axis`, with parameters of full rank when there are several.
+    """Normalizes over all axes but `axis`, with parameters of full rank when there are several.
 
     With several replicas the statistics are those of the whole batch: the sums of values, squares and counts are added
-    over replicas. Statistics are float32 and biased, both for normalising and for the moving averages. As in the published
+    over replicas. Statistics are float32 and biased, both for normalizing and for the moving averages. As in the published
     models they lose digits where the mean of a channel is many times its deviation: 5e-5 of the output at 10 times.
     """
 
@@ -120,7 +120,7 @@ def _moments(x: tf.Tensor, axes: tuple[int, ...], replica: tf.distribute.Replica
 def _normalize_by_batch(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, replica: tf.distribute.ReplicaContext | None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """[B,H,W,C], [C], [C] -> the normalised values, and mean and variance [C], through which no gradient flows.
+    """[B,H,W,C], [C], [C] -> the normalized values, and mean and variance [C], through which no gradient flows.
 
     Sums are those of reduce_sum: the kernel's own ones run row by row, and their rounding errors grow through a deep network.
     """
@@ -141,7 +141,7 @@ def _normalize_by_batch(
                 sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
                 count *= replica.num_replicas_in_sync
             scale = gamma * inverse
-            # dx = scale * (dy - mean(dy) - normalised x * mean(dy * normalised x))
+            # dx = scale * (dy - mean(dy) - normalized x * mean(dy * normalized x))
             slope = -scale * inverse * sums[1] / count
             offset = -scale * sums[0] / count - slope * mean
             return tf.cast(upstream * scale + (values * slope + offset), x.dtype), d_gamma, d_beta
@@ -154,7 +154,7 @@ def _normalize_by_batch(
 
 @dataclasses.dataclass(frozen=True)
 class NormSpec:
-    """The batch-norm settings of one model, passed to every block that normalises."""
+    """The batch-norm settings of one model, passed to every block that normalizes."""
 
     momentum: float = 0.99
     epsilon: float = 1e-3

@@ -6,7 +6,7 @@ import tf_keras
 from kmax_tf.layers.activations import Activation
 from kmax_tf.layers.axial_attention import AxialAttention
 from kmax_tf.layers.convolution import ConvNorm
-from kmax_tf.layers.dropping import DropPath
+from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
 
 

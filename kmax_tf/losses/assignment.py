@@ -28,7 +28,7 @@ class Assignment:
 
 
 def assign(truth: GroundTruth, mask_logits: tf.Tensor, class_logits: tf.Tensor) -> Assignment:
-    """Maximises the sum of dice times class probability (paper, section 3; MaX-DeepLab, equation 9).
+    """Maximizes the sum of dice times class probability (paper, section 3; MaX-DeepLab, equation 9).
 
     Args:
       truth: G rows over P pixels.
@@ -57,12 +57,12 @@ def assign(truth: GroundTruth, mask_logits: tf.Tensor, class_logits: tf.Tensor) 
 def _similarity(truth: GroundTruth, mask_logits: tf.Tensor, class_logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Dice [B,G,N], class probability [B,G,N], and share of each slot's mask on void pixels [B,N]."""
     probability = tf.nn.softmax(mask_logits)
-    labelled = probability * truth.labelled[:, :, None]
-    intersection = tf.einsum("bpg,bpn->bgn", truth.masks, labelled)
-    labelled_area = tf.reduce_sum(labelled, 1)
-    dice = intersection / ((truth.area[:, :, None] + labelled_area[:, None, :]) / 2 + 1e-5)
+    labeled = probability * truth.labeled[:, :, None]
+    intersection = tf.einsum("bpg,bpn->bgn", truth.masks, labeled)
+    labeled_area = tf.reduce_sum(labeled, 1)
+    dice = intersection / ((truth.area[:, :, None] + labeled_area[:, None, :]) / 2 + 1e-5)
     classes = tf.nn.softmax(class_logits)[..., :-1]
     of_row = tf.one_hot(truth.row_class, classes.shape[-1])
     similarity = tf.einsum("bgc,bnc->bgn", of_row, classes)
     total_area = tf.reduce_sum(probability, 1)
-    return dice, similarity, (total_area - labelled_area) / (total_area + 1e-5)
+    return dice, similarity, (total_area - labeled_area) / (total_area + 1e-5)

@@ -15,7 +15,7 @@ class GroundTruth:
 
     Attributes:
       row_of_pixel: [B,P] int32, the row a pixel belongs to, -1: none.
-      labelled: [B,P] float32, 0 where the pixel is void.
+      labeled: [B,P] float32, 0 where the pixel is void.
       thing: [B,P] float32, 1 where the pixel belongs to a thing instance.
       masks: [B,P,G] float32, one-hot form of row_of_pixel.
       area: [B,G] float32, pixels of each row.
@@ -24,7 +24,7 @@ class GroundTruth:
     """
 
     row_of_pixel: tf.Tensor
-    labelled: tf.Tensor
+    labeled: tf.Tensor
     thing: tf.Tensor
     masks: tf.Tensor
     area: tf.Tensor

@@ -39,7 +39,7 @@ def draw_pixels(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Te
     pixels = truth.masks.shape[1]
     own_area = tf.gather(truth.area, tf.maximum(truth.row_of_pixel, 0), axis=1, batch_dims=1)
     own_area = tf.where(truth.row_of_pixel >= 0, tf.maximum(own_area, 1.0), 1.0)
-    log_weight = tf.math.log(pixels / own_area) * area_exponent - _EXCLUDED * (1.0 - truth.labelled)
+    log_weight = tf.math.log(pixels / own_area) * area_exponent - _EXCLUDED * (1.0 - truth.labeled)
     # 0 would give an infinite draw.
     uniform = tf.maximum(randomness.uniform(tf.shape(log_weight)), 1e-20)
     return tf.math.top_k(log_weight - tf.math.log(-tf.math.log(uniform)), samples, sorted=False).indices

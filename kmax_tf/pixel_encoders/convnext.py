@@ -9,7 +9,7 @@ import tf_keras
 
 from kmax_tf.layers.activations import Activation, gelu
 from kmax_tf.layers.convolution import truncated_normal
-from kmax_tf.layers.dropping import DropPath
+from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
 from protos import model_pb2
 
@@ -38,9 +38,9 @@ def layer_norm() -> tf_keras.layers.LayerNormalization:
 
 
 class Downsample(tf_keras.layers.Layer):
-    """Convolution with kernel = stride. The stem normalises behind it, the others before it.
+    """Convolution with kernel = stride. The stem normalizes behind it, the others before it.
 
-    The zeros of the padding are normalised too where the norm comes first, and become its beta: the published weights
+    The zeros of the padding are normalized too where the norm comes first, and become its beta: the published weights
     were trained so.
     """
 

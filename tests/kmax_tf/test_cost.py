@@ -47,7 +47,7 @@ def test_parts_cost_what_their_layers_multiply(small_model):
         "convolutions": pixels * (32 * 16 + 16 * 16),
         "matrix_products": 8 * 32 * 16 + 8 * 32 * classes,
     }
-    # The one decoder: similarity and weighted sum of 8x8 centres, one-hot assignment, mask logits of 12 pixels.
+    # The one decoder: similarity and weighted sum of 8x8 centers, one-hot assignment, mask logits of 12 pixels.
     assert cost["kmax_decoder"]["einsums"] == 8 * 8 * 16 + 8 * 8 * 32 + 12 * 8 * 32 + 12 * 8 * 16
     # ConvNeXt-atto: 7x7 on 40, 80, 160 and 320 channels in 2, 2, 6 and 2 blocks at stride 4, 8, 16 and 32.
     places = (17 * 25, 9 * 13, 5 * 7, 3 * 4)

@@ -57,8 +57,8 @@ def test_center_attention_against_loops():
 
 
 @pytest.mark.parametrize("keep", [1.0, 0.4])
-def test_a_new_layer_keeps_the_centres(keep):
-    """The norms that close the three branches start at zero: an update of activated centres is two gelus."""
+def test_a_new_layer_keeps_the_centers(keep):
+    """The norms that close the three branches start at zero: an update of activated centers is two gelus."""
     options = small_config([f"model_options.max_deeplab.transformer_decoder_drop_path_keep_prob={keep}"])
     layer = KMeansLayer(options.model_options.max_deeplab, num_classes=6, norm=NormSpec())
     pixels, centers = random_tensor(2, 4, 5, 24), random_tensor(2, 8, 32, seed=1)

@@ -16,7 +16,7 @@ from published_values import arrays, checkpoint_keys, relative_error
 from kmax_tf import build_loss, build_model, build_postprocessor, load_checkpoint
 from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
 from kmax_tf.checkpoints.variable_names import named_variables
-from kmax_tf.layers.dropping import Dropout
+from kmax_tf.layers.drop_path import Dropout
 from kmax_tf.losses.assignment import assign
 from kmax_tf.losses.ground_truth import prepare
 from protos import descriptions

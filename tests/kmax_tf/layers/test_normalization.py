@@ -191,7 +191,7 @@ def test_replicas_share_the_statistics_of_the_whole_batch(replicated):
             np.testing.assert_allclose(replicated[f"{case}/{name}"], value, rtol=1e-3, atol=1e-5)
 
 
-def test_without_synchronisation_each_replica_is_on_its_own(replicated):
+def test_without_synchronization_each_replica_is_on_its_own(replicated):
     x = replicated["alone/x"]
     layer = BatchNorm(axis=-1, momentum=MOMENTUM, epsilon=EPSILON)
     layer(tf.zeros(x.shape))

@@ -6,7 +6,7 @@ from kmax_tf.layers.resize import resize_bilinear, resize_like
 
 
 def interpolate(x, height, width):
-    """Every output pixel from its four neighbours; the corners of both images coincide."""
+    """Every output pixel from its four neighbors; the corners of both images coincide."""
     batch, rows, columns, channels = x.shape
     output = np.zeros((batch, height, width, channels))
     for i in range(height):

@@ -79,14 +79,14 @@ def reference(targets: dict, outputs: dict[str, np.ndarray], info: DatasetInfo, 
     entropy = -log_softmax(class_logits, 1)[np.arange(slots), target]
     class_term = mean_of_nonzero(np.where(target == void, 0.25, 0.75) * entropy * np.maximum(weight, 1e-5))
 
-    labelled = masks.sum(0) > 0
-    inside = probability * labelled[:, None]
+    labeled = masks.sum(0) > 0
+    inside = probability * labeled[:, None]
     mask_term = sum(
         similarity[g, n] * (1 - (2 * masks[g] @ inside[:, n] + 1) / (inside[:, n].sum() + masks[g].sum() + 1))
         for g, n in zip(row, slot)
     )
     row_of_pixel = np.argmax(np.vstack([masks, np.zeros(semantic.size)]), 0)
-    pixels = np.flatnonzero(labelled)
+    pixels = np.flatnonzero(labeled)
     mask_id = [-log_softmax(mask_logits[p])[slot_of_row[row_of_pixel[p]]] for p in pixels]
 
     features = outputs["pixel_space_normalized_feature"][image].reshape(semantic.size, -1)

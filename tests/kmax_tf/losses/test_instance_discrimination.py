@@ -6,7 +6,7 @@ from kmax_tf.losses.instance_discrimination import draw_pixels, pixel_contrast
 from kmax_tf.randomness import random_stream
 
 
-def make_truth(row_of_pixel, labelled, batch=1):
+def make_truth(row_of_pixel, labeled, batch=1):
     """Rows of one image, repeated over a batch."""
     rows = int(np.max(row_of_pixel)) + 1
     row_of_pixel = tf.repeat(tf.constant([row_of_pixel], tf.int32), batch, 0)
@@ -14,7 +14,7 @@ def make_truth(row_of_pixel, labelled, batch=1):
     area = tf.reduce_sum(masks, 1)
     return GroundTruth(
         row_of_pixel=row_of_pixel,
-        labelled=tf.repeat(tf.constant([labelled], tf.float32), batch, 0),
+        labeled=tf.repeat(tf.constant([labeled], tf.float32), batch, 0),
         thing=tf.ones(row_of_pixel.shape),
         masks=masks,
         area=area,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmax_tf.layers.dropping import Dropout, DropPath
+from kmax_tf.layers.drop_path import Dropout, DropPath
 from kmax_tf.randomness import random_stream
 
 
