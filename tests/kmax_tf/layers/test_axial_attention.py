@@ -1,4 +1,4 @@
-"""Position-sensitive attention against loops over heads and positions."""
+"""Position-sensitive attention compared with loops over heads and positions."""
 
 import numpy as np
 import pytest

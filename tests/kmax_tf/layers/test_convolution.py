@@ -1,4 +1,4 @@
-"""Convolutions against scipy, and their alignment for sizes of the form 32k+1."""
+"""Convolutions compared with scipy, and their alignment at sizes of 32k+1."""
 
 import numpy as np
 import pytest

@@ -23,7 +23,7 @@ def make_truth(row_of_pixel, labeled, batch=1):
     )
 
 
-def test_pixels_are_drawn_by_the_inverse_area_of_their_mask():
+def test_pixels_are_sampled_by_the_inverse_area_of_their_mask():
     truth = make_truth([0] * 2 + [1] * 8 + [-1] * 6, [1] * 10 + [0] * 6, batch=20000)
     with random_stream(tf.constant([1, 2])):
         first = draw_pixels(truth, 1, 1.5).numpy()[:, 0]
@@ -34,7 +34,7 @@ def test_pixels_are_drawn_by_the_inverse_area_of_their_mask():
     assert (share[10:] == 0).all()
 
 
-def test_no_pixel_is_drawn_twice_and_void_comes_last():
+def test_no_pixel_is_sampled_twice_and_void_comes_last():
     truth = make_truth([0] * 2 + [1] * 8 + [-1] * 6, [1] * 10 + [0] * 6, batch=100)
     with random_stream(tf.constant([3, 4])):
         chosen = draw_pixels(truth, 12, 0.6).numpy()
@@ -42,7 +42,7 @@ def test_no_pixel_is_drawn_twice_and_void_comes_last():
     assert all(set(range(10)) <= set(image) for image in chosen)
 
 
-def test_draws_repeat_with_the_seed_and_differ_without():
+def test_samples_depend_only_on_the_seed():
     truth = make_truth([0] * 40 + [1] * 60, [1] * 100)
     features = tf.math.l2_normalize(tf.random.stateless_normal([1, 100, 5], [0, 0]), -1)
 
@@ -54,7 +54,7 @@ def test_draws_repeat_with_the_seed_and_differ_without():
     assert loss([5, 6]) != loss([5, 7])
 
 
-def test_contrast_of_all_pixels_against_numpy():
+def test_contrast_of_all_pixels_equals_numpy():
     rows = np.array([0, 0, 0, 1, 1, 2, -1, -1])
     features = np.random.default_rng(0).standard_normal((8, 4))
     features /= np.linalg.norm(features, axis=-1, keepdims=True)
@@ -69,8 +69,8 @@ def test_contrast_of_all_pixels_against_numpy():
     np.testing.assert_allclose(loss.numpy(), [np.mean(expected)], rtol=1e-5)
 
 
-def test_gradient_drives_void_pixels_away_from_all_others():
-    """As in the published implementation: softmax - target for every pixel, though void ones have neither target nor loss."""
+def test_gradient_pushes_void_pixels_away_from_all_others():
+    """As in the published implementation: softmax - target for every pixel, although void pixels have no target and no loss."""
     row = np.array([0, 0, 1, 1, 1, -1, -1])
     features = np.random.default_rng(0).standard_normal((7, 4))
     truth = make_truth(row, (row >= 0).astype(np.float32))

@@ -19,7 +19,7 @@ def normalize(x, norm):
 
 
 def convolve_blocks(x, conv):
-    """A convolution whose stride is its kernel size: every patch by itself."""
+    """A convolution with stride = kernel size, patch by patch."""
     kernel, bias = conv.kernel.numpy(), conv.bias.numpy()
     size = kernel.shape[0]
     height, width = x.shape[0] // size, x.shape[1] // size
@@ -35,7 +35,7 @@ def test_padding_before_the_norm_becomes_its_beta():
     np.testing.assert_allclose(layer(x)[0], convolve_blocks(padded, layer.conv), rtol=1e-4, atol=1e-4)
 
 
-def test_stem_pads_one_pixel_before_and_two_behind():
+def test_stem_pads_one_pixel_before_and_two_after():
     x = np.random.default_rng(1).standard_normal((1, 9, 9, 3)).astype(np.float32)
     layer = randomize(Downsample(4, stem=True), x)
     padded = np.zeros((12, 12, 3))
@@ -43,7 +43,7 @@ def test_stem_pads_one_pixel_before_and_two_behind():
     np.testing.assert_allclose(layer(x)[0], normalize(convolve_blocks(padded, layer.conv), layer.norm), rtol=1e-4, atol=1e-4)
 
 
-def test_block_starts_near_identity_and_adds_a_scaled_branch():
+def test_a_new_block_is_nearly_the_identity_and_adds_a_scaled_branch():
     x = np.random.default_rng(1).standard_normal((1, 9, 9, 4)).astype(np.float32)
     layer = Block(4, 1.0)
     np.testing.assert_allclose(layer(x), x, atol=1e-4)
