@@ -49,7 +49,7 @@ def _only_checkpoint(directory: str) -> str:
     if not prefixes:
         raise CheckpointError(f"{directory}: no checkpoint in this directory")
     if len(prefixes) > 1:
-        raise CheckpointError(f"{directory}: several checkpoints and no latest one: choose one of {', '.join(prefixes)}")
+        raise CheckpointError(f"{directory}: several checkpoints, none marked as latest: choose one of {', '.join(prefixes)}")
     return f"{directory.rstrip('/')}/{prefixes[0]}"
 
 

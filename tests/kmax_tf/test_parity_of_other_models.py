@@ -1,7 +1,7 @@
-"""The other encoders, and the five-stage pixel decoder of Cityscapes, against the published implementation.
+"""The other encoders, and the five-stage pixel decoder of Cityscapes, compared with the published implementation.
 
-Batch norm has no momentum here: after a pass in training mode the moving statistics are those of the batch, with which the
-golden inference was made.
+Batch norm has momentum 0 here: after a training pass the moving statistics are those of the batch, as for the golden inference
+outputs.
 """
 
 import dataclasses

@@ -240,7 +240,7 @@ def test_fields_of_deeplab2_keep_number_type_and_default(message):
     found = {}
     for field in ours.field:
         if field.number < 50:
-            # Floats are written with the digits of the compiler's choice.
+            # The number of digits of a float depends on the compiler version.
             default = f"{float(field.default_value):g}" if field.type == Field.TYPE_FLOAT and field.default_value else ""
             default = default or field.default_value
             found[field.number, field.name] = (field.type, field.label == Field.LABEL_REPEATED, default)

@@ -170,7 +170,7 @@ def test_another_number_of_classes_and_slots(checkpoint):
     assert "different shape (7)" in message
     assert "kmax_decoder/cluster_centers (1, 16, 32) (in the checkpoint (1, 8, 32))" in message
     assert "a ConvNeXt encoder, 8 mask slots, 6 classes without void" in message
-    # Two class heads with kernel and bias, and the semantic head's.
+    # Two class heads and the semantic head, with kernel and bias each.
     named = ("predictor/class_head", "kmax_decoder/stages/0/0/predictor/class_head", "semantic_branch/head/final_conv")
     assert sum(name in message for name in named) >= 2
 

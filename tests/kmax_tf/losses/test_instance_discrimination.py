@@ -29,7 +29,7 @@ def test_pixels_are_sampled_by_the_inverse_area_of_their_mask():
         first = draw_pixels(truth, 1, 1.5).numpy()[:, 0]
     weights = np.array([16 / 2] * 2 + [16 / 8] * 8) ** 1.5
     share = np.bincount(first, minlength=16) / len(first)
-    # Five standard deviations of a share.
+    # Five standard deviations of a fraction.
     np.testing.assert_allclose(share[:10], weights / weights.sum(), atol=5 * np.sqrt(0.25 / len(first)))
     assert (share[10:] == 0).all()
 
