@@ -1,4 +1,4 @@
-"""What a model costs: trainable parameters, and multiply-adds of inference for one image."""
+"""The cost of a model: trainable parameters, and multiply-adds of inference for one image."""
 
 import collections
 import dataclasses
@@ -10,7 +10,7 @@ from kmax_tf.graph_cost import CostError, graph_cost
 from kmax_tf.model import KMaXDeepLab
 from kmax_tf.pixel_encoders.convnext import ConvNeXt
 
-# Attributes of the model; the last one is for training alone.
+# Attributes of the model; the last one is used only in training.
 PARTS = ("pixel_encoder", "pixel_decoder", "kmax_decoder", "predictor", "semantic_branch")
 KINDS = {
     "Conv2D": "convolutions",
@@ -21,17 +21,17 @@ KINDS = {
     "BatchMatMulV3": "matrix_products",
     "Einsum": "einsums",
 }
-# What post-processing and scores are made from; the same tensors of the auxiliary outputs are for training.
+# The inputs of post-processing; the same tensors of the auxiliary outputs are used only in training.
 RESULTS = ("transformer_class_logits", "pixel_space_mask_logits", "pixel_space_normalized_feature")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelCost:
-    """`parameters[part]`, trainable ones, and `multiply_adds[part][kind]`, of inference; parts are PARTS, kinds those of KINDS.
+    """`parameters[part]` (trainable) and `multiply_adds[part][kind]` (inference); parts are PARTS, kinds those of KINDS.
 
-    Parts that inference does without have no multiply-adds. `unpublished_multiply_adds` are those that published figures of
-    the same model leave out: the depthwise convolutions of a ConvNeXt encoder, about 1 %. The published ConvNeXt has them as
-    grouped convolutions inside a function call, where the profiler does not look; depthwise convolutions elsewhere count.
+    Parts that inference does not use have no multiply-adds. `unpublished_multiply_adds` are missing from the published figures
+    of the same model: the depthwise convolutions of a ConvNeXt encoder, about 1%. The published ConvNeXt runs them as grouped
+    convolutions inside a function call, which its profiler does not count; it counts depthwise convolutions elsewhere.
     """
 
     parameters: dict[str, int]
@@ -40,7 +40,7 @@ class ModelCost:
 
     @property
     def inference_parameters(self) -> int:
-        """Trainable parameters without the semantic branch, which only training uses: what papers state."""
+        """Trainable parameters without the semantic branch, which only training uses; the number that papers report."""
         return sum(self.parameters.values()) - self.parameters["semantic_branch"]
 
     @property
@@ -50,19 +50,18 @@ class ModelCost:
 
     @property
     def published_multiply_adds(self) -> int:
-        """What figures of papers compare with: all but `unpublished_multiply_adds`."""
+        """The number comparable with papers: all but `unpublished_multiply_adds`."""
         return self.all_multiply_adds - self.unpublished_multiply_adds
 
 
 def model_cost(model: KMaXDeepLab, height: int, width: int) -> ModelCost:
-    """Counts a model at one input size, batch 1; the graph is traced, not run.
+    """Counts the cost of a model at one input size with batch size 1, by tracing its graph without running it.
 
-    The size is taken as it is, without padding to 32k+1. Every convolution, matrix product and einsum counts that the class
-    logits, mask logits or pixel features of the final prediction depend on, the product with the one-hot assignment in the
-    k-means step among them.
+    The size is not padded to 32k+1. Counts every convolution, matrix product and einsum that the class logits, mask logits or
+    pixel features of the final prediction depend on, including the product with the one-hot assignment in the k-means step.
 
     Raises:
-      CostError: a product whose cost does not follow from its shapes, or that is in no part of the model.
+      CostError: the cost of a product does not follow from its shapes, or the product is not in any part of the model.
     """
     spec = tf.TensorSpec([1, height, width, 3], tf.uint8)
     traced = tf.function(lambda images: _results(model, images), autograph=False).get_concrete_function(spec)
@@ -71,7 +70,7 @@ def model_cost(model: KMaXDeepLab, height: int, width: int) -> ModelCost:
     for cost in graph_cost(traced.outputs):
         part = next((layers[scope] for scope in cost.name.split("/") if scope in layers), None)
         if part is None:
-            raise CostError(f"{cost.name}: this product is in none of {', '.join(PARTS)}")
+            raise CostError(f"{cost.name}: this product is not in any of {', '.join(PARTS)}")
         sums[part][KINDS[cost.kind]] += cost.multiply_adds
     unpublished = sums["pixel_encoder"]["depthwise_convolutions"] if isinstance(model.pixel_encoder, ConvNeXt) else 0
     return ModelCost(

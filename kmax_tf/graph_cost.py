@@ -1,7 +1,7 @@
-"""Multiply-adds of a traced graph, from the shapes in it; nothing is run.
+"""Counts the multiply-adds of a traced graph from its shapes, without running it.
 
-Counted are products of tensors, as published figures of networks do: convolutions, matrix products and einsums. A convolution
-costs as much at the padded border as elsewhere. Normalisation, activations, resizing and softmax are not counted.
+Counts convolutions, matrix products and einsums, as published figures do. A convolution costs as much at the padded border as
+elsewhere. Normalization, activations, resizing and softmax are not counted.
 """
 
 import dataclasses
@@ -14,17 +14,17 @@ import tensorflow as tf
 from protos.errors import UserError
 
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-# Products that the graph of a network in use does not have; leaving them out would give too low a sum.
+# Other products, which are an error because ignoring them would make the sum too low.
 _UNKNOWN_PRODUCT = re.compile(r"Conv[123]D|Conv2d|MatMul|Einsum|^Xla(Conv|Dot)")
 
 
 class CostError(UserError):
-    """The cost of a graph does not follow from its shapes; the message names the operation."""
+    """The cost of a graph cannot be derived from its shapes; the message names the operation."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OpCost:
-    """One product: `name` in the graph, with that of each call around it before a slash; `kind` is the type of the op."""
+    """One product: `name` in the graph, prefixed by the names of the enclosing calls with slashes; `kind` is the op type."""
 
     name: str
     kind: str
@@ -32,14 +32,14 @@ class OpCost:
 
 
 def graph_cost(outputs: Sequence[tf.Tensor]) -> list[OpCost]:
-    """The products that the values of tensors of one graph depend on.
+    """The products that some tensors of one graph depend on.
 
-    Calls of functions are followed, also nested ones, from those of their results that are needed; arguments of a call all
-    count as needed.
+    Follows function calls, also nested ones, from those of their results that are needed; treats all arguments of a call as
+    needed.
 
     Raises:
-      CostError: a product has a dimension that is not static, is of a kind without a rule here, or is inside a loop or a
-        branch, where shapes do not tell how often it runs.
+      CostError: a product has a dynamic dimension, has an unsupported type, or is inside a loop or branch, where shapes do
+        not determine how often it runs.
     """
     return list(_costs(outputs, ""))
 
@@ -58,7 +58,7 @@ def _costs(outputs: Sequence[tf.Tensor], prefix: str) -> Iterator[OpCost]:
 
 
 def _ancestors(outputs: Sequence[tf.Tensor]) -> dict[tf.Operation, list[int]]:
-    """All operations that values depend on, with the indices of their outputs that are needed."""
+    """All operations that the outputs depend on, with the indices of their needed results."""
     found: dict[tf.Operation, list[int]] = {}
     seen: set[tuple[tf.Operation, int]] = set()
     waiting = list(outputs)
@@ -75,7 +75,7 @@ def _ancestors(outputs: Sequence[tf.Tensor]) -> dict[tf.Operation, list[int]]:
 
 
 def _function(op: tf.Operation, name: str) -> tf.Graph:
-    # TensorFlow has no public way from a call to the graph of its function.
+    # TensorFlow has no public API to get from a call to the graph of its function.
     return op.graph._get_function(name).graph
 
 
@@ -83,7 +83,7 @@ def _refuse_products_inside(op: tf.Operation, name: str) -> None:
     for value in op.node_def.attr.values():
         for function in [value.func, *value.list.func]:
             if function.name and any(_costs(_function(op, function.name).outputs, f"{name}/")):
-                raise CostError(f"{name} ({op.type}) has products inside: shapes do not tell how often they run")
+                raise CostError(f"{name} ({op.type}) has products inside: shapes do not determine how often they run")
 
 
 def _multiply_adds(op: tf.Operation, name: str) -> int:
@@ -94,7 +94,7 @@ def _multiply_adds(op: tf.Operation, name: str) -> int:
 
 
 def _convolution(op: tf.Operation) -> int:
-    """Each output value is a sum over the window and the input channels of its group: all sides of the kernel but the last."""
+    """Each output value is a sum over the window and the input channels of its group: all kernel dimensions but the last."""
     return _size(op.outputs[0].shape) * _size(op.inputs[1].shape[:-1])
 
 
@@ -111,19 +111,19 @@ def _matrix_product(transposed: str) -> Callable[[tf.Operation], int]:
 
 
 def _einsum(op: tf.Operation) -> int:
-    """The sides of all indices multiplied, of those that are summed over and those that stay; a single factor costs nothing."""
+    """The product of the sizes of all indices, summed over or not; an einsum of one tensor costs nothing."""
     terms = op.get_attr("equation").decode().split("->")[0].split(",")
     if len(terms) == 1:
         return 0
     sides: dict[str | int, int] = {}
     for term, tensor in zip(terms, op.inputs, strict=True):
         for index, side in zip(_indices(term, tensor.shape.rank), tensor.shape.as_list(), strict=True):
-            sides[index] = max(side, sides.get(index, 1))  # those of an ellipsis are broadcast
+            sides[index] = max(side, sides.get(index, 1))  # ellipsis axes are broadcast
     return math.prod(sides.values())
 
 
 def _indices(term: str, rank: int) -> list[str | int]:
-    """One name for each axis; those of an ellipsis are numbered from its end, where broadcasting aligns them."""
+    """One name for each axis; ellipsis axes are numbered from their end, where broadcasting aligns them."""
     before, ellipsis, after = term.partition("...")
     hidden = rank - len(before) - len(after) if ellipsis else 0
     return [*before, *range(-hidden, 0), *after]

@@ -11,7 +11,7 @@ from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, PIXEL_FEATURES
 from protos import model_pb2
 
-# Probability of void that the class logits start from.
+# Initial probability of void in the class logits.
 VOID_PRIOR = 0.9
 
 
@@ -28,9 +28,9 @@ class PixelHead(tf_keras.layers.Layer):
 
 
 class MaskPredictor(tf_keras.layers.Layer):
-    """Masks and classes of N slots from a pixel feature and the slots' embeddings.
+    """Predicts masks and classes of N slots from a pixel feature and the embeddings of the slots.
 
-    Mask logits are the product of normalised pixel features and mask embeddings (paper, equation 3); the class logits are
+    Mask logits are the product of normalized pixel features and mask embeddings (paper, equation 3); the class logits are
     ordered things, stuff, void.
     """
 
@@ -51,7 +51,7 @@ class MaskPredictor(tf_keras.layers.Layer):
         features = tf.math.l2_normalize(tf.cast(features, tf.float32), -1)
         kernels = self.mask_head(mask_embedding, training=training)
         masks = tf.einsum("bhwd,bnd->bhwn", tf.cast(features, kernels.dtype), kernels)
-        # One mean and variance for the whole tensor: an axis of size 1 is the one that is kept.
+        # The added axis of size 1 is the channel axis, so there is one mean and variance for the whole tensor.
         masks = self.mask_norm(tf.cast(masks, tf.float32)[..., None], training=training)[..., 0]
         classes = tf.cast(self.class_head(class_embedding), tf.float32)
         void = tf.one_hot(classes.shape[-1] - 1, classes.shape[-1]) * self.void_bias

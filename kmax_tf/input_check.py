@@ -1,4 +1,4 @@
-"""Checks that images have a size for which the features of all strides are aligned."""
+"""Checks that images have a size at which the features of all strides are aligned."""
 
 import tensorflow as tf
 
@@ -8,13 +8,13 @@ _ADVICE = "resize or pad them, as kmax_tf.Predictor does"
 
 
 def check_input_size(images: tf.Tensor) -> tf.Tensor:
-    """The images, [B,H,W,3], if H and W are 32k+1.
+    """Returns the images, [B,H,W,3], after checking that H and W are 32k+1.
 
-    A size that is known is checked at once; one that is not, by an assertion of the graph.
+    A static size is checked immediately, a dynamic size by an assertion in the graph.
 
     Raises:
-      ValueError: there is no batch axis, or the size is known and another; it names the nearest ones.
-      tf.errors.InvalidArgumentError: when a graph of unknown size runs, likewise.
+      ValueError: there is no batch axis, or the static size is invalid; the message names the nearest valid sizes.
+      tf.errors.InvalidArgumentError: the dynamic size is invalid; raised when the graph runs.
     """
     if images.shape.rank not in (4, None):
         raise ValueError(f"images have the shape {images.shape}, expected [B,H,W,3]: a batch of images")
@@ -31,7 +31,7 @@ def check_input_size(images: tf.Tensor) -> tf.Tensor:
 def _asserted(images: tf.Tensor) -> tf.Tensor:
     size = tf.shape(images)[1:3]
     lower = tf.maximum((size - 1) // SIZE_STEP, 1) * SIZE_STEP + 1
-    # Nearest of a valid side is the side alone, as in nearest_sides.
+    # For a valid side this is only the side itself, as in nearest_sides.
     higher = tf.where(size <= lower, lower, lower + SIZE_STEP)
     message = ["images of this height and width: both sides must be 32k+1; the nearest are, lower and higher,", lower, higher]
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(size == lower), [size, *message, _ADVICE])]):

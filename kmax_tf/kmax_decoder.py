@@ -33,7 +33,7 @@ class KMaXDecoder(tf_keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor, list[dict[str, tf.Tensor]]]:
         """Features at stride 32, 16, 8, ... -> class embedding [B,N,E], mask embedding [B,N,E], predictions of the layers.
 
-        N is smaller in training where slots are dropped.
+        N is smaller in training if slots are dropped.
         """
         centers = tf.tile(self._initial_centers(training), [tf.shape(pixel_features[0])[0], 1, 1])
         predictions = []
@@ -44,7 +44,7 @@ class KMaXDecoder(tf_keras.layers.Layer):
         return self.class_embedding(centers, training=training), self.mask_embedding(centers, training=training), predictions
 
     def _initial_centers(self, training: bool) -> tf.Tensor:
-        """[1,N,E], in training without the slots that drop query leaves out of this step (paper, implementation details)."""
+        """[1,N,E], in training without the slots that drop query removes in this step (paper, implementation details)."""
         if not training or self.kept_in_training == self.slots:
             return self.cluster_centers
         order = tf.argsort(randomness.uniform((self.slots,)))

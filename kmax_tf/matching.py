@@ -1,7 +1,7 @@
-"""The assignment of ground-truth masks to slots: exact, batched, static shapes, on the device.
+"""Assigns ground-truth masks to slots: exact, batched, on the device, with static shapes.
 
-The rectangular assignment problem by shortest augmenting paths (Jonker and Volgenant 1987; Crouse 2016, "On implementing
-2D rectangular assignment algorithms"): every valid row needs one augmentation, other rows cost nothing.
+Solves the rectangular assignment problem by shortest augmenting paths (Jonker and Volgenant 1987; Crouse 2016, "On
+implementing 2D rectangular assignment algorithms"): every valid row takes one augmentation, other rows cost nothing.
 """
 
 from typing import NamedTuple
@@ -13,23 +13,23 @@ _UNREACHED = 3.0e38
 
 @tf.function(jit_compile=True, autograph=False)
 def match(cost: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Assigns rows to different slots so that the total cost is least.
+    """Assigns rows to distinct slots with minimum total cost.
 
-    Where an image has more valid rows than there are slots, all slots are used and the costliest rows are left out. Costs
-    that are not finite count as worse than any finite cost, so that the search ends on every input; `nonfinite_costs` tells
-    where there were some.
+    If an image has more valid rows than slots, all slots are used and the most expensive rows get none. NaN and +inf count as
+    worse than any finite cost and -inf as the smallest one, so that the search ends on every input; `nonfinite_costs` counts
+    such entries.
 
     Args:
       cost: [B,G,N], float; cost of giving slot n to ground-truth row g.
       valid: [B,G], bool or 0/1; rows that exist.
 
     Returns:
-      Slot of each row, [B,G] int32, -1 where the row is not valid or left out.
+      Slot of each row, [B,G] int32; -1 if the row is not valid or gets no slot.
     """
     valid = tf.cast(valid, tf.bool)
     cost = _finite(tf.cast(cost, tf.float32), valid)
     rows, slots = cost.shape[1], cost.shape[2]
-    # As many rows as slots at the most can be served row by row; images with more are solved slot by slot.
+    # The solver needs at least as many columns as rows, so images with more rows than slots are solved slot by slot.
     crowded = tf.reduce_sum(tf.cast(valid, tf.int32), 1) > slots
     slot_of_row = _solve(cost, valid & ~crowded[:, None], tf.ones([tf.shape(cost)[0], slots], tf.bool))
     if rows <= slots:
@@ -47,7 +47,7 @@ def nonfinite_costs(cost: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
 
 
 def _finite(cost: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Costs shifted to start at 0, where -inf is the least finite cost, and +inf and NaN cost more than any assignment."""
+    """Shifts costs to start at 0; -inf becomes the least finite cost, and +inf and NaN more than any assignment costs."""
     finite = tf.math.is_finite(cost) & valid[:, :, None]
     low = tf.reduce_min(tf.where(finite, cost, _UNREACHED), [1, 2], keepdims=True)
     high = tf.reduce_max(tf.where(finite, cost, -_UNREACHED), [1, 2], keepdims=True)
@@ -59,7 +59,7 @@ def _finite(cost: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
 
 
 class _State(NamedTuple):
-    """Partial assignment and dual prices; rows and columns of each image."""
+    """Partial assignment and dual prices of the rows and columns of each image."""
 
     column_of_row: tf.Tensor  # [B,R], -1: free
     row_of_column: tf.Tensor  # [B,C], -1: free
@@ -79,7 +79,7 @@ class _Search(NamedTuple):
 
 
 def _solve(cost: tf.Tensor, active: tf.Tensor, allowed: tf.Tensor) -> tf.Tensor:
-    """Column of each active row, [B,R] int32; there must be at least as many allowed columns as active rows."""
+    """Column of each active row, [B,R] int32; needs at least as many allowed columns as active rows."""
     batch, rows, columns = tf.shape(cost)[0], cost.shape[1], cost.shape[2]
     order = tf.argsort(tf.cast(~active, tf.int32), stable=True)  # active rows first
     counts = tf.reduce_sum(tf.cast(active, tf.int32), 1)
@@ -105,7 +105,7 @@ def _augment(cost: tf.Tensor, allowed: tf.Tensor, state: _State, root: tf.Tensor
     search = _find_path(cost, allowed, state, root, wanted)
     found = search.sink >= 0
     final = tf.where(found, _at(search.reached, search.sink), 0.0)
-    # Prices keep reduced costs non-negative, and zero on assigned pairs.
+    # The new prices keep reduced costs non-negative, and zero for assigned pairs.
     gain = tf.where(search.closed & found[:, None], final[:, None] - search.reached, 0.0)
     rows = cost.shape[1]
     assigned = tf.one_hot(tf.where(search.closed, state.row_of_column, -1), rows)  # [B,C,R]
@@ -152,13 +152,13 @@ def _find_path(cost: tf.Tensor, allowed: tf.Tensor, state: _State, root: tf.Tens
 
 
 def _nearest(distance: tf.Tensor, row_of_column: tf.Tensor) -> tf.Tensor:
-    """The column with the least distance, a free one on ties, [B]."""
+    """The column with the least distance, [B]; ties go to a free column."""
     least = distance <= tf.reduce_min(distance, 1, keepdims=True)
     return tf.argmax(tf.cast(least, tf.int32) * (1 + tf.cast(row_of_column < 0, tf.int32)), 1, output_type=tf.int32)
 
 
 def _flip_path(state: _State, search: _Search, root: tf.Tensor) -> _State:
-    """Assigns the columns along the path from the sink back to the root to their parents."""
+    """Assigns each column on the path from the sink back to the root to its parent."""
     rows, columns = state.column_of_row.shape[1], state.row_of_column.shape[1]
 
     def step(column: tf.Tensor, column_of_row: tf.Tensor, row_of_column: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -181,5 +181,5 @@ def _flip_path(state: _State, search: _Search, root: tf.Tensor) -> _State:
 
 
 def _at(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """values[b, index[b]] of values [B,n], with negative indices counted as 0."""
+    """values[b, index[b]] of values [B,n]; negative indices count as 0."""
     return tf.gather(values, tf.maximum(index, 0), axis=1, batch_dims=1)

@@ -21,7 +21,7 @@ class KMaXDeepLab(tf_keras.Model):
     """Panoptic segmentation by clustering pixels into N masks, each with a class."""
 
     def __init__(self, options: model_pb2.ModelOptions, info: DatasetInfo, norm: NormSpec):
-        """`info`: the classes that it tells apart; checkpoints are compared with them."""
+        """`info`: the classes to predict; loading a checkpoint compares its classes with these."""
         super().__init__(name="kmax_deeplab")
         self.dataset_info = info
         num_classes = info.num_classes
@@ -37,10 +37,10 @@ class KMaXDeepLab(tf_keras.Model):
 
         Args:
           images: [B,H,W,3], RGB, 0..255, uint8 or float; H and W are 32k+1.
-          training: batch statistics and drop path; auxiliary outputs are resized to the size of the main one.
-          semantic: compute semantic_logits; by default in training only.
-          any_size: take other sizes too, for which features of different strides are not aligned: to count and time the work
-            at the sizes that papers state, not to predict.
+          training: use batch statistics and drop path, and resize auxiliary outputs to the size of the main one.
+          semantic: compute semantic_logits; by default only in training.
+          any_size: accept other sizes too, at which features of different strides are not aligned; for counting and timing at
+            the sizes that papers report, not for predictions.
 
         Returns:
           `transformer_class_logits` [B,N,C+1] ordered things, stuff, void; `pixel_space_mask_logits` [B,h,w,N] at stride 4
@@ -49,7 +49,7 @@ class KMaXDeepLab(tf_keras.Model):
           [B,hs,ws,ids]. All float32.
 
         Raises:
-          ValueError: H or W is not 32k+1; in a graph of unknown size, tf.errors.InvalidArgumentError when it runs.
+          ValueError: H or W is not 32k+1. For dynamic sizes, running the graph raises tf.errors.InvalidArgumentError.
         """
         if not any_size:
             images = check_input_size(images)
@@ -67,12 +67,12 @@ class KMaXDeepLab(tf_keras.Model):
 
 
 def _resized(prediction: dict[str, tf.Tensor], main: tf.Tensor) -> dict[str, tf.Tensor]:
-    """An auxiliary prediction with mask logits and features at the resolution of the main one, as the losses compare them."""
+    """Resizes the mask logits and features of an auxiliary prediction to the resolution of the main one, for the losses."""
     return prediction | {key: resize_like(prediction[key], main) for key in (MASK_LOGITS, PIXEL_FEATURES)}
 
 
 def build_model(config: experiment_pb2.ExperimentOptions) -> KMaXDeepLab:
-    """The model of a config from `load_config`, with its variables created and at their initial values."""
+    """Builds the model of a config from `load_config`, with variables at their initial values."""
     solver = config.trainer_options.solver_options
     norm = NormSpec(solver.batchnorm_momentum, solver.batchnorm_epsilon, solver.use_sync_batchnorm)
     info = dataset_info(config)
@@ -81,7 +81,7 @@ def build_model(config: experiment_pb2.ExperimentOptions) -> KMaXDeepLab:
     tf_keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")
     try:
         model = KMaXDeepLab(config.model_options, info, norm)
-        # Shapes of variables do not depend on the size of this image.
+        # Variable shapes do not depend on the image size.
         model(tf.zeros([1, 33, 33, 3]), training=False, semantic=True)
     finally:
         tf_keras.mixed_precision.set_global_policy(before)

@@ -27,10 +27,9 @@ class Fuse(tf_keras.layers.Layer):
 
 
 class PixelDecoder(tf_keras.layers.Layer):
-    """{"stage5": [B,h,w,C], "stage4": ...} -> one feature a stage, coarse first, 4 * options.channels[i] channels each.
+    """{"stage5": [B,h,w,C], "stage4": ...} -> one feature per stage, coarsest first, 4 * options.channels[i] channels each.
 
-    Takes un-activated features and gives un-activated features: strides 32, 16, 8, 4 and, with five stages, that of
-    the encoder's stage1.
+    Input and output features are not activated. Strides are 32, 16, 8, 4 and, with five stages, that of the encoder's stage1.
     """
 
     def __init__(self, options: model_pb2.PixelDecoderOptions, norm: NormSpec):

@@ -1,4 +1,4 @@
-"""From an exported model and an image to its segments and a picture of them."""
+"""Predicts the segments of images with an exported model, and draws them."""
 
 import dataclasses
 import os
@@ -15,13 +15,13 @@ from kmax_tf.visualize import overlay_panoptic
 from protos import descriptions
 from protos.descriptions import ConfigError, DatasetInfo
 
-# Beside the SavedModel: the classes that its maps hold.
+# Stored next to the SavedModel: the dataset description, with the classes in its maps.
 DESCRIPTION_FILE = "dataset.textproto"
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictedSegment:
-    """One segment: pixels where `Prediction.panoptic` is `id`.
+    """One segment: the pixels where `Prediction.panoptic` equals `id`.
 
     `category` and `category_id` are those of the dataset's own annotations, `score` is the confidence in [0, 1], `area` counts
     pixels, and `bbox` is x, y, width and height in pixels.
@@ -41,7 +41,7 @@ class Prediction:
     """The panoptic map of one image.
 
     `image` is RGB, uint8 [H,W,3]; `panoptic` int32 [H,W] is class id * label divisor + instance id, or the label of void;
-    `segments` are largest first, void is none of them.
+    `segments` are sorted by area, largest first, and do not include void.
     """
 
     image: np.ndarray
@@ -55,23 +55,23 @@ class Prediction:
 
 
 class Predictor:
-    """A model that trainer/export.py wrote, for images of any size."""
+    """Runs a model that trainer/export.py exported, on images of any size."""
 
     def __init__(self, path: str | os.PathLike[str]):
         """Loads the SavedModel in the folder `path`.
 
         Raises:
-          ConfigError: there is none, or its description of the classes cannot be used.
+          ConfigError: there is none, or its dataset description is invalid.
         """
         folder = pathlib.Path(path).expanduser()
         if not is_exported(folder):
-            raise ConfigError(f"{folder}: no exported model there; python trainer/export.py makes one from a checkpoint")
+            raise ConfigError(f"{folder}: no exported model in this folder; create one with python trainer/export.py")
         self.dataset = descriptions.load(folder.absolute() / DESCRIPTION_FILE)
         self._model = tf.saved_model.load(literal_path(str(folder)))
         self._predict = self._model.signatures["serving_default"]
 
     def __call__(self, image: np.ndarray | str | os.PathLike[str]) -> Prediction:
-        """Predicts an image: an array, RGB, uint8 [H,W,3], or the name of a file.
+        """Predicts the segments of an image: an RGB array, uint8 [H,W,3], or the path of an image file.
 
         Raises:
           ImageError: the file cannot be read.
@@ -85,7 +85,7 @@ class Predictor:
 
 
 def is_exported(folder: pathlib.Path) -> bool:
-    """Whether a folder holds a SavedModel of trainer/export.py."""
+    """Whether a folder contains a SavedModel written by trainer/export.py."""
     return (folder / "saved_model.pb").is_file() and (folder / DESCRIPTION_FILE).is_file()
 
 

@@ -1,7 +1,7 @@
 """Random numbers of a training step as a function of (seed, step), so that runs can be repeated and resumed exactly.
 
-TensorFlow's own generators keep state that no checkpoint holds. Here a step opens a stream with its own seed, and every
-draw inside it takes the next seed of the stream, in the order in which the step is traced.
+TensorFlow's own generators have state that checkpoints do not store. Here each step opens a stream with its own seed, and every
+draw in the step takes the next seed of the stream, in tracing order.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ class RandomStream:
 
 @contextlib.contextmanager
 def random_stream(seed: tf.Tensor) -> Iterator[None]:
-    """Every draw of this thread inside the context follows from `seed`, an int32 tensor of shape [2]."""
+    """Derives every draw of this thread inside the context from `seed`, an int32 tensor of shape [2]."""
     outer = getattr(_local, "stream", None)
     _local.stream = RandomStream(tf.cast(seed, tf.int32))
     try:
@@ -37,7 +37,7 @@ def random_stream(seed: tf.Tensor) -> Iterator[None]:
 
 
 def uniform(shape: tf.Tensor | tuple[int, ...]) -> tf.Tensor:
-    """Uniform float32 numbers in [0, 1) from the open stream; without one, from TensorFlow's global generator."""
+    """Uniform float32 numbers in [0, 1) from the open stream, or from TensorFlow's global generator if none is open."""
     stream = getattr(_local, "stream", None)
     if stream is None:
         return tf.random.uniform(shape)

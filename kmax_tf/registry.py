@@ -1,6 +1,6 @@
-"""Choices that a config makes by name, each of which is registered in the module that implements it.
+"""Looks up the choices that a config makes by name; the module that implements a choice registers it.
 
-A module of `kmax_tf.pixel_encoders` that defines `ENCODERS = {"name": ...}` adds an encoder; no other module lists it.
+A module in `kmax_tf.pixel_encoders` that defines `ENCODERS = {"name": ...}` adds an encoder; no other module lists it.
 """
 
 import functools
@@ -12,15 +12,15 @@ from typing import Any
 
 @functools.cache
 def registered(package: str, table: str) -> Mapping[str, Any]:
-    """The entries of the dict `table` of every module in a package.
+    """The entries of the dicts called `table` in all modules of a package.
 
     Raises:
-      ValueError: two modules register one name.
+      ValueError: two modules register the same name.
     """
     entries: dict[str, Any] = {}
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
         for name, entry in getattr(importlib.import_module(module.name), table, {}).items():
             if name in entries:
-                raise ValueError(f"{module.name}: {table} registers {name!r}, which another module of {package} has registered")
+                raise ValueError(f"{module.name}: {table} registers {name!r}, but another module of {package} already does")
             entries[name] = entry
     return entries

@@ -1,4 +1,4 @@
-"""The auxiliary semantic branch: built for training, skipped at inference."""
+"""The auxiliary semantic branch, used in training and skipped at inference."""
 
 import tensorflow as tf
 import tf_keras
@@ -6,7 +6,7 @@ import tf_keras
 from kmax_tf.heads import PixelHead
 from kmax_tf.layers.activations import Activation, gelu
 from kmax_tf.layers.convolution import ConvNorm, SeparableConvNorm
-from kmax_tf.layers.dropping import Dropout
+from kmax_tf.layers.drop_path import Dropout
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.layers.resize import resize_like
 from protos import model_pb2
@@ -31,7 +31,7 @@ class AtrousPyramid(tf_keras.layers.Layer):
 
 
 class SemanticDecoder(tf_keras.layers.Layer):
-    """Pyramid on stage5, then fusion with finer, activated encoder features, in the manner of DeepLabv3+."""
+    """Applies the pyramid to stage5, then fuses it with finer, activated encoder features, as in DeepLabv3+."""
 
     def __init__(self, options: model_pb2.ModelOptions, activation: Activation, norm: NormSpec):
         super().__init__()
@@ -51,7 +51,7 @@ class SemanticDecoder(tf_keras.layers.Layer):
 
 
 class SemanticBranch(tf_keras.layers.Layer):
-    """Encoder features -> semantic logits [B,h,w,ids], channel = class id, at the stride of the last fused feature or 32."""
+    """Encoder features -> semantic logits [B,h,w,ids], channel = class id, at the stride of the last fused feature, or 32."""
 
     def __init__(self, options: model_pb2.ModelOptions, activation: Activation, norm: NormSpec):
         super().__init__()

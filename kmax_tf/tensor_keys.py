@@ -1,4 +1,4 @@
-"""Keys of the tensors that model, input, losses and post-processing pass on in dicts. B: batch, N: slots, C: classes."""
+"""Keys of the tensor dicts that model, input, losses and post-processing exchange. B: batch, N: slots, C: classes."""
 
 import tensorflow as tf
 
@@ -6,13 +6,13 @@ import tensorflow as tf
 CLASS_LOGITS = "transformer_class_logits"  # [B,N,C+1], ordered things, stuff, void
 MASK_LOGITS = "pixel_space_mask_logits"  # [B,h,w,N]
 PIXEL_FEATURES = "pixel_space_normalized_feature"  # [B,h,w,D]
-# Outputs of the model alone.
+# Outputs of the model only.
 SEMANTIC_LOGITS = "semantic_logits"  # [B,hs,ws,class ids]
 AUXILIARY_OUTPUTS = "auxiliary_outputs"  # a tuple of dicts, one for each kMaX decoder layer
 # Targets.
 SEMANTIC_GT = "semantic_gt"  # [B,H,W], class ids
 SEMANTIC_WEIGHT = "semantic_loss_weight"  # [B,H,W]
-THING_MASK_GT = "thing_id_mask_gt"  # [B,H,W], number of the instance or -1
+THING_MASK_GT = "thing_id_mask_gt"  # [B,H,W], index of the instance or -1
 THING_CLASS_GT = "thing_id_class_gt"  # [B,T], class id of each instance
 
 Outputs = dict[str, tf.Tensor | tuple[dict[str, tf.Tensor], ...]]

@@ -1,4 +1,4 @@
-"""The way to a config: a textproto, its bases and overrides become a complete, checked ExperimentOptions."""
+"""Loads configs: resolves a textproto, its bases and overrides into a complete, validated ExperimentOptions."""
 
 import pathlib
 import re
@@ -21,15 +21,15 @@ _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 
 
 def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> experiment_pb2.ExperimentOptions:
-    """Reads an experiment config: parse, merge with its base, apply overrides, fill in defaults, validate.
+    """Reads an experiment config: parses it, merges its base, applies overrides, fills in defaults and validates.
 
     Args:
       path: a file in strict text format of ExperimentOptions.
-      overrides: `path.of.field=value`, see protos/overrides.py. An override of a crop_size alone also lowers the resize values
-        of the same section to it, and one of train_dataset_options.file_pattern replaces its sources.
+      overrides: `path.of.field=value`, see protos/overrides.py. Overriding only crop_size also lowers the resize values of the
+        same section to it; overriding train_dataset_options.file_pattern removes the sources there.
 
     Raises:
-      ConfigError: the file, an override or a value cannot be used.
+      ConfigError: the file, an override or a value is invalid.
     """
     path = pathlib.Path(path).expanduser()
     config, bases = read_with_bases(path, _parse)
@@ -47,14 +47,14 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> expe
 
 
 def resolve_config(config: experiment_pb2.ExperimentOptions, source: str, path: pathlib.Path) -> None:
-    """Completes and checks a parsed config in place; a config that went through it is not changed again.
+    """Completes and validates a parsed config in place; resolving it again changes nothing.
 
     Args:
-      source: opens the messages of errors.
-      path: the config's file: relative paths of descriptions start at its folder, and experiment_name defaults to its stem.
+      source: prefix of error messages.
+      path: the config file; relative paths of descriptions start at its folder, and experiment_name defaults to its stem.
 
     Raises:
-      ConfigError: a field is missing or has a value that cannot be used.
+      ConfigError: a field is missing or has an invalid value.
     """
     _clear_placeholders(config, source)
     _expand_home(config, source)
@@ -67,19 +67,19 @@ def resolve_config(config: experiment_pb2.ExperimentOptions, source: str, path: 
 
 
 def dataset_info(config: experiment_pb2.ExperimentOptions) -> DatasetInfo:
-    """The dataset that decides the model's classes: that of training, or of evaluation where there is no training.
+    """The dataset that determines the model's classes: the training dataset, or else the evaluation dataset.
 
     Raises:
       ConfigError: the config names no dataset, or one that does not exist.
     """
     names = [options.dataset for _, options in dataset_sections(config) if options.dataset]
     if not names:
-        raise ConfigError("train_dataset_options.dataset is not set, nor is that of eval_dataset_options")
+        raise ConfigError("neither train_dataset_options.dataset nor eval_dataset_options.dataset is set; set one of them")
     return descriptions.load(names[0])
 
 
 def config_to_text(config: experiment_pb2.ExperimentOptions) -> str:
-    """The config in text format: what `load_config` reads."""
+    """The config in the text format that `load_config` reads."""
     return text_format.MessageToString(config)
 
 
@@ -97,7 +97,7 @@ def _read(path: pathlib.Path) -> str:
 
 
 def _clear_placeholders(config: experiment_pb2.ExperimentOptions, source: str) -> None:
-    """Unsets names of files and of the run that are empty or still `${...}`, as in the textprotos of DeepLab2."""
+    """Clears file names and the run name where they are empty or a placeholder `${...}`, as in DeepLab2's textprotos."""
     fields = (
         ("experiment_name", config, "experiment_name"),
         ("model_options.initial_checkpoint", config.model_options, "initial_checkpoint"),
@@ -109,11 +109,11 @@ def _clear_placeholders(config: experiment_pb2.ExperimentOptions, source: str) -
             owner.ClearField(field)
         elif _PLACEHOLDER.search(value):
             owner.ClearField(field)
-            logging.info("%s: %s is the placeholder %s and counts as empty", source, path, value)
+            logging.info("%s: %s is the placeholder %s; treating it as empty", source, path, value)
 
 
 def _expand_home(config: experiment_pb2.ExperimentOptions, source: str) -> None:
-    """Replaces `~` in every field that names files; `find` does so for descriptions."""
+    """Replaces `~` in every field that names files, except descriptions, where `find` does so."""
     try:
         model, evaluator = config.model_options, config.evaluator_options
         for owner, field in (
@@ -143,7 +143,7 @@ def _find_dataset(section: str, options: dataset_pb2.DatasetOptions, source: str
 
 
 def _follow_crop_size(config: experiment_pb2.ExperimentOptions, overridden: set[str]) -> None:
-    """Lowers resize values that a smaller crop_size from an override leaves too large for the crop."""
+    """Lowers resize values that exceed an overridden crop_size."""
     for section, options in dataset_sections(config):
         if f"{section}.crop_size" not in overridden or len(options.crop_size) != 2:
             continue

@@ -1,6 +1,6 @@
-"""Defaults that the schema cannot give as one number, filled in where a config leaves a field unset.
+"""Fills in the defaults that the schema cannot express as a single value.
 
-What follows from the dataset stands in its description: the classes, and the `model_defaults` of the published models.
+Defaults that depend on the dataset come from its description: its classes, and the `model_defaults` of the published models.
 """
 
 from protos import dataset_pb2, experiment_pb2, model_pb2
@@ -19,10 +19,10 @@ _FIFTH_STAGE_BLOCKS = 1
 
 
 def fill_defaults(config: experiment_pb2.ExperimentOptions, info: DatasetInfo) -> None:
-    """Fills unset fields of `config` in place, as the comments of protos/*.proto say.
+    """Fills unset fields of `config` in place, as documented in protos/*.proto.
 
     Args:
-      info: the dataset whose description decides.
+      info: the dataset that determines the model's classes.
     """
     model = config.model_options
     fill_unset(model, info.model_defaults)

@@ -1,4 +1,4 @@
-"""Descriptions of datasets: which classes there are, which are things, how labels are coded.
+"""Descriptions of datasets: their classes, which of these are things, and how labels are encoded.
 
 A description is a text file (`protos/dataset.proto`, message DatasetDescription), so that a new dataset needs no code.
 """
@@ -13,14 +13,14 @@ from google.protobuf import text_format
 from protos import dataset_pb2, model_pb2, text_files
 from protos.errors import UserError
 
-# The input pipeline codes class ids in 15 bits.
+# The input pipeline encodes class ids in 15 bits.
 _LARGEST_ID = 32767
 DESCRIPTIONS_DIR = pathlib.Path(__file__).resolve().parents[1] / "data" / "descriptions"
 DEFAULT_CONVERTER = dataset_pb2.DatasetDescription().converter
 
 
 class ConfigError(UserError):
-    """A config or dataset description that cannot be used; the message names file and field."""
+    """A config or dataset description is invalid; the message names the file and the field."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +36,12 @@ class ClassInfo:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """The classes of a dataset and the coding of its labels.
+    """The classes of a dataset and the encoding of its labels.
 
-    A panoptic label is `class id * label_divisor + instance id`; pixels without a label have class id `ignore_label`. Two
-    orders of classes exist: semantic maps hold class ids, while class logits are ordered things, stuff, void.
+    A panoptic label is `class id * label_divisor + instance id`; unlabeled pixels have class id `ignore_label`. Classes have
+    two orders: semantic maps hold class ids, while class logits are ordered things, stuff, void.
 
-    `model_defaults` is what a model has where its config leaves it open, `converter` the command that makes the records.
+    `model_defaults` applies to fields that a config leaves unset; `converter` is the command that builds the records.
     """
 
     name: str
@@ -58,7 +58,7 @@ class DatasetInfo:
 
     @property
     def num_classes(self) -> int:
-        """Classes without void: the class logits have one channel more."""
+        """Number of classes without void; the class logits have one more channel."""
         return len(self.classes)
 
     @property
@@ -71,7 +71,7 @@ class DatasetInfo:
 
     @property
     def class_order(self) -> tuple[int, ...]:
-        """Class id of each channel of the class logits, void left out."""
+        """Class id of each channel of the class logits, except void."""
         return self.thing_ids + self.stuff_ids
 
     @property
@@ -88,7 +88,7 @@ class DatasetInfo:
 
 
 def default_color(class_id: int) -> tuple[int, int, int]:
-    """A colour for a class without one: the bits of the id spread over the channels, as in the PASCAL VOC palette."""
+    """A color derived from the bits of a class id, as in the PASCAL VOC palette; RGB, 0..255."""
     red = green = blue = 0
     for bit in range(8):
         red |= (class_id >> (3 * bit) & 1) << (7 - bit)
@@ -98,7 +98,7 @@ def default_color(class_id: int) -> tuple[int, int, int]:
 
 
 def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInfo:
-    """Validates a description. `source` (its file) opens every message of a ConfigError."""
+    """Validates a description. Every ConfigError message starts with `source` (its file)."""
 
     def fail(problem: str) -> None:
         raise ConfigError(f"{source}: {problem}")
@@ -107,7 +107,7 @@ def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInf
         if not proto.HasField(field):
             fail(f"{field} is not set")
     if not proto.classes:
-        fail("classes: there is none")
+        fail("classes is empty; list at least one class")
     for position, entry in enumerate(proto.classes):
         for field in ("id", "name", "is_thing"):
             if not entry.HasField(field):
@@ -120,19 +120,19 @@ def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInf
     if ids != expected:
         position = next(i for i, (a, b) in enumerate(zip(ids, expected)) if a != b)
         fail(
-            f"classes[{position}].id is {ids[position]}, expected {expected[position]}: ids are consecutive and start at "
+            f"classes[{position}].id is {ids[position]}, expected {expected[position]}: ids must be consecutive and start at "
             f"{first} because ignore_label is {proto.ignore_label}"
         )
     if proto.ignore_label != 0 and proto.ignore_label < len(ids):
-        fail(f"ignore_label {proto.ignore_label} is also the id of a class; use 0 (classes from 1) or 255")
+        fail(f"ignore_label {proto.ignore_label} is also a class id; use 0 (with class ids from 1) or 255")
     if proto.ignore_label > _LARGEST_ID or len(ids) > _LARGEST_ID:
-        fail(f"ignore_label {proto.ignore_label} and the ids of classes must be at most {_LARGEST_ID}; 0 and 255 are usual")
+        fail(f"ignore_label {proto.ignore_label} and all class ids must be at most {_LARGEST_ID}; 0 and 255 are usual")
     if proto.panoptic_label_divisor < 2:
         fail(f"panoptic_label_divisor must be at least 2, not {proto.panoptic_label_divisor}")
     categories = [c.category_id if c.HasField("category_id") else c.id for c in proto.classes]
     if len(set(categories)) != len(categories):
         twice = sorted({c for c in categories if categories.count(c) > 1})
-        fail(f"category_id {twice} belongs to more than one class")
+        fail(f"category_id {twice} is used by more than one class; every class needs its own")
     classes = tuple(
         ClassInfo(c.id, c.name, c.is_thing, category, tuple(c.color) or default_color(c.id))
         for c, category in zip(proto.classes, categories)
@@ -145,7 +145,7 @@ def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInf
 
 
 def to_text(info: DatasetInfo) -> str:
-    """A description as the text of its file."""
+    """The description in the text format of its file."""
     proto = dataset_pb2.DatasetDescription(
         name=info.name, panoptic_label_divisor=info.label_divisor, ignore_label=info.ignore_label
     )
@@ -159,10 +159,10 @@ def to_text(info: DatasetInfo) -> str:
 
 
 def find(dataset: str, relative_to: pathlib.Path | None = None) -> pathlib.Path:
-    """The file of a description named in a config: a name in data/descriptions, or a path.
+    """The file of a description that a config gives as a name in data/descriptions or as a path.
 
     Raises:
-      ConfigError: there is no such description; the message lists what there is.
+      ConfigError: there is no such description; the message lists the known names.
     """
     shipped = DESCRIPTIONS_DIR / f"{dataset}.textproto"
     if shipped.is_file():
@@ -183,7 +183,7 @@ def load(dataset: str | pathlib.Path) -> DatasetInfo:
     """The description with this name or path.
 
     Raises:
-      ConfigError: the file does not exist, does not parse or is inconsistent.
+      ConfigError: the file does not exist, cannot be parsed or is inconsistent.
     """
     return _load_file(find(str(dataset)))
 
@@ -194,7 +194,7 @@ def _load_file(path: pathlib.Path) -> DatasetInfo:
 
 
 def from_text(text: str, source: str) -> DatasetInfo:
-    """The description that a text holds. `source` (its file) opens every message of a ConfigError."""
+    """Parses and validates the text of a description; every ConfigError message starts with `source` (its file)."""
     try:
         proto = text_format.Parse(text, dataset_pb2.DatasetDescription())
     except text_format.ParseError as error:

@@ -1,8 +1,8 @@
-"""The base class of all errors that a user can act on."""
+"""The base class of errors that a user can fix."""
 
 
 class UserError(ValueError):
-    """Something a user can act on: the message names the file, field or record, what is wrong with it and what to do.
+    """An error that a user can fix: the message names the file, field or record, what is wrong and what to do.
 
-    Commands print the message of such an error and end with exit code 1; any other exception is a defect of the program.
+    Commands print the message and exit with code 1; any other exception is a bug in the program.
     """

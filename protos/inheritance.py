@@ -1,4 +1,4 @@
-"""Configs that say only what differs from another file, their `base`."""
+"""Configs that set only what differs from another file, their `base`."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -8,24 +8,24 @@ from protos.descriptions import ConfigError
 from protos.merging import fill_unset
 
 _SECTIONS = ("train_dataset_options", "eval_dataset_options")
-# Two ways to name records: a file that sets one of them replaces the other of its base.
+# Both name records: a config that sets either of them inherits neither.
 _RECORDS = ("file_pattern", "source")
 
 Read = Callable[[pathlib.Path], experiment_pb2.ExperimentOptions]
 
 
 def read_with_bases(path: pathlib.Path, read: Read) -> tuple[experiment_pb2.ExperimentOptions, list[pathlib.Path]]:
-    """The config of a file with what it takes from its base, that from its own, and so on; `base` is unset.
+    """Reads a config file and merges its base, the base of that, and so on; `base` is unset in the result.
 
     Args:
-      path: of the file.
+      path: the config file.
       read: parses one file.
 
     Returns:
-      The config, and the files of the bases, nearest first.
+      The config, and the files of its bases, nearest first.
 
     Raises:
-      ConfigError: as `read`, or a file is its own base; the message names the files.
+      ConfigError: `read` failed, or a file is its own base; the message names the files.
     """
     config = read(path)
     bases: list[pathlib.Path] = []
@@ -48,12 +48,12 @@ def read_with_bases(path: pathlib.Path, read: Read) -> tuple[experiment_pb2.Expe
 def _check_cycle(path: pathlib.Path, before: Sequence[pathlib.Path]) -> None:
     if path.resolve() in [other.resolve() for other in before]:
         chain = " -> ".join(str(one) for one in [*before, path])
-        raise ConfigError(f"{before[-1]}: base: a file cannot be its own base, but {chain}; take base out of one of them")
+        raise ConfigError(f"{before[-1]}: base: a file cannot be its own base, but {chain}; remove base from one of them")
 
 
 def _inherit(config: experiment_pb2.ExperimentOptions, base: experiment_pb2.ExperimentOptions, folder: pathlib.Path) -> None:
     """Fills `config` from `base`, a file in `folder`."""
-    # Two configs of one name would share a model_dir.
+    # Two configs with the same name would share a model_dir.
     base.ClearField("experiment_name")
     for name in _SECTIONS:
         if not base.HasField(name):
@@ -68,7 +68,7 @@ def _inherit(config: experiment_pb2.ExperimentOptions, base: experiment_pb2.Expe
 
 
 def _from_anywhere(dataset: str, folder: pathlib.Path) -> str:
-    """A description that is named relative to `folder`, by its absolute path; others as they are."""
+    """Makes the path of a description relative to `folder` absolute; returns names as they are."""
     try:
         found = descriptions.find(dataset, relative_to=folder)
     except ConfigError:  # reported with the config, unless an override replaces it

@@ -1,4 +1,4 @@
-"""Sizes of network inputs: sides of 32k+1 pixels, so that the corners of all features coincide."""
+"""Sizes of network inputs: sides of 32k+1 pixels, which align the corners of all features."""
 
 from collections.abc import Sequence
 
@@ -11,18 +11,18 @@ def is_input_side(side: int) -> bool:
 
 
 def nearest_sides(side: int) -> tuple[int, ...]:
-    """The valid sides around one that is not: the next lower and the next higher one; the side itself where it is valid."""
+    """The next lower and the next higher valid side; only the side itself if it is valid."""
     lower = max((side - 1) // SIZE_STEP, 1) * SIZE_STEP + 1
     return (lower,) if side <= lower else (lower, lower + SIZE_STEP)
 
 
 def nearest_size(height: int, width: int) -> str:
-    """The valid sizes nearest to one in pixels, in words."""
+    """A phrase with the valid sizes nearest to a size in pixels."""
     sides = (" or ".join(map(str, nearest_sides(side))) for side in (height, width))
     return "the nearest are {} for the height and {} for the width".format(*sides)
 
 
 def next_size(size: Sequence[int]) -> tuple[int, int]:
-    """The smallest valid height and width that an image of this size in pixels fits into."""
+    """The smallest valid height and width that an image of this size (pixels) fits into."""
     height, width = (max(-(-(side - 1) // SIZE_STEP), 1) * SIZE_STEP + 1 for side in size)
     return height, width

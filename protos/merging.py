@@ -1,12 +1,12 @@
-"""Merging of messages where the values of one come before those of another, field by field."""
+"""Merges messages field by field."""
 
 from google.protobuf import message
 
 
 def fill_unset(target: message.Message, defaults: message.Message) -> None:
-    """Takes from `defaults` what `target`, a message of the same type, does not set.
+    """Copies the fields that `target` does not set from `defaults`, a message of the same type.
 
-    Messages are filled field by field; a repeated field is taken as a whole where the target has no value of it.
+    Submessages are merged field by field; a repeated field is copied as a whole if it is empty in `target`.
     """
     for field, value in defaults.ListFields():
         present = getattr(target, field.name)

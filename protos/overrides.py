@@ -1,7 +1,7 @@
-"""Overrides `a.b.c=value` of single fields of a config, as given on the command line.
+"""Applies overrides `a.b.c=value` from the command line to a config.
 
-The value is what text format has behind the colon. Strings need no quotes. `[a, b]` replaces all values of a repeated field,
-as a single value does; `{field: value}` is merged into a message.
+The value is written as in text format, except that strings need no quotes. `[a, b]` or a single value replaces all values of a
+repeated field; `{field: value}` is merged into a message.
 """
 
 import difflib
@@ -18,11 +18,11 @@ _ITEM = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^,]+)\s*(?:,|$)"
 
 
 def apply_overrides(config: message.Message, overrides: Sequence[str]) -> None:
-    """Applies overrides in their order to `config`.
+    """Applies overrides to `config` in the given order.
 
     Raises:
-      ConfigError: an override has no `=`, an unknown path or a value that does not fit the field; the message starts with
-        the override.
+      ConfigError: an override has no `=`, an unknown path or a value of the wrong type; the message starts with the
+        override.
     """
     for override in overrides:
         try:
@@ -32,22 +32,22 @@ def apply_overrides(config: message.Message, overrides: Sequence[str]) -> None:
 
 
 def override_paths(overrides: Sequence[str]) -> set[str]:
-    """The dotted paths that the overrides name."""
+    """The dotted field paths of the overrides."""
     return {override.partition("=")[0].strip() for override in overrides}
 
 
 def _apply(config: message.Message, override: str) -> None:
     path, equals, value = (part.strip() for part in override.partition("="))
     if not equals or not path:
-        raise ConfigError("an override has the form path.of.field=value")
+        raise ConfigError("an override must have the form path.of.field=value")
     *parents, leaf = path.split(".")
     owner = config
     for name in parents:
         field = _field(config, owner, name, path)
         if field.message_type is None:
-            raise ConfigError(f"{field.name} is a value, it has no fields")
+            raise ConfigError(f"{field.name} is a single value and has no fields")
         if _is_repeated(owner, field):
-            raise ConfigError(f"{field.name} is a list of messages: override it as a whole, {field.name}=[{{...}}, {{...}}]")
+            raise ConfigError(f"{field.name} is a list of messages: override all of it with {field.name}=[{{...}}, {{...}}]")
         owner = getattr(owner, name)
     field = _field(config, owner, leaf, path)
     _set(owner, field, _parse_value(owner, field, value))
@@ -62,7 +62,7 @@ def _set(owner: message.Message, field: descriptor.FieldDescriptor, parsed: mess
 
 
 def _parse_value(owner: message.Message, field: descriptor.FieldDescriptor, value: str) -> message.Message:
-    """A new message of the owner's type that holds nothing but this field."""
+    """A new message of the owner's type with only this field set."""
     parsed = type(owner)()
     text = f"{field.name}: {_quoted(value) if field.cpp_type == field.CPPTYPE_STRING else value}"
     try:
@@ -71,12 +71,12 @@ def _parse_value(owner: message.Message, field: descriptor.FieldDescriptor, valu
         raise ConfigError(explain(error, text)) from None
     others = [name.name for name, _ in parsed.ListFields() if name.name != field.name]
     if others:
-        raise ConfigError(f"sets {', '.join(others)} as well; give every field an override of its own")
+        raise ConfigError(f"the value also sets {', '.join(others)}; write one override per field")
     return parsed
 
 
 def _quoted(value: str) -> str:
-    """The value of a string field, or of a list of them, with quotes where they were left out."""
+    """The value of a string field, or of a list of strings, with missing quotes added."""
     if value.startswith("[") and value.endswith("]"):
         return f"[{', '.join(_quoted_string(item.strip()) for item in _ITEM.findall(value[1:-1]))}]"
     return _quoted_string(value)
@@ -100,7 +100,7 @@ def _field(config: message.Message, owner: message.Message, name: str, path: str
 
 
 def _is_repeated(owner: message.Message, field: descriptor.FieldDescriptor) -> bool:
-    # Descriptors say it under different names in the protobuf versions that we support; the value tells it in all of them.
+    # The attribute of the descriptor has different names in the supported protobuf versions; the value works in all of them.
     return hasattr(getattr(owner, field.name), "extend")
 
 

@@ -1,4 +1,4 @@
-"""Text format to messages, with errors that name file, line and field and suggest what was meant."""
+"""Parses text format, with errors that name the file, line and field and suggest corrections."""
 
 import difflib
 import re
@@ -12,24 +12,24 @@ from protos.descriptions import ConfigError
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
 _UNKNOWN_ENUM_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
 _REPEATED_SCALAR = re.compile(r'should not have multiple "(\w+)" fields')
-# What a config of DeepLab2 sets in place of max_deeplab.
+# Fields that DeepLab2 configs of other architectures set instead of max_deeplab.
 _OTHER_ARCHITECTURES = ("deeplab_v3", "deeplab_v3_plus", "panoptic_deeplab", "motion_deeplab", "vip_deeplab")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The words `; did you mean ...?` with the most similar known name, or an empty string if none is similar."""
+    """The phrase `; did you mean ...?` with the most similar known name, or "" if none is similar."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{found[0]}"?' if found else ""
 
 
 def parse_text(text: str, target: message.Message, source: str) -> None:
-    """Merges `text` into `target`.
+    """Parses `text` and merges it into `target`.
 
     Args:
-      source: the file of the text; messages start with it and the line.
+      source: the file of the text; error messages start with it and the line.
 
     Raises:
-      ConfigError: the text is not strict text format of the message's type.
+      ConfigError: the text is not valid text format of the message's type.
     """
     try:
         text_format.Parse(text, target)
@@ -40,12 +40,12 @@ def parse_text(text: str, target: message.Message, source: str) -> None:
 
 
 def explain(error: text_format.ParseError, text: str) -> str:
-    """What is wrong with `text`, in one sentence without its position."""
+    """Describes the error in `text` in one sentence, without its position."""
     reason = str(error)
     if found := _UNKNOWN_FIELD.search(reason):
         return unknown_field(_descriptor(found[1]), found[2])
     if found := _REPEATED_SCALAR.search(reason):
-        return f"{found[1]} is set more than once; it takes one value"
+        return f"{found[1]} is set more than once, but takes only one value"
     if found := _UNKNOWN_ENUM_VALUE.search(reason):
         names = _enum_names(found[1])
         problem = f"{found[2]} is not one of {', '.join(names)}{nearest(found[2].upper(), names)}"
@@ -56,16 +56,16 @@ def explain(error: text_format.ParseError, text: str) -> str:
 
 
 def unknown_field(owner: descriptor.Descriptor, name: str) -> str:
-    """The sentence for a field that `owner` does not have."""
+    """The error message for a field that `owner` does not have."""
     if name in _OTHER_ARCHITECTURES:
-        hint = ": of the architectures of DeepLab2, this project has kMaX-DeepLab (max_deeplab) only"
+        hint = ": of the architectures in DeepLab2, this project supports kMaX-DeepLab (max_deeplab) only"
     else:
         hint = nearest(name, owner.fields_by_name) or f"; its fields are {', '.join(owner.fields_by_name)}"
     return f'{owner.name} has no field "{name}"{hint}'
 
 
 def _field_before(text: str, line: int | None, column: int | None) -> str:
-    """Name of the field whose value starts at this position (both from 1), or an empty string."""
+    """Name of the field whose value starts at this position (line and column count from 1), or ""."""
     lines = text.splitlines()
     if not line or not column or line > len(lines):
         return ""

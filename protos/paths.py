@@ -6,9 +6,9 @@ from protos.errors import UserError
 
 
 def expand_home(path: str) -> str:
-    """`path` with a leading `~` or `~user` replaced by that home directory; other paths, URLs and "" as they are.
+    """Replaces a leading `~` or `~user` by that home directory; leaves other paths, URLs and "" unchanged.
 
-    Shells expand `~` at the start of a word only, not after `--flag=`.
+    Shells expand `~` only at the start of a word, not after `--flag=`.
 
     Raises:
       UserError: there is no such user.
@@ -16,7 +16,7 @@ def expand_home(path: str) -> str:
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         raise UserError(
-            f"{path}: the home directory of {path.partition('/')[0]} is unknown; write the whole path, or ./{path} for a "
-            "folder of this name"
+            f"{path}: the home directory of {path.partition('/')[0]} is unknown; write the full path, or ./{path} for a "
+            "folder with this name"
         )
     return expanded

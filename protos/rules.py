@@ -1,6 +1,6 @@
-"""Tables of what a config may hold: the range of every field and the fields that are accepted but have no effect.
+"""The allowed values of every config field, and the fields that are accepted but ignored.
 
-Rules of repeated fields hold for each of their values. Whatever involves more than one field is in protos/validation.py.
+The rule of a repeated field applies to each of its values. Checks that involve several fields are in protos/validation.py.
 """
 
 import dataclasses
@@ -19,14 +19,14 @@ AUTOAUGMENT_POLICIES = ("", "simple_classification_policy", "simple_classificati
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A condition on one value and the words that complete "must be ..."."""
+    """A condition on one value, and the text that completes "must be ..."."""
 
     allowed: str
     accepts: Callable[[object], bool]
     choices: tuple[str, ...] = ()
 
     def problem(self, value: object) -> str | None:
-        """What is wrong with the value, or None."""
+        """Describes what is wrong with the value, or returns None."""
         if isinstance(value, float) and not math.isfinite(value):
             return f"{value} must be a finite number"
         if self.accepts(value):
@@ -146,7 +146,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "SingleLossOptions": {"weight": at_least(0), "top_k_percent": _KEEP_PROBABILITY},
 }
 
-# Fields without effect, and the values beside their default that describe what is done anyway: those need no warning.
+# Ignored fields, and the values besides the default that match what the code does anyway and need no warning.
 IGNORED: dict[str, dict[str, tuple[object, ...]]] = {
     "DatasetOptions": {
         "sigma": (),

@@ -1,7 +1,7 @@
-"""Checks of a whole config before anything is built from it.
+"""Validates a config before anything is built from it.
 
-Single values are checked against the tables of protos/rules.py, then what has to fit together. A check yields its findings
-as "path of the field: what is wrong, what is allowed"; all of them are reported at once.
+Single values are checked against the tables of protos/rules.py, then combinations of fields. Each check yields its findings as
+"path of the field: what is wrong, what is allowed"; all findings are reported together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,36 +22,36 @@ _Field = tuple[str, message.Message, descriptor.FieldDescriptor, object]
 
 
 def check_required(config: experiment_pb2.ExperimentOptions, source: str) -> None:
-    """Checks that the fields are set without which no default can be found.
+    """Checks that the fields that the defaults depend on are set.
 
     Raises:
-      ConfigError: names every field that is missing.
+      ConfigError: fields are missing; the message names all of them.
     """
     problems = []
     model = config.model_options
     if not model.backbone.name:
-        problems.append("model_options.backbone.name: not set; the published models use kmax_resnet50 and others")
+        problems.append("model_options.backbone.name: not set; choose an encoder such as kmax_resnet50")
     if not model.HasField("max_deeplab"):
-        problems.append("model_options.max_deeplab: not set; kMaX-DeepLab is described by this message, which may be empty")
+        problems.append("model_options.max_deeplab: not set; this message describes kMaX-DeepLab and may be empty")
     if not dataset_sections(config):
-        problems.append("train_dataset_options: not set, nor is eval_dataset_options; at least one has to name a dataset")
+        problems.append("train_dataset_options: not set, and neither is eval_dataset_options; at least one must name a dataset")
     for path, options in dataset_sections(config):
         if not options.dataset:
-            problems.append(f"{path}.dataset: not set; name a description in data/descriptions or its path")
+            problems.append(f"{path}.dataset: not set; give the name of a description in data/descriptions or the path of one")
         if not options.crop_size:
             problems.append(f"{path}.crop_size: not set; give height and width, each 32k+1, such as [641, 641]")
     _raise(problems, source)
 
 
 def validate(config: experiment_pb2.ExperimentOptions, infos: Sequence[DatasetInfo], source: str) -> None:
-    """Checks a config whose defaults are filled in, and logs one warning for each field without effect.
+    """Validates a config whose defaults are filled in, and logs one warning for each ignored field.
 
     Args:
       infos: the datasets of `dataset_sections(config)`, in the same order.
-      source: opens the message: the file, and the overrides if there are any.
+      source: prefix of the message: the file and any overrides.
 
     Raises:
-      ConfigError: names every field with a value that cannot be used, and what can be.
+      ConfigError: values are invalid; the message names all of these fields and what is allowed.
     """
     problems = list(_value_problems(config))
     for (path, options), info in zip(dataset_sections(config), infos, strict=True):
@@ -68,10 +68,10 @@ def validate(config: experiment_pb2.ExperimentOptions, infos: Sequence[DatasetIn
 
 
 def check_model_defaults(info: DatasetInfo, source: str) -> None:
-    """Checks single values of the `model_defaults` of a description; `source` is its file.
+    """Validates the single values in the `model_defaults` of a description; `source` is its file.
 
     Raises:
-      ConfigError: names every field with a value that cannot be used, and what can be.
+      ConfigError: values are invalid; the message names all of these fields and what is allowed.
     """
     _raise([f"model_defaults.{problem}" for problem in _value_problems(info.model_defaults)], source)
 
@@ -83,7 +83,7 @@ def dataset_sections(config: experiment_pb2.ExperimentOptions) -> list[tuple[str
 
 
 def per_side(values: Sequence[int]) -> tuple[int, int]:
-    """Height and width from the one or two values of a resize field; 0, 0 if it is unset, which 0 for either side means."""
+    """Height and width from the one or two values of a resize field; (0, 0) if it is unset or either value is 0."""
     return (values[0], values[-1]) if values and all(values) else (0, 0)
 
 
@@ -91,11 +91,11 @@ def _raise(problems: Sequence[str], source: str) -> None:
     if len(problems) == 1:
         raise ConfigError(f"{source}: {problems[0]}")
     if problems:
-        raise ConfigError("\n  ".join([f"{source}: {len(problems)} fields cannot be used:", *problems]))
+        raise ConfigError("\n  ".join([f"{source}: {len(problems)} fields are invalid:", *problems]))
 
 
 def _set_fields(options: message.Message, prefix: str = "") -> Iterator[_Field]:
-    """Path, message, field and value of every value that is set, repeated ones item by item."""
+    """Path, message, field and value of every value that is set; repeated fields yield one item per value."""
     for field, value in options.ListFields():
         items = list(value) if hasattr(value, "extend") else [value]
         for position, item in enumerate(items):
@@ -115,14 +115,14 @@ def _value_problems(config: message.Message) -> Iterator[str]:
 
 
 def _ignored_fields(options: message.Message, prefix: str = "") -> Iterator[str]:
-    """One sentence for each field that is set and has no effect."""
+    """One sentence for each field that is set but ignored."""
     ignored = IGNORED.get(options.DESCRIPTOR.name, {})
     for field, value in options.ListFields():
         repeated = hasattr(value, "extend")
         items = list(value) if repeated else [value]
         if field.name in ignored:
             if any(item not in (field.default_value, *ignored[field.name]) for item in items):
-                yield f"{prefix}{field.name} is accepted for compatibility with DeepLab2 and has no effect"
+                yield f"{prefix}{field.name} is accepted for compatibility with DeepLab2 but has no effect"
         elif field.message_type is not None:
             for position, item in enumerate(items):
                 yield from _ignored_fields(item, f"{prefix}{field.name}[{position}]." if repeated else f"{prefix}{field.name}.")
@@ -131,7 +131,7 @@ def _ignored_fields(options: message.Message, prefix: str = "") -> Iterator[str]
 def _size_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[str]:
     crop = list(options.crop_size)
     if len(crop) != 2 or not all(map(is_input_side, crop)):
-        nearest = nearest_size(*crop) if len(crop) == 2 else f"it has {len(crop)}, not 2 values"
+        nearest = nearest_size(*crop) if len(crop) == 2 else f"the list must have 2 values, not {len(crop)}"
         yield f"{path}.crop_size: {crop} must be height and width, each 32k+1; {nearest}"
         return
     for name in ("min_resize_value", "max_resize_value"):
@@ -142,7 +142,7 @@ def _size_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[s
     if any(value > side for value, side in zip(largest, crop, strict=True)):
         yield (
             f"{path}.max_resize_value: {list(options.max_resize_value)} must be at most crop_size {crop}; "
-            "a resized image has to fit into the crop"
+            "a resized image must fit into the crop"
         )
     factor = options.resize_factor
     if factor > 0 and any(-(-((high or side) - 1) // factor) * factor + 1 > side for high, side in zip(largest, crop)):
@@ -170,14 +170,14 @@ def _label_problems(path: str, options: dataset_pb2.DatasetOptions, info: Datase
 
 def _source_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[str]:
     if options.source and options.file_pattern:
-        yield f"{path}.source: file_pattern is set too; give its patterns a source of their own, or leave out source"
+        yield f"{path}.source: file_pattern is set too; move its patterns into a source, or remove source"
     if options.source and path == "eval_dataset_options":
-        yield f"{path}.source: evaluation does not mix records by weight; name them in file_pattern"
+        yield f"{path}.source: evaluation does not mix records by weight; list them in file_pattern"
     if len(options.source) > _MOST_SOURCES:
-        yield f"{path}.source: {len(options.source)} sources are more than {_MOST_SOURCES}; give several patterns to one"
+        yield f"{path}.source: {len(options.source)} sources are more than {_MOST_SOURCES}; put several patterns into one"
     for position, source in enumerate(options.source):
         if not source.file_pattern:
-            yield f"{path}.source[{position}].file_pattern: not set; name TFRecord files"
+            yield f"{path}.source[{position}].file_pattern: not set; give patterns of TFRecord files"
 
 
 def _model_problems(config: experiment_pb2.ExperimentOptions, info: DatasetInfo) -> Iterator[str]:
@@ -188,28 +188,28 @@ def _model_problems(config: experiment_pb2.ExperimentOptions, info: DatasetInfo)
         yield f"{prefix}.num_dropped_mask_slots: {dropped} must be below num_mask_slots, {slots}"
     decoders = list(transformer.num_decoders)
     if len(decoders) != 3 or sum(decoders) < 1:
-        yield f"{prefix}.num_decoders: {decoders} must be three values (stride 32, 16, 8), not all zero"
+        yield f"{prefix}.num_decoders: {decoders} must have three values (stride 32, 16, 8), not all zero"
     channels = transformer.auxiliary_semantic_head.output_channels
     if channels != info.num_ids:
         yield (
-            f"{prefix}.auxiliary_semantic_head.output_channels: {channels} must be {info.num_ids}, the ids of {info.name}; "
-            "leave it unset, it follows from the dataset"
+            f"{prefix}.auxiliary_semantic_head.output_channels: {channels} must be {info.num_ids}, the number of ids of "
+            f"{info.name}; leave it unset to derive it from the dataset"
         )
     keys = [level.feature_key for level in transformer.auxiliary_low_level]
     if all(keys) and keys not in (list(_LOW_LEVEL_ORDER), *([key] for key in _LOW_LEVEL_ORDER)):
-        yield f"{prefix}.auxiliary_low_level: {keys} must be coarse first and without repetition, such as ['res3', 'res2']"
+        yield f"{prefix}.auxiliary_low_level: {keys} must list each feature once, coarsest first, such as ['res3', 'res2']"
     for position, level in enumerate(transformer.auxiliary_low_level):
         for field in ("feature_key", "channels_project"):
             if not level.HasField(field):
-                yield f"{prefix}.auxiliary_low_level[{position}].{field}: not set; the default pair is res3 to 64, res2 to 32"
+                yield f"{prefix}.auxiliary_low_level[{position}].{field}: not set; the default list is res3 to 64, res2 to 32"
     rates = list(model.decoder.atrous_rates)
     if len(rates) != 3:
-        yield f"model_options.decoder.atrous_rates: {rates} must be three values, such as [6, 12, 18]"
+        yield f"model_options.decoder.atrous_rates: {rates} must have three values, such as [6, 12, 18]"
     widths, blocks = list(model.pixel_decoder.channels), list(model.pixel_decoder.num_blocks)
     if len(widths) not in (4, 5):
-        yield f"model_options.pixel_decoder.channels: {widths} must be four values (stride 32, 16, 8, 4), or five"
+        yield f"model_options.pixel_decoder.channels: {widths} must have four values (stride 32, 16, 8, 4) or five"
     if len(blocks) != len(widths):
-        yield f"model_options.pixel_decoder.num_blocks: {blocks} must be as many values as channels has, {len(widths)}"
+        yield f"model_options.pixel_decoder.num_blocks: {blocks} must have as many values as channels, {len(widths)}"
 
 
 def _training_problems(config: experiment_pb2.ExperimentOptions) -> Iterator[str]:
@@ -222,7 +222,7 @@ def _training_problems(config: experiment_pb2.ExperimentOptions) -> Iterator[str
         if solver.warmup_steps >= solver.training_number_of_steps > 0:
             logging.warning(
                 "trainer_options.solver_options.warmup_steps: the warm-up of %d steps does not end within the %d steps of "
-                "training, base_learning_rate is never reached",
+                "training, so base_learning_rate is never reached",
                 solver.warmup_steps,
                 solver.training_number_of_steps,
             )
@@ -233,7 +233,7 @@ def _class_table_problems(train: DatasetInfo, evaluation: DatasetInfo) -> Iterat
         if getattr(train, what) != getattr(evaluation, what):
             yield (
                 f"eval_dataset_options.dataset: {evaluation.name} has {what} {getattr(evaluation, what)}, "
-                f"train_dataset_options.dataset {train.name} has {getattr(train, what)}; both must be equal"
+                f"train_dataset_options.dataset {train.name} has {getattr(train, what)}; they must be equal"
             )
     tables = [[(c.id, c.name, c.is_thing) for c in info.classes] for info in (train, evaluation)]
     if tables[0] != tables[1]:

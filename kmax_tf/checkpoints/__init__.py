@@ -1,1 +1,1 @@
-"""Weights on disk: readers of files, tables of names, and one function that assigns what was read and reports it."""
+"""Loads weights: file readers, name tables, and one function that assigns the weights and reports the result."""

@@ -1,4 +1,4 @@
-"""Assigning the weights of a file to variables, all of them or none, with a report."""
+"""Assigns the weights of a file to variables, all or none, and reports the result."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +15,14 @@ _Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class StoredWeights:
-    """What a file holds of a model.
+    """The model weights in a file.
 
     Attributes:
       path: the file, for messages.
-      shapes: of each tensor, by its name in the file.
-      keys: the name in the file that each variable of the model should have, by our names.
+      shapes: shape of each tensor by its name in the file.
+      keys: expected name in the file by our variable name.
       read: returns a tensor by its name in the file; raises CheckpointError if it is damaged.
-      hint: a sentence for messages on files that do not fit, about what they hold.
+      hint: a sentence about what the file holds, for messages about files that do not fit.
     """
 
     path: str
@@ -34,13 +34,13 @@ class StoredWeights:
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """The result for each variable.
+    """The result of loading for each variable.
 
     Attributes:
       loaded: our names of the variables that were assigned.
-      missing: our names of variables that the file does not hold.
-      unexpected: the file's names of tensors that our model does not have.
-      mismatched: our names of variables whose shape differs, with both shapes.
+      missing: our names of variables that are not in the file.
+      unexpected: names in the file of tensors that are not in our model.
+      mismatched: our names of variables with a different shape in the file, with both shapes.
     """
 
     loaded: tuple[str, ...]
@@ -52,7 +52,7 @@ class LoadReport:
 def compare(
     variables: Mapping[str, tf.Variable], stored: StoredWeights, *, skip: tuple[str, ...] = (), skip_mismatched: bool = False
 ) -> LoadReport:
-    """What `assign` would load, from the shapes alone; arguments and errors are the same."""
+    """Reports what `assign` would load, from the shapes alone; same arguments and errors."""
     loaded, missing, mismatched = [], [], []
     for name, variable in variables.items():
         key, shape = stored.keys.get(name), tuple(variable.shape)
@@ -80,14 +80,14 @@ def assign(
     """Assigns every variable from a file.
 
     Args:
-      variables: by our names.
+      variables: variables by our names.
       stored: the file.
-      skip: beginnings of our names that keep their values.
-      skip_mismatched: whether variables without a counterpart of the same shape keep their values too, as long as those of the
-        encoder fit.
+      skip: prefixes of our names; variables that match keep their values.
+      skip_mismatched: whether variables without a counterpart of the same shape also keep their values, provided that all
+        encoder variables fit.
 
     Raises:
-      CheckpointError: a variable of either side has no counterpart of the same shape. Nothing has been assigned then.
+      CheckpointError: a variable on either side has no counterpart of the same shape. Nothing is assigned in this case.
     """
     report = compare(variables, stored, skip=skip, skip_mismatched=skip_mismatched)
     values = {name: stored.read(stored.keys[name]) for name in report.loaded}
@@ -97,7 +97,7 @@ def assign(
 
 
 def _fits(name: str, stored: _Shape, shape: _Shape) -> bool:
-    # Convolutions over sequences have a leading 1, ConvNeXt's layer scale three.
+    # DeepLab2 stores 1-D convolutions with one leading axis of size 1, and ConvNeXt's layer scale with three.
     return stored == shape or _without_ones(_transposed(name, stored)) == _without_ones(shape)
 
 
@@ -108,7 +108,7 @@ def _in_layout(name: str, value: np.ndarray, shape: _Shape) -> np.ndarray:
 
 
 def _transposed(name: str, stored: _Shape) -> _Shape:
-    """A grouped convolution stores [h,w,1,C], a depthwise one [h,w,C,1]."""
+    """Grouped convolutions store [h,w,1,C], depthwise ones [h,w,C,1]."""
     is_grouped = name.endswith("depthwise_kernel") and len(stored) == 4 and stored[2] == 1
     return (stored[0], stored[1], stored[3], 1) if is_grouped else stored
 
@@ -122,7 +122,7 @@ def _explain(stored: StoredWeights, report: LoadReport) -> str:
     for title, names in (
         ("not in the checkpoint", report.missing),
         ("not in the model", report.unexpected),
-        ("another shape", report.mismatched),
+        ("different shape", report.mismatched),
     ):
         if names:
             rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""

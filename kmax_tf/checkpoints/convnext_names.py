@@ -8,13 +8,13 @@ import numpy as np
 
 from kmax_tf.checkpoints.deeplab2_names import Rule
 
-# Names of the encoder's variables, as `named_variables` has them without "pixel_encoder/".
+# Variable names of the encoder, as in `named_variables` but without "pixel_encoder/".
 _ENCODER = re.compile(
     r"downsamples/[0-3]/(conv/(kernel|bias)|norm/(gamma|beta))"
     r"|stages/[0-3]/\d+/(depthwise/(depthwise_kernel|bias)|norm/(gamma|beta)|(expand|project)/(kernel|bias)|layer_scale)"
 )
 
-# The stem's convolution comes before its norm, elsewhere the norm comes first.
+# In the stem the convolution comes before the norm; elsewhere the norm comes first.
 _TIMM: list[Rule] = [
     (r"^stem\.0\.", "downsamples/0/conv/"),
     (r"^stem\.1\.", "downsamples/0/norm/"),
@@ -35,7 +35,7 @@ _FACEBOOK: list[Rule] = [
     (r"/pwconv1\.", "/expand/"),
     (r"/pwconv2\.", "/project/"),
 ]
-# The library transformers, whose names the files on Facebook's pages of the Hub have.
+# The transformers library; Facebook's files on the Hub use these names.
 _TRANSFORMERS: list[Rule] = [
     (r"^embeddings\.patch_embeddings\.", "downsamples/0/conv/"),
     (r"^embeddings\.layernorm\.", "downsamples/0/norm/"),
@@ -56,8 +56,8 @@ _PYTORCH: list[Rule] = [
     (r"/(conv|expand|project)/weight$", r"/\1/kernel"),
     (r"/gamma$(?<!norm/gamma)", "/layer_scale"),
 ]
-# Layer and weight; the model's name, which begins each layer's, is left out. Keras 2 gives the layer scale a name of its
-# own, Keras 3 a running number, so the weight's name does not count there.
+# Layer and weight, without the model's name that prefixes each layer. The weight of the layer scale has a name in Keras 2 and
+# a running number in Keras 3, so it is not matched.
 _KERAS: list[Rule] = [
     (r"^stem_conv/", "downsamples/0/conv/"),
     (r"^stem_layernorm/", "downsamples/0/norm/"),
@@ -83,20 +83,20 @@ def _from_pytorch(name: str, value: np.ndarray) -> np.ndarray:
 
 
 def _from_tensorflow(name: str, value: np.ndarray) -> np.ndarray:
-    """As it is: assignment.py knows the layouts of TensorFlow."""
+    """Returns the value unchanged: assignment.py handles the layouts of TensorFlow."""
     del name
     return value
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """How one source writes the weights of a ConvNeXt.
+    """How one library stores the weights of a ConvNeXt.
 
     Attributes:
-      mark: names of the depthwise kernels; what precedes them in a file, precedes all its names.
-      rules: substitutions that make our name, one after another.
-      left_out: final norm and classifier.
-      layout: brings a value of our name into our layout.
+      mark: pattern of the depthwise kernels' names; its group 1 is the prefix of all names in the file.
+      rules: substitutions that give our name, applied in order.
+      left_out: pattern of the names to ignore: final norm and classifier.
+      layout: converts a value, given our name, to our layout.
     """
 
     mark: re.Pattern[str]
@@ -134,7 +134,7 @@ FORMATS = (
 
 
 def find_format(keys: Collection[str]) -> tuple[Format, str] | None:
-    """The format that names are in and the beginning that they have in common, or None if it is none of them."""
+    """The format of a file with these names and their common prefix; None if the format is unknown."""
     for form in FORMATS:
         prefixes = [match[1] for key in keys if (match := form.mark.fullmatch(key))]
         if prefixes:
@@ -143,7 +143,7 @@ def find_format(keys: Collection[str]) -> tuple[Format, str] | None:
 
 
 def encoder_names(form: Format, prefix: str, keys: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """{our name without "pixel_encoder/": name in the file}, and what in the file is no weight of a ConvNeXt."""
+    """{our name without "pixel_encoder/": name in the file}, and the names in the file that are not weights of a ConvNeXt."""
     names, unexpected = {}, []
     for key in keys:
         bare = name = key.removeprefix(prefix)

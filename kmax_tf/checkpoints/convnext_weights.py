@@ -1,4 +1,4 @@
-"""ConvNeXt encoders trained on ImageNet by other projects."""
+"""Reads ConvNeXt encoders that other projects trained on ImageNet."""
 
 import re
 from collections.abc import Mapping
@@ -28,48 +28,47 @@ Size = tuple[tuple[int, ...], tuple[int, ...]]
 def read_convnext(
     path: str, encoder: tf_keras.layers.Layer, variables: Mapping[str, tf.Variable], *, fold: bool
 ) -> StoredWeights:
-    """The weights of a file for the variables of a ConvNeXt encoder; final norm and classifier are left out.
+    """Reads the weights of a ConvNeXt encoder from a file, without final norm and classifier.
 
     Args:
       path: .safetensors with the names of timm, Facebook or transformers, or weights of Keras Applications: .h5, .weights.h5
         or .keras.
-      encoder: of the model.
-      variables: of the encoder, by our names.
-      fold: whether the stem is adapted to our input. The weights were trained on (image / 255 - mean) / std with the mean and
-        deviation of ImageNet (those of CLIP were not, and need False), our encoder gets image / 127.5 - 1: kernel and bias
-        of the stem take over the difference. The zeros that our stem pads with are gray (127.5), which those networks never
-        saw, as they do not pad.
+      encoder: the model's encoder.
+      variables: variables of the encoder by our names.
+      fold: whether to adapt the kernel and bias of the stem to our input, image / 127.5 - 1. The weights were trained on
+        (image / 255 - mean) / std with the mean and standard deviation of ImageNet (except those of CLIP, which need False).
+        The zeros that our stem pads with are gray (127.5); the original networks do not pad, so they never saw them.
 
     Raises:
-      CheckpointError: no file there, it is damaged, in another format, or of another encoder.
+      CheckpointError: the file does not exist, is damaged, has another format, or holds another encoder.
     """
     if path.endswith(_PYTORCH):
         converted = re.sub(r"(\.pth)?\.\w+$", ".safetensors", path)
         command = _CONVERT.format(path, "cpu", converted)
-        raise CheckpointError(f"{path}: files of PyTorch may run code when opened; convert it where you trust it:\n  {command}")
+        raise CheckpointError(f"{path}: opening a PyTorch file can run code; if you trust this file, convert it:\n  {command}")
     tensors = read_keras(path) if path.endswith(_KERAS) else read_safetensors(path)
     if not isinstance(encoder, ConvNeXt):
         raise CheckpointError(
-            f"{path}: such files are for ConvNeXt, the encoder is {type(encoder).__name__}: use a TensorFlow checkpoint"
+            f"{path}: this file type is for ConvNeXt, but the encoder is {type(encoder).__name__}: use a TensorFlow checkpoint"
         )
     keys, values = _translate(path, tensors)
     _check_size(path, {name: values[key].shape for name, key in keys.items()}, variables)
     hint = ""
     if any("grn" in key for key in values.keys() - keys.values()):
-        hint = "Global response normalization (grn) belongs to ConvNeXt V2, which is another network."
+        hint = "Global response normalization (grn) belongs to ConvNeXt V2, which is not supported."
     if fold:
         values = values | _folded_stem(keys, values)
     return StoredWeights(path, {key: value.shape for key, value in values.items()}, keys, values.__getitem__, hint)
 
 
 def _translate(path: str, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The file's names by ours, and its tensors in our layout; what belongs to no ConvNeXt keeps its layout."""
+    """Names in the file by our names, and its tensors in our layout; tensors that are not of a ConvNeXt keep theirs."""
     found = find_format(tensors)
     if not found:
-        some = ", ".join(sorted(tensors)[:3]) or "none at all"
+        some = ", ".join(sorted(tensors)[:3]) or "no tensors"
         raise CheckpointError(
             f"{path}: holds no ConvNeXt with the names of timm, Facebook, transformers or Keras Applications, but {some}. "
-            "timm's files are named model.safetensors, those of Keras e.g. convnext_tiny_notop.h5"
+            "timm names its files model.safetensors, Keras for example convnext_tiny_notop.h5"
         )
     form, prefix = found
     names, unexpected = encoder_names(form, prefix, tensors)
@@ -80,11 +79,11 @@ def _translate(path: str, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, 
 def _check_size(path: str, shapes: Mapping[str, tuple[int, ...]], variables: Mapping[str, tf.Variable]) -> None:
     theirs, ours = _size(shapes), _size({name: tuple(variable.shape) for name, variable in variables.items()})
     if theirs and ours and theirs != ours:
-        raise CheckpointError(f"{path}: holds {_describe(theirs)}; the config has {_describe(ours)}")
+        raise CheckpointError(f"{path}: holds {_describe(theirs)}; the config needs {_describe(ours)}")
 
 
 def _size(shapes: Mapping[str, tuple[int, ...]]) -> Size | None:
-    """Blocks and channels of each stage; None if the weights that tell it are missing."""
+    """Numbers of blocks and channels of each stage; None if a weight that determines them is missing."""
     depths, widths = [], []
     for stage in range(4):
         place = f"{ENCODER}stages/{stage}/"
@@ -99,20 +98,20 @@ def _size(shapes: Mapping[str, tuple[int, ...]]) -> Size | None:
 def _describe(size: Size) -> str:
     depths, widths = size
     names = [f"kmax_convnext_{name}" for name, variant in VARIANTS.items() if (variant.depths, variant.channels) == size]
-    return f"ConvNeXt depths {depths}, widths {widths}: {names[0] if names else 'none of the encoders here'}"
+    return f"ConvNeXt depths {depths}, widths {widths}: {names[0] if names else 'not one of the supported encoders'}"
 
 
 def _folded_stem(keys: Mapping[str, str], values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Kernel and bias of the stem, by their names in the file, adapted to our input.
 
-    They do to image / 127.5 - 1 what the stem does to (image / 255 - mean) / std. With x = image / 127.5 - 1 the latter is
+    Their result on x = image / 127.5 - 1 equals that of the original stem on (image / 255 - mean) / std, because the latter is
     x / (2 std) + (0.5 - mean) / std.
     """
     places = [keys.get(f"{ENCODER}downsamples/0/conv/{weight}") for weight in ("kernel", "bias")]
     if None in places:
         return {}
     kernel, bias = (values[key].astype(np.float64) for key in places)
-    if kernel.shape[2:3] != _STD.shape:  # another shape, which is reported
+    if kernel.shape[2:3] != _STD.shape:  # a different shape, which is reported later
         return {}
     shift = (0.5 - _MEAN) / _STD
     folded = kernel / (2 * _STD)[:, None], bias + np.einsum("hwio,i->o", kernel, shift)

@@ -1,4 +1,4 @@
-"""The names that DeepLab2's checkpoints have for the variables of the model."""
+"""Maps our variable names to those in DeepLab2's checkpoints."""
 
 import re
 from collections.abc import Callable
@@ -36,7 +36,7 @@ _RESNET: list[Rule] = [
     *_RESIDUAL_BLOCK,
     *_CONV,
 ]
-# Only layers with weights count in a Keras Sequential; the stem's convolution comes first, elsewhere the norm does.
+# A Keras Sequential numbers only layers with weights; in the stem the convolution comes first, elsewhere the norm.
 _CONVNEXT: list[Rule] = [
     (r"^pixel_encoder/downsamples/0/conv/", "encoder/downsample_layers/0/layer_with_weights-0/"),
     (r"^pixel_encoder/downsamples/0/norm/", "encoder/downsample_layers/0/layer_with_weights-1/"),
@@ -98,7 +98,7 @@ _SEMANTIC: list[Rule] = [
 
 
 def deeplab2_names(names: list[str]) -> dict[str, str]:
-    """For each of our names the object path of the same variable in a DeepLab2 checkpoint."""
+    """{our name: object path of the same variable in a DeepLab2 checkpoint}."""
     convnext = any(name.startswith("pixel_encoder/downsamples/") for name in names)
     rules = {
         "pixel_encoder": _CONVNEXT if convnext else _RESNET,
@@ -108,7 +108,7 @@ def deeplab2_names(names: list[str]) -> dict[str, str]:
         "semantic_branch": _SEMANTIC,
     }
     layers = sorted({m[0] for name in names if (m := re.match(r"kmax_decoder/stages/\d+/\d+", name))})
-    # DeepLab2 numbers the kMaX decoders of all strides in one row.
+    # DeepLab2 numbers the kMaX decoders of all strides consecutively.
     flat = {stage: f"kmax_decoder/layer{number}" for number, stage in enumerate(layers)}
     result = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""What is wrong with a file of weights."""
+"""Errors in weight files."""
 
 import contextlib
 import zipfile
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from protos.errors import UserError
 
-# TensorFlow, h5py and zipfile raise whatever fits the place where a file is broken.
+# What TensorFlow, h5py and zipfile raise for a damaged file depends on where the damage is.
 _DAMAGE = (tf.errors.OpError, OSError, KeyError, IndexError, RuntimeError, ValueError) + (
     safetensors.SafetensorError,
     zipfile.BadZipFile,
@@ -21,8 +21,8 @@ _DAMAGE = (tf.errors.OpError, OSError, KeyError, IndexError, RuntimeError, Value
 class CheckpointError(UserError):
     """A checkpoint that cannot be loaded; the message names the file and the variables.
 
-    `damaged` is true if it cannot be read, false if it does not exist or does not fit the model; `encoder_fits` is true if the
-    rest of the model alone does not fit.
+    `damaged` is true if it cannot be read, false if it does not exist or does not fit the model; `encoder_fits` is true if only
+    the rest of the model does not fit.
     """
 
     def __init__(self, message: str, *, damaged: bool = False, encoder_fits: bool = False):
@@ -33,16 +33,16 @@ class CheckpointError(UserError):
 
 @contextlib.contextmanager
 def readable(path: str, kind: str) -> Iterator[None]:
-    """Turns what readers raise for a damaged file into a CheckpointError; `kind` is the name of what the file should be."""
+    """Converts the errors that readers raise for a damaged file into a CheckpointError; `kind` is the expected kind of file."""
     try:
         yield
     except _DAMAGE as error:
         if isinstance(error, CheckpointError):
             raise
-        message = f"{path}: damaged or no {kind}: {first_line(error)}"
+        message = f"{path}: damaged, or not a {kind}: {first_line(error)}"
         raise CheckpointError(message, damaged=True) from None
 
 
 def first_line(error: Exception) -> str:
-    """The beginning of a message of TensorFlow, which can be pages long."""
+    """The first line of an error message, since those of TensorFlow can be pages long."""
     return str(error).strip().split("\n", 1)[0][:300]

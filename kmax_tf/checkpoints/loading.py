@@ -1,4 +1,4 @@
-"""Loading weights into a model: our checkpoints and DeepLab2's, and encoders of other projects."""
+"""Loads weights into a model: checkpoints of this project and of DeepLab2, and encoders of other projects."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from kmax_tf.checkpoints.tensorflow_files import read_shapes, resolve_checkpoint
 from kmax_tf.checkpoints.variable_names import named_variables
 from protos.class_tables import class_difference
 
-# Model Garden's trainer stores an encoder under another name.
+# Model Garden's trainer stores the encoder under this name.
 _MODEL_GARDEN_ENCODER = "backbone/_encoder/"
 _ENCODERS = ("encoder/", _MODEL_GARDEN_ENCODER, f"model/{ENCODER}", ENCODER)
-# Names of ours that DeepLab2 does not have.
+# Prefixes of our names that DeepLab2 does not use.
 _OURS = (ENCODER, "kmax_decoder/")
 
 
@@ -29,47 +29,47 @@ def load_checkpoint(
 
     Args:
       model: from `build_model`.
-      path: prefix, or directory whose latest checkpoint is taken; of this project's trainer or of DeepLab2. Optimizer state
-        and step are left out.
-      skip: beginnings of our variable names that keep their values.
-      skip_mismatched: whether variables without a counterpart of the same shape keep their values too, as fine-tuning to
-        other classes needs; the report names them. The encoder has to fit nevertheless.
+      path: a checkpoint of this project's trainer or of DeepLab2: a prefix, or a directory whose latest checkpoint is used.
+        Optimizer state and step are ignored.
+      skip: prefixes of our variable names; variables that match keep their values.
+      skip_mismatched: whether variables without a counterpart of the same shape also keep their values, as needed to
+        fine-tune on other classes; the report names them. The encoder must fit nevertheless.
 
     Raises:
-      CheckpointError: no checkpoint there, it is damaged, a variable of either side has no counterpart of the same shape, or
-        it carries other classes than the model (with `skip_mismatched` that is a warning). Nothing has been assigned then.
+      CheckpointError: the checkpoint does not exist, is damaged, or was trained on other classes than the model (a warning
+        with `skip_mismatched`); or a variable on either side has no counterpart of the same shape. Nothing is assigned then.
     """
     stored = _stored_model(model, path, may_differ=skip_mismatched)
     return assign(named_variables(model), stored, skip=skip, skip_mismatched=skip_mismatched)
 
 
 def check_checkpoint(model: tf_keras.Model, path: str) -> None:
-    """Raises the CheckpointError that load_checkpoint would raise for shapes and classes, without reading the values."""
+    """Raises the CheckpointError that load_checkpoint would raise for shapes or classes, without reading the values."""
     compare(named_variables(model), _stored_model(model, path, may_differ=False))
 
 
 def holds_encoder_only(path: str) -> bool:
-    """Whether a checkpoint is that of an encoder alone, as DeepLab2's ImageNet checkpoints are.
+    """Whether a checkpoint holds only an encoder, as DeepLab2's ImageNet checkpoints do.
 
     Raises:
-      CheckpointError: there is none, or it is damaged.
+      CheckpointError: the checkpoint does not exist or is damaged.
     """
     keys = read_shapes(resolve_checkpoint(path))
     return any(key.startswith(_ENCODERS) for key in keys) and not any("cluster_centers" in key for key in keys)
 
 
 def load_encoder(model: tf_keras.Model, path: str, *, fold_input_normalization: bool = True) -> LoadReport:
-    """Assigns the variables of a built model's encoder; what the file holds beside an encoder is left out.
+    """Assigns the encoder variables of a built model; ignores everything else in the file.
 
     Args:
       model: from `build_model`.
-      path: a TensorFlow checkpoint (prefix, or directory whose latest one is taken) of DeepLab2 or of this project; for
-        ConvNeXt also the files of convnext_weights.read_convnext.
-      fold_input_normalization: see convnext_weights.read_convnext; checkpoints are taken as they are in any case.
+      path: a TensorFlow checkpoint (a prefix, or a directory whose latest checkpoint is used) of DeepLab2 or of this project;
+        for ConvNeXt also a file that convnext_weights.read_convnext reads.
+      fold_input_normalization: see convnext_weights.read_convnext; has no effect on TensorFlow checkpoints.
 
     Raises:
-      CheckpointError: no file there, it is damaged, in another format, of another encoder, or a variable of either side has
-        no counterpart of the same shape. Nothing has been assigned then.
+      CheckpointError: the file does not exist, is damaged, has another format or holds another encoder; or a variable on
+        either side has no counterpart of the same shape. Nothing is assigned then.
     """
     path = str(path)
     variables = {name: v for name, v in named_variables(model).items() if name.startswith(ENCODER)}
@@ -93,7 +93,7 @@ def _stored_encoder(names: list[str], prefix: str) -> StoredWeights:
     shapes = {key: shape for key, shape in stored.items() if key.startswith(_ENCODERS)}
     keys = _keys(names, shapes)
     if not shapes:
-        # The encoder itself was saved: no name begins with encoder/.
+        # The encoder was saved as the root object, so no name starts with encoder/.
         keys = {name: key.removeprefix("encoder/") for name, key in deeplab2_names(names).items()}
         beginnings = tuple({f"{key.split('/')[0]}/" for key in keys.values()})
         shapes = {key: shape for key, shape in stored.items() if key.startswith(beginnings)}
@@ -102,7 +102,7 @@ def _stored_encoder(names: list[str], prefix: str) -> StoredWeights:
 
 
 def _check_classes(model: tf_keras.Model, prefix: str, may_differ: bool) -> None:
-    """Compares the classes that a checkpoint carries, if it does, with those of a model from `build_model`."""
+    """Compares the classes stored in a checkpoint, if any, with those of a model from `build_model`."""
     with readable(prefix, "checkpoint"):
         origin = read_origin(prefix)
     info = getattr(model, "dataset_info", None)
@@ -110,7 +110,7 @@ def _check_classes(model: tf_keras.Model, prefix: str, may_differ: bool) -> None
     if difference and not may_differ:
         raise CheckpointError(
             f"{prefix}: the checkpoint was trained on other classes than those of the config: {difference}. Use the config of "
-            "that model",
+            "its model",
             encoder_fits=True,
         )
     if difference:
@@ -118,11 +118,11 @@ def _check_classes(model: tf_keras.Model, prefix: str, may_differ: bool) -> None
 
 
 def _keys(names: list[str], shapes: Mapping[str, Sequence[int]]) -> dict[str, str]:
-    """Checkpoint key of each of our names."""
+    """{our name: expected key in the checkpoint}."""
     if any(key.startswith("model/") for key in shapes):
         return {name: f"model/{name}" for name in names}
     if any(key.startswith(_OURS) for key in shapes):
-        # The model itself was saved, as by its save_weights.
+        # The model was saved as the root object, for example by its save_weights.
         return {name: name for name in names}
     keys = deeplab2_names(names)
     if any(key.startswith(_MODEL_GARDEN_ENCODER) for key in shapes):
@@ -131,7 +131,7 @@ def _keys(names: list[str], shapes: Mapping[str, Sequence[int]]) -> dict[str, st
 
 
 def _describe(shapes: Mapping[str, Sequence[int]]) -> str:
-    """What kind of model a set of variables belongs to, in words."""
+    """A phrase that describes the model to which these variables belong."""
     ours = {key.removeprefix("model/").replace(ENCODER, "encoder/"): shape for key, shape in shapes.items()}
     if any("/downsample" in key for key in ours):
         encoder = "a ConvNeXt encoder"

@@ -1,4 +1,4 @@
-"""What made a checkpoint: its config, classes and version, stored in the checkpoint itself."""
+"""The origin of a checkpoint: its config, classes and version, stored in the checkpoint itself."""
 
 import dataclasses
 import importlib.metadata
@@ -11,14 +11,14 @@ from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info
 from protos.descriptions import DatasetInfo
 
-# Attribute of the tf.train.Checkpoint, and the key that follows from it.
+# Attribute of the tf.train.Checkpoint, and the resulting key.
 ATTRIBUTE = "origin"
 _KEY = f"{ATTRIBUTE}/.ATTRIBUTES/py_state"
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """`config` is the resolved experiment as text, `dataset` the description of its classes as text, `version` ours."""
+    """`config` is the resolved config and `dataset` the dataset description, both as text; `version` is the project version."""
 
     config: str
     dataset: str
@@ -28,13 +28,13 @@ class Origin:
         """The classes that the model was trained on.
 
         Raises:
-          ConfigError: another version wrote a description that this one does not read.
+          ConfigError: the description was written by another version and cannot be parsed.
         """
-        return descriptions.from_text(self.dataset, f"the classes in a checkpoint of version {self.version}")
+        return descriptions.from_text(self.dataset, f"the dataset description in a checkpoint of version {self.version}")
 
 
 class OriginState(tf.train.experimental.PythonState):
-    """The origin of a run as part of its tf.train.Checkpoint; what a restored checkpoint says does not replace it."""
+    """The origin of a run as part of its tf.train.Checkpoint; restoring a checkpoint does not replace it."""
 
     def __init__(self, config: experiment_pb2.ExperimentOptions):
         super().__init__()
@@ -48,7 +48,7 @@ class OriginState(tf.train.experimental.PythonState):
 
 
 def read_origin(prefix: str) -> Origin | None:
-    """The origin of the checkpoint with this prefix; None for one without, of DeepLab2 or of an earlier version.
+    """The origin of the checkpoint with this prefix; None if it has none (written by DeepLab2 or an earlier version).
 
     Raises:
       tf.errors.OpError, RuntimeError, ValueError: the checkpoint cannot be read.
@@ -63,5 +63,5 @@ def version() -> str:
     """The installed version of this project."""
     try:
         return importlib.metadata.version("kmax-tf")
-    except importlib.metadata.PackageNotFoundError:  # run from a copy that is not installed
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
         return "unknown"

@@ -1,4 +1,4 @@
-"""Checkpoints of TensorFlow: finding them, and the model variables they hold."""
+"""Finds TensorFlow checkpoints and reads their model variables."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from kmax_tf.checkpoints.errors import CheckpointError, readable
 from kmax_tf.files.tensorflow_paths import literal_path
 
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-# What a training run stores beside the model.
+# What a training run stores in addition to the model.
 _NOT_MODEL = re.compile(
     r"\.OPTIMIZER_SLOT|^(optimizer|backbone_optimizer|encoder_optimizer|save_counter|global_step|step|seed|origin)\b"
     r"|^_CHECKPOINTABLE_OBJECT_GRAPH$"
@@ -19,24 +19,24 @@ _NOT_MODEL = re.compile(
 
 
 def resolve_checkpoint(path: str) -> str:
-    """The checkpoint prefix that `path` means: itself, or the latest one of a directory.
+    """Returns the prefix of a checkpoint: `path` itself, or the latest checkpoint if it is a directory.
 
     Raises:
-      CheckpointError: there is none.
+      CheckpointError: there is no such checkpoint.
     """
     path = str(path)
     if tf.io.gfile.isdir(path):
         path = _marked_checkpoint(path) or _only_checkpoint(path)
     path = path.removesuffix(".index")
     if not tf.io.gfile.exists(path + ".index"):
-        raise CheckpointError(f"{path}: no such checkpoint ({path}.index does not exist)")
+        raise CheckpointError(f"{path}: no such checkpoint: {path}.index does not exist")
     return path
 
 
 def _marked_checkpoint(directory: str) -> str | None:
-    """The prefix that the file `checkpoint` of a directory marks as the latest one, if it exists.
+    """The prefix that the file `checkpoint` in a directory marks as the latest one; None if it does not exist.
 
-    tf.train.latest_checkpoint takes the directory's name for a pattern.
+    Does not use tf.train.latest_checkpoint, which treats the name of the directory as a pattern.
     """
     state = tf.train.get_checkpoint_state(directory)
     prefix = state.model_checkpoint_path if state else ""
@@ -44,27 +44,27 @@ def _marked_checkpoint(directory: str) -> str | None:
 
 
 def _only_checkpoint(directory: str) -> str:
-    """The prefix in a directory without the file that names the latest one, as archives of released models unpack."""
+    """The only prefix in a directory without a file `checkpoint`, as in archives of released models."""
     prefixes = sorted(name.removesuffix(".index") for name in tf.io.gfile.listdir(directory) if name.endswith(".index"))
     if not prefixes:
         raise CheckpointError(f"{directory}: no checkpoint in this directory")
     if len(prefixes) > 1:
-        raise CheckpointError(f"{directory}: several checkpoints, none marked as the latest: name one of {', '.join(prefixes)}")
+        raise CheckpointError(f"{directory}: several checkpoints, none marked as latest: choose one of {', '.join(prefixes)}")
     return f"{directory.rstrip('/')}/{prefixes[0]}"
 
 
 def checkpoint_files(prefix: str) -> list[str]:
-    """The files of a checkpoint: its index and its data."""
+    """The index and data files of a checkpoint."""
     folder, name = os.path.split(prefix)
     names = [entry for entry in tf.io.gfile.listdir(folder or ".") if entry.startswith(f"{name}.")]
     return sorted(os.path.join(folder, entry) for entry in names)
 
 
 def read_shapes(prefix: str) -> dict[str, list[int]]:
-    """Shapes of what a checkpoint holds of a model, by object path; optimizer state and steps are left out.
+    """Shapes of the model variables in a checkpoint by object path, without optimizer state and steps.
 
     Raises:
-      CheckpointError: it is damaged.
+      CheckpointError: the checkpoint is damaged.
     """
     with readable(prefix, "checkpoint"):
         shapes = tf.train.load_checkpoint(literal_path(prefix)).get_variable_to_shape_map()
@@ -72,10 +72,10 @@ def read_shapes(prefix: str) -> dict[str, list[int]]:
 
 
 def tensor_reader(prefix: str) -> Callable[[str], np.ndarray]:
-    """A function that reads the tensor of an object path.
+    """Returns a function that reads a tensor by its object path.
 
     Raises:
-      CheckpointError: the checkpoint is damaged; by the function likewise.
+      CheckpointError: the checkpoint is damaged; the returned function raises it too.
     """
     with readable(prefix, "checkpoint"):
         reader = tf.train.load_checkpoint(literal_path(prefix))

@@ -9,7 +9,7 @@ import tf_keras
 def named_variables(layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
     """All variables of a built layer by path, e.g. "kmax_decoder/stages/0/1/ffn_hidden/dense/kernel".
 
-    The path consists of attribute names and list positions, as in the keys of our checkpoints.
+    Paths consist of attribute names and list indices, as in the keys of our checkpoints.
     """
     return dict(_walk(layer, ""))
 

@@ -1,4 +1,4 @@
-"""Reading weight files of other projects: safetensors, HDF5 and the archives of Keras."""
+"""Reads weight files of other projects: safetensors, HDF5 and .keras archives."""
 
 import io
 import itertools
@@ -22,10 +22,10 @@ _WEIGHTS = {"layer_normalization": ("gamma", "beta"), "layer_scale": ("gamma", "
 
 
 def read_safetensors(path: str) -> dict[str, np.ndarray]:
-    """The tensors of a file, of 16 to 64 bits.
+    """The tensors of a file by name, floating-point with 16 to 64 bits.
 
     Raises:
-      CheckpointError: the file does not exist, is damaged, or holds another type of number.
+      CheckpointError: the file does not exist, is damaged, or holds another data type.
     """
     content = _read(path)
     with readable(path, "safetensors file"):
@@ -34,14 +34,14 @@ def read_safetensors(path: str) -> dict[str, np.ndarray]:
     for key, tensor in tensors:
         if tensor["dtype"] not in _FLOATS:
             raise CheckpointError(
-                f"{path}: tensor {key} is of type {tensor['dtype']}: save the weights as {', '.join(_FLOATS)}"
+                f"{path}: tensor {key} has the type {tensor['dtype']}: save the weights as one of {', '.join(_FLOATS)}"
             )
         values[key] = np.frombuffer(tensor["data"], _FLOATS[tensor["dtype"]]).reshape(tensor["shape"])
     return values
 
 
 def read_keras(path: str) -> dict[str, np.ndarray]:
-    """The weights of a Keras model as "layer/weight": of HDF5 (weights or model, Keras 2 or 3) or a .keras archive.
+    """The weights of a Keras model by "layer/weight", from HDF5 (weights or model, Keras 2 or 3) or a .keras archive.
 
     Raises:
       CheckpointError: the file does not exist or is damaged.
@@ -58,7 +58,7 @@ def read_keras(path: str) -> dict[str, np.ndarray]:
 def _read(path: str) -> bytes:
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise CheckpointError(f"{path}: no such file")
-    with readable(path, "file of weights"), tf.io.gfile.GFile(path, "rb") as file:
+    with readable(path, "weight file"), tf.io.gfile.GFile(path, "rb") as file:
         return file.read()
 
 
@@ -75,16 +75,16 @@ def _layers(file: h5py.File) -> dict[str, np.ndarray]:
     values = {}
     for path, dataset in datasets.items():
         name = _layer_weight(path, dataset, blocks)
-        # Models inside of a model may repeat a name: the second is reported with its path.
+        # Nested models can repeat a name: the second one gets its full path, so that it is reported.
         values[path if name in values else name] = dataset[()]
     return values
 
 
 def _layer_weight(path: str, dataset: h5py.Dataset, blocks: list[str]) -> str:
-    """Layer and weight of a dataset, or its path if it tells neither.
+    """Layer and weight of a dataset, or its path if neither can be determined.
 
-    Keras 2 has both in the path. Keras 3 has the class of the layer and how many of that class precede it, and notes the
-    name beside the values, which tf_keras does not when it writes the same form.
+    In Keras 2 the path contains both. In Keras 3 it contains the class of the layer and its index within that class, and an
+    attribute holds the layer name, except when tf_keras wrote the file.
     """
     match = _KERAS_3.fullmatch(path)
     if not match:
@@ -95,10 +95,10 @@ def _layer_weight(path: str, dataset: h5py.Dataset, blocks: list[str]) -> str:
 
 
 def _counted_layer(match: re.Match[str], blocks: list[str]) -> str | None:
-    """The name of a layer from its class and number.
+    """The name of a layer from its class and index.
 
-    Keras counts along the graph, which is a chain of blocks in ConvNeXt: block k has the k-th convolution, norm and layer
-    scale and the 2k-th and next dense layer; stem and downsampling are in Sequentials of their own.
+    Keras counts along the graph, which is a chain of blocks in ConvNeXt: block k has convolution, norm and layer scale k, and
+    dense layers 2k and 2k + 1; the stem and each downsampling layer are separate Sequentials.
     """
     if match["inner"]:
         part, kind = int(match["part"] or 0), {"conv2d": "conv", "layer_normalization": "layernorm"}.get(match["layer"])
@@ -114,7 +114,7 @@ def _counted_layer(match: re.Match[str], blocks: list[str]) -> str | None:
 
 
 def _block_names(datasets: dict[str, h5py.Dataset]) -> list[str]:
-    """Names like "stage_0_block_0", one for each depthwise convolution: a stage is a run of the same number of channels."""
+    """Names like "stage_0_block_0", one per depthwise convolution; a stage is a run of blocks with equal channels."""
     kernels = {}
     for path, dataset in datasets.items():
         match = _KERAS_3.fullmatch(path)

@@ -1,1 +1,1 @@
-"""What all commands share: flags, and errors that become one line and an exit code."""
+"""Shared code of all commands: flags, progress, and one-line error messages with exit codes."""

@@ -1,4 +1,4 @@
-"""Runs a command: what a user can act on becomes one line on stderr and an exit code."""
+"""Runs a command, and turns errors that a user can fix into one line on stderr and an exit code."""
 
 import errno
 import os
@@ -16,30 +16,28 @@ Explain = Callable[[tf.errors.OpError], str | None]
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM; whatever cleans up after Ctrl-C cleans up after it too."""
+    """Raised on SIGTERM; handlers that clean up after Ctrl-C catch it too."""
 
 
 def run_command(main: Main, *, interrupted: str = "interrupted", explain: Explain = lambda _: None) -> None:
     """Parses the flags, runs `main` and ends the process.
 
-    Exit codes: that of `main` (None: 0), 1 after an error that a user can act on (UserError, and files that cannot be read or
-    written), 130 after Ctrl-C and 143 after SIGTERM, as shells expect it. Other exceptions end in a stack trace.
+    Exit codes: the result of `main` (None: 0), 1 after an error that a user can fix (UserError, or an unreadable or unwritable
+    file), 130 after Ctrl-C and 143 after SIGTERM. Other exceptions end in a stack trace.
 
     Args:
       main: the command; reads its flags itself.
       interrupted: what to print after Ctrl-C or SIGTERM.
-      explain: the message for an error of a TensorFlow graph, or None if it does not know it.
+      explain: returns the message for an error raised by a TensorFlow graph, or None if it does not recognize the error.
     """
     app.run(lambda argv: exit_code(main, argv[1:], interrupted=interrupted, explain=explain))
 
 
 def exit_code(main: Main, arguments: list[str], *, interrupted: str, explain: Explain = lambda _: None) -> int | None:
-    """Runs `main`, prints what went wrong, and returns the exit code; `arguments` are those that are no flags."""
+    """Runs `main`, prints errors and returns the exit code; `arguments` are the command-line arguments that are not flags."""
     signal.signal(signal.SIGTERM, _terminate)
     if arguments:
-        return _fail(
-            f"unexpected arguments {' '.join(arguments)}: all inputs are flags (--name=value); put quotes around patterns"
-        )
+        return _fail(f"unexpected arguments {' '.join(arguments)}: pass all inputs as flags (--name=value), and quote patterns")
     try:
         return main()
     except UserError as error:
@@ -63,13 +61,13 @@ def _terminate(*_: object) -> None:
 
 
 def _file_message(error: tf.errors.OpError) -> str | None:
-    """`path: reason` where TensorFlow, which writes `path; reason`, could not read or write a file; None for other errors."""
+    """`path: reason` if TensorFlow could not read or write a file (its own messages are `path; reason`), otherwise None."""
     path, separator, reason = (error.message or "").splitlines()[0].rpartition("; ") if error.message else ("", "", "")
     return f"{path}: {reason}" if separator and reason in map(os.strerror, errno.errorcode) else None
 
 
 def _output_folder() -> str:
-    """What the command writes to, for errors of the operating system that do not name their file."""
+    """The output folder, for errors of the operating system that do not name their file."""
     for name in ("output_dir", "model_dir"):
         if name in flags.FLAGS and flags.FLAGS[name].value:
             return f"--{name}={flags.FLAGS[name].value}"

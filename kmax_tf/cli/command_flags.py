@@ -1,4 +1,4 @@
-"""Flags that several commands have."""
+"""Flags that several commands share."""
 
 from absl import flags
 
@@ -18,7 +18,7 @@ class _PathParser(flags.ArgumentParser):
 
 
 def define_path(name: str, help_text: str, *, default: str | None = None, required: bool = False) -> flags.FlagHolder[str]:
-    """Defines a flag that names a file or folder; its value has no `~` left."""
+    """Defines a flag that names a file or folder, and expands `~` in its value."""
     return flags.DEFINE(_PathParser(), name, default, help_text, serializer=flags.ArgumentSerializer(), required=required)
 
 
@@ -28,8 +28,8 @@ def define_paths(name: str, help_text: str, *, required: bool = False) -> flags.
 
 
 def define_config_flags(
-    *, required: bool = True, help_text: str = "The experiment, a text file of protos/experiment.proto."
+    *, required: bool = True, help_text: str = "Path of the experiment config, in the text format of protos/experiment.proto."
 ) -> None:
     """Defines --config_file and --override."""
     define_path("config_file", help_text, required=required)
-    flags.DEFINE_multi_string("override", [], "field.path=value, changes a field of the config; [a,b] for lists.")
+    flags.DEFINE_multi_string("override", [], "path.of.field=value sets a field of the config; write lists as [a,b].")

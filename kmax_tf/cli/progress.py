@@ -1,4 +1,4 @@
-"""Shows how far long work has come."""
+"""Shows the progress of long-running work."""
 
 import sys
 import time
@@ -9,10 +9,10 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 class Progress:
-    """Prints count, rate and remaining time on stderr: one line that is rewritten on a terminal, elsewhere one every 10 s."""
+    """Prints count, rate and remaining time to stderr: rewrites one line on a terminal, otherwise prints one every 10 s."""
 
     def __init__(self, name: str, unit: str, total: int | None = None, done: int = 0) -> None:
-        """`name` opens each line, `unit` is what is counted; `done` of `total` (None: unknown) come from an earlier run."""
+        """`name` starts each line, `unit` is what is counted; `done` of `total` (None: unknown) were done by an earlier run."""
         self._name, self._unit, self._total, self._kept = name, unit, total, done
         self._on_terminal = sys.stderr.isatty()
         self._interval = _SECONDS_ON_TERMINAL if self._on_terminal else _SECONDS_BETWEEN_LINES
@@ -21,10 +21,10 @@ class Progress:
         self._start = self._last = time.monotonic()
 
     def update(self, count: int) -> None:
-        """`count`: how many this run has done so far."""
+        """`count`: number of items that this run has finished."""
         now = time.monotonic()
         if count and self._first is None:
-            # The time before the first one is that of start-up, such as compiling.
+            # The time before the first item is start-up time, such as compiling.
             self._first = now, count
         is_last = self._total is not None and self._kept + count >= self._total
         if count == self._shown or (now - self._last < self._interval and not is_last):
@@ -33,7 +33,7 @@ class Progress:
         self._print(count, now, end=is_last)
 
     def finish(self, count: int) -> None:
-        """Prints the last line of work whose total was not known or not reached."""
+        """Prints the last line if the total was unknown or not reached."""
         if count and (count != self._shown or self._on_terminal and self._total is None):
             self._print(count, time.monotonic(), end=True)
 

@@ -1,1 +1,1 @@
-"""Files and folders: patterns, locks, replacement in one step."""
+"""Files and folders: patterns, locks and atomic writes."""

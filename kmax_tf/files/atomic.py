@@ -1,11 +1,11 @@
-"""Text files that a reader finds whole or not at all."""
+"""Writes text files atomically: a reader never sees a partial file."""
 
 import os
 import pathlib
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes or replaces a file in one step; an interruption leaves the file as it was."""
+    """Writes or replaces a file atomically; an interruption leaves the old file unchanged."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)

@@ -18,16 +18,16 @@ _NOT_SUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class FolderInUseError(UserError):
-    """Another process writes to the folder; the message names it."""
+    """Another process uses the folder; the message names that process."""
 
 
 @contextlib.contextmanager
 def own_folder(folder: pathlib.Path) -> Iterator[None]:
-    """Makes this process the only owner of `folder`, which is created if it does not exist, for the time of a `with` block.
+    """Locks `folder` for this process for the duration of a `with` block; creates the folder if it does not exist.
 
-    The operating system holds the lock on `<folder>/.lock`: it ends with the process, however that ends. Other hosts see it as
-    far as the file system shares locks (NFS does); where a file system has none, a warning says so and nothing is locked. A
-    folder that was created and is still empty at the end is removed.
+    The operating system holds the lock on `<folder>/.lock` and releases it when the process ends, however it ends. Other hosts
+    see the lock if the file system shares locks (NFS does). On a file system without locks, nothing is locked and a warning is
+    logged. A folder that was created here and is still empty at the end is removed.
 
     Raises:
       FolderInUseError: another process, or another block of this one, owns the folder.
@@ -43,16 +43,16 @@ def own_folder(folder: pathlib.Path) -> Iterator[None]:
         os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()} since {now}\n".encode(), 0)
         yield
     finally:
-        # Removed before it is unlocked: a process that waits for this file notices, see _is_current.
+        # Remove the file before unlocking it: a process that waits for it notices, see _is_current.
         path.unlink(missing_ok=True)
         os.close(descriptor)
         if is_new:
-            with contextlib.suppress(OSError):  # it holds files, or was renamed
+            with contextlib.suppress(OSError):  # it contains files, or was renamed
                 folder.rmdir()
 
 
 def _lock(path: pathlib.Path, folder: pathlib.Path) -> int:
-    """An open descriptor of the file that holds its lock."""
+    """Opens and locks the file, and returns its descriptor."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -60,7 +60,7 @@ def _lock(path: pathlib.Path, folder: pathlib.Path) -> int:
         except BlockingIOError:
             owner = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
-            raise FolderInUseError(f"{folder} is in use by {owner}: wait for it, end it, or choose another folder") from None
+            raise FolderInUseError(f"{folder} is in use by {owner}: wait for it, stop it, or choose another folder") from None
         except OSError as error:
             if error.errno not in _NOT_SUPPORTED:
                 os.close(descriptor)
@@ -72,7 +72,7 @@ def _lock(path: pathlib.Path, folder: pathlib.Path) -> int:
 
 
 def _is_current(descriptor: int, path: pathlib.Path) -> bool:
-    """Whether the file that was opened is still the one of this name, and not removed by its last owner."""
+    """Whether the opened file is still at this path, and was not removed by its last owner."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Patterns of file names. Folders that exist are taken by their name, whatever letters it has."""
+"""File name patterns. Existing files and folders are taken literally, whatever characters their names contain."""
 
 import glob
 import os
@@ -12,11 +12,11 @@ from kmax_tf.files.hidden import is_hidden
 def matching_files(pattern: str) -> list[str]:
     """The files (and folders) that match a pattern, sorted.
 
-    `*`, `?` and `[...]` have their usual meaning and `**` goes into folders, except in the names of files and folders that
-    exist: `crop=[129,129]/train-*` lists the folder `crop=[129,129]`. Hidden files (is_hidden) match no pattern.
+    `*`, `?` and `[...]` have their usual meaning and `**` matches nested folders, except in the names of existing files and
+    folders: `crop=[129,129]/train-*` lists the folder `crop=[129,129]`. Hidden files (is_hidden) match no pattern.
 
     Args:
-      pattern: a local path, or one with a scheme (`gs://...`) that a file system of TensorFlow reads.
+      pattern: a local path, or one with a scheme (`gs://...`) that TensorFlow supports.
 
     Raises:
       OSError, tf.errors.OpError: the file system cannot be read.
@@ -31,7 +31,7 @@ def matching_files(pattern: str) -> list[str]:
 
 
 def _literal_folder(pattern: str) -> tuple[str, str]:
-    """The longest beginning of a pattern that is an existing folder, and the rest."""
+    """Splits a pattern into its longest prefix that is an existing folder, and the rest."""
     parts = pathlib.PurePath(pattern).parts
     for end in range(len(parts) - 1, 0, -1):
         folder = os.path.join(*parts[:end])

@@ -1,7 +1,7 @@
-"""Paths for functions of TensorFlow that take the names of folders for patterns.
+"""Paths for TensorFlow functions that treat folder names as patterns.
 
-`tf.train.CheckpointManager`, `tf.train.latest_checkpoint`, the restore op and the loader of SavedModels look for files with
-patterns made of their paths, so that they find nothing in a folder called `crop=[129,129]`.
+`tf.train.CheckpointManager`, `tf.train.latest_checkpoint`, the restore op and the SavedModel loader search for files with
+patterns built from their paths, so they find nothing in a folder called `crop=[129,129]`.
 """
 
 import atexit
@@ -14,10 +14,10 @@ _SPECIAL = frozenset("*?[]{}\\")
 
 
 def literal_path(path: str) -> str:
-    """A path to the same file, prefix or folder without letters that TensorFlow takes for a pattern.
+    """A path to the same file, prefix or folder without characters that TensorFlow treats as a pattern.
 
-    That is `path` itself where it has none, and otherwise one through a symbolic link to its folder, which is removed at exit.
-    The folder must exist. Paths of remote file systems stay as they are.
+    Returns `path` itself if it has no such characters, and otherwise a path through a symbolic link to its folder, which is
+    removed at exit. The folder must exist. Paths of remote file systems are returned unchanged.
     """
     if "://" in path or not _SPECIAL.intersection(path):
         return path

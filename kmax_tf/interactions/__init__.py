@@ -1,1 +1,1 @@
-"""How pixels and cluster centers interact in a decoder layer: one file for each way."""
+"""Interactions between pixels and cluster centers in a decoder layer, one file each."""

@@ -1,4 +1,4 @@
-"""What the decoder layers of all interactions have in common: projections, prediction and feed-forward network."""
+"""The part that the decoder layers of all interactions share: projections, prediction and feed-forward network."""
 
 import tensorflow as tf
 import tf_keras
@@ -6,7 +6,7 @@ import tf_keras
 from kmax_tf.heads import MaskPredictor
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm
-from kmax_tf.layers.dropping import DropPath
+from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
 from protos import model_pb2
 
@@ -16,22 +16,22 @@ Prediction = dict[str, tf.Tensor]
 class DecoderLayer(tf_keras.layers.Layer):
     """One update of the cluster centers from one pixel feature (paper, figure 3).
 
-    A module of this package registers a subclass in `INTERACTIONS`, a dict by the name that `max_deeplab.interaction` gives it.
-    Its `__init__(options, num_classes, norm)` calls the three `create_` methods and creates its own layers; checkpoints of
-    optimizers number variables in this order, so it must not change. It implements `center_update`.
+    Modules of this package register subclasses in `INTERACTIONS`, a dict by their name in `max_deeplab.interaction`. The
+    `__init__(options, num_classes, norm)` of a subclass calls the three `create_` methods and creates its own layers; the order
+    must not change, because optimizer checkpoints number variables by it. Subclasses implement `center_update`.
     """
 
     def create_projections(self, options: model_pb2.MaXDeepLabOptions, norm: NormSpec) -> None:
-        """Layers that project pixels and centers to E channels."""
+        """Creates the layers that project pixels and centers to E channels."""
         self.project_pixels = DenseNorm(options.decoder_channels, norm, activation=gelu)
         self.project_centers = DenseNorm(options.decoder_channels, norm, activation=gelu)
 
     def create_predictor(self, options: model_pb2.MaXDeepLabOptions, num_classes: int, norm: NormSpec) -> None:
-        """The heads of the prediction that deep supervision, and k-means, use."""
+        """Creates the prediction heads, which deep supervision and k-means use."""
         self.predictor = MaskPredictor(options.pixel_space_head, num_classes, norm)
 
     def create_feed_forward(self, options: model_pb2.MaXDeepLabOptions, norm: NormSpec) -> None:
-        """The feed-forward network of the centers."""
+        """Creates the feed-forward network of the centers."""
         self.ffn_hidden = DenseNorm(options.ffn_channels, norm, activation=gelu)
         self.ffn_output = DenseNorm(options.decoder_channels, norm, gamma=0.0)
         self.drop_ffn = DropPath(options.transformer_decoder_drop_path_keep_prob)
@@ -39,11 +39,11 @@ class DecoderLayer(tf_keras.layers.Layer):
     def center_update(
         self, pixel_space: tf.Tensor, center_space: tf.Tensor, prediction: Prediction, training: bool
     ) -> tf.Tensor:
-        """Projected pixels [B,hw,E] and centers [B,N,E], and the prediction made of them -> what is added to the centers."""
+        """Projected pixels [B,hw,E], projected centers [B,N,E] and their prediction -> update to add to the centers [B,N,E]."""
         raise NotImplementedError
 
     def call(self, pixels: tf.Tensor, centers: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, Prediction]:
-        """Un-activated pixels [B,h,w,C] and centers [B,N,E] -> new centers [B,N,E] and the prediction of the old ones."""
+        """Un-activated pixels [B,h,w,C] and centers [B,N,E] -> new centers [B,N,E] and the prediction from the old ones."""
         shape = tf.shape(pixels)
         flat = tf.reshape(pixels, [shape[0], shape[1] * shape[2], pixels.shape[-1]])
         pixel_space = self.project_pixels(gelu(flat), training=training)  # [B,hw,E]

@@ -6,7 +6,7 @@ import tf_keras
 from kmax_tf.interactions.decoder_layer import DecoderLayer, Prediction
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm, truncated_normal
-from kmax_tf.layers.dropping import DropPath
+from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.tensor_keys import MASK_LOGITS
 from protos import model_pb2
@@ -15,7 +15,7 @@ HEADS = 8
 
 
 class CenterAttention(tf_keras.layers.Layer):
-    """Self-attention between cluster centers; a batch norm per head stands in for the scale 1/sqrt(d)."""
+    """Self-attention between cluster centers; a batch norm per head replaces the scale 1/sqrt(d)."""
 
     def __init__(self, norm: NormSpec):
         super().__init__()
@@ -33,7 +33,7 @@ class CenterAttention(tf_keras.layers.Layer):
 
 
 class KMeansLayer(DecoderLayer):
-    """Each pixel updates the one center it is assigned to; beside that, centers attend to each other."""
+    """Each pixel updates the center that it is assigned to; in addition, centers attend to each other."""
 
     def __init__(self, options: model_pb2.MaXDeepLabOptions, num_classes: int, norm: NormSpec):
         super().__init__()
@@ -64,16 +64,16 @@ class KMeansLayer(DecoderLayer):
 
 
 def kmeans_update(mask_logits: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """The k-means step (paper, equation 7): each pixel gives its value to the one slot with its largest mask logit.
+    """The k-means step (paper, equation 7): adds the value of each pixel to the slot with its largest mask logit.
 
-    The sum over pixels is not divided by their number: a batch norm follows. No gradient flows through the assignment.
+    The sum is not divided by the number of pixels, because a batch norm follows. No gradient flows through the assignment.
 
     Args:
       mask_logits: [B,h,w,N].
       values: [B,h*w,E].
 
     Returns:
-      [B,N,E], the sum of the values of each slot's pixels; on ties the first slot takes the pixel.
+      [B,N,E], the sum of the values of each slot's pixels; ties go to the first slot.
     """
     slots = mask_logits.shape[-1]
     nearest = tf.argmax(mask_logits, -1, output_type=tf.int32)

@@ -1,1 +1,1 @@
-"""The few blocks that several rooms share."""
+"""Layers shared by several parts of the model."""

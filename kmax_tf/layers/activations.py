@@ -13,8 +13,8 @@ _DENSITY_AT_ZERO = 0.3989422804014327
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """The exact Gaussian error linear unit, x * Phi(x).
 
-    Written with erf, not through tf.nn.gelu: that one uses erfc, which ONNX does not have. The gradient is given in closed
-    form, which takes half the passes over memory of the derived one.
+    Uses erf instead of tf.nn.gelu, because the latter uses erfc, which ONNX does not have. The closed-form gradient needs half
+    as many passes over memory as the automatic one.
     """
 
     @tf.custom_gradient

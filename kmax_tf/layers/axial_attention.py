@@ -7,12 +7,12 @@ from kmax_tf.layers.convolution import truncated_normal
 from kmax_tf.layers.normalization import NormSpec
 
 HEADS = 8
-# Relative positions -254 .. 254 have an encoding of their own; farther ones share the last.
+# Relative positions -254 .. 254 have separate encodings; more distant ones use the outermost.
 SPAN = 255
 
 
 class RelativePositions(tf_keras.layers.Layer):
-    """One vector for each relative position: [L,L,channels], entry [l,m] for the offset m - l."""
+    """Embeddings of relative positions: [L,L,channels], where entry [l,m] belongs to the offset m - l."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -28,14 +28,14 @@ class RelativePositions(tf_keras.layers.Layer):
 
 
 class AxisAttention(tf_keras.layers.Layer):
-    """Self-attention of the positions of one axis, [n,L,C] -> [n,L,value_depth]."""
+    """Self-attention along one axis, [n,L,C] -> [n,L,value_depth]."""
 
     def __init__(self, key_depth: int, value_depth: int, norm: NormSpec):
         super().__init__()
         self.key_depth = key_depth
         self.value_depth = value_depth
         self.qkv_norm = norm.layer()
-        # One gamma for each head and kind of similarity stands in for the scale 1/sqrt(d).
+        # A gamma per head and kind of similarity replaces the scale 1/sqrt(d).
         self.similarity_norm = norm.layer(axis=(0, 2))
         self.output_norm = norm.layer(axis=(0, 2, 4))
         self.query_positions = RelativePositions(key_depth // HEADS)

@@ -1,4 +1,4 @@
-"""Convolutions with batch norm and activation, padded so that stride s keeps the pixels 0, s, 2s, ... of sizes 32k+1."""
+"""Convolutions with batch norm and activation, padded so that stride s samples pixels 0, s, 2s, ... of sizes 32k+1."""
 
 import tensorflow as tf
 import tf_keras
@@ -12,7 +12,7 @@ def truncated_normal(stddev: float) -> tf_keras.initializers.Initializer:
 
 
 def pad_for_stride(x: tf.Tensor, kernel_size: int) -> tf.Tensor:
-    """Zeros around x so that a `valid` convolution is centred on the pixels it keeps."""
+    """Pads x with zeros so that a strided `valid` convolution is centered on pixels 0, s, 2s, ...."""
     before = (kernel_size - 1) // 2
     after = kernel_size - 1 - before
     return tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]]) if before or after else x
@@ -69,7 +69,7 @@ class SeparableConvNorm(tf_keras.layers.Layer):
 
 
 class DenseNorm(tf_keras.layers.Layer):
-    """[B,L,C] -> activation(BatchNorm(x W)) [B,L,channels]: a convolution over sequences with kernel size 1, no bias."""
+    """[B,L,C] -> activation(BatchNorm(x W)) [B,L,channels], a 1-D convolution with kernel size 1 and no bias."""
 
     def __init__(
         self,

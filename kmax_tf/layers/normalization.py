@@ -1,8 +1,8 @@
-"""Batch normalisation over one or several axes, synchronised over replicas.
+"""Batch normalization over one or several axes, synchronized over replicas.
 
-tf_keras offers either the fused kernel, whose moving variance is the unbiased one, or synchronised statistics with slow
-gradients. The published models keep biased statistics, E[x^2] - E[x]^2 of sums over the whole batch; this layer does so with
-one pass of the fused kernel and gradients written by hand wherever the channels come last.
+tf_keras offers either the fused kernel, which keeps an unbiased moving variance, or synchronized statistics with slow
+gradients. The published models use biased statistics, E[x^2] - E[x]^2 over the whole batch. If the channels come last, this
+layer computes them with one pass of the fused kernel and hand-written gradients.
 """
 
 import dataclasses
@@ -12,11 +12,11 @@ import tf_keras
 
 
 class BatchNorm(tf_keras.layers.Layer):
-    """Normalises over all axes but `axis`, with parameters of full rank when there are several.
+    """Normalizes over all axes but `axis`, with parameters of full rank when there are several.
 
-    With several replicas the statistics are those of the whole batch: the sums of values, squares and counts are added
-    over replicas. Statistics are float32 and biased, both for normalising and for the moving averages. As in the published
-    models they lose digits where the mean of a channel is many times its deviation: 5e-5 of the output at 10 times.
+    With several replicas the statistics are those of the whole batch: sums of values, squares and counts are reduced over
+    replicas. Statistics are float32 and biased, both for normalizing and for the moving averages. As in the published models,
+    they lose precision if the mean of a channel is much larger than its deviation: 5e-5 of the output at a factor of 10.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class BatchNorm(tf_keras.layers.Layer):
         synchronized: bool = True,
         gamma_initializer: str | tf_keras.initializers.Initializer = "ones",
     ):
-        # Without autocast an input of float32 stays so under a bfloat16 policy, as the mask logits need.
+        # Without autocast a float32 input stays float32 under a bfloat16 policy, which the mask logits need.
         super().__init__(name="batch_norm", autocast=False)
         self.axis = axis
         self.momentum = momentum
@@ -66,7 +66,7 @@ class BatchNorm(tf_keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
         if not (self.synchronized and replica is not None and replica.num_replicas_in_sync > 1):
-            replica = None  # Statistics of this replica alone.
+            replica = None  # Use the statistics of this replica only.
         if self.kept == (x.shape.rank - 1,):
             return self._channels_last(x, training, replica)
         x32 = tf.cast(x, tf.float32)
@@ -79,7 +79,7 @@ class BatchNorm(tf_keras.layers.Layer):
         return tf.cast(x32 * scale + (self._broadcast(self.beta) - mean * scale), x.dtype)
 
     def _channels_last(self, x: tf.Tensor, training: bool, replica: tf.distribute.ReplicaContext | None) -> tf.Tensor:
-        # The batch stays the first dimension: cuDNN takes no more than 65535 there.
+        # Keep the batch as the first dimension: cuDNN limits it to 65535.
         image = x if x.shape.rank == 4 else tf.reshape(x, [tf.shape(x)[0], -1, 1, x.shape[-1]])
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         if training:
@@ -94,7 +94,7 @@ class BatchNorm(tf_keras.layers.Layer):
             moving.assign_sub((moving - tf.reshape(value, moving.shape)) * (1.0 - self.momentum))
 
     def _broadcast(self, parameter: tf.Variable) -> tf.Tensor:
-        """A parameter with the rank of the input."""
+        """Reshapes a parameter to the rank of the input."""
         if parameter.shape.rank > 1 or not self.reduced:
             return parameter
         rank = len(self.kept) + len(self.reduced)
@@ -107,7 +107,7 @@ def _affine(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, va
 
 
 def _moments(x: tf.Tensor, axes: tuple[int, ...], replica: tf.distribute.ReplicaContext | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and biased variance of float32 values over `axes`, which keep size 1, and over replicas."""
+    """Mean and biased variance of float32 values over `axes` (kept with size 1) and over replicas."""
     total = tf.reduce_sum(x, axes, keepdims=True)
     squares = tf.reduce_sum(tf.square(x), axes, keepdims=True)
     count = tf.cast(tf.size(x) / tf.size(total), tf.float32)
@@ -120,9 +120,9 @@ def _moments(x: tf.Tensor, axes: tuple[int, ...], replica: tf.distribute.Replica
 def _normalize_by_batch(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, replica: tf.distribute.ReplicaContext | None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """[B,H,W,C], [C], [C] -> the normalised values, and mean and variance [C], through which no gradient flows.
+    """[B,H,W,C], [C], [C] -> the normalized values, and mean and variance [C], which have no gradient.
 
-    Sums are those of reduce_sum: the kernel's own ones run row by row, and their rounding errors grow through a deep network.
+    Uses reduce_sum for the statistics: the kernel adds row by row, and its rounding errors grow in a deep network.
     """
 
     @tf.custom_gradient
@@ -141,7 +141,7 @@ def _normalize_by_batch(
                 sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
                 count *= replica.num_replicas_in_sync
             scale = gamma * inverse
-            # dx = scale * (dy - mean(dy) - normalised x * mean(dy * normalised x))
+            # dx = scale * (dy - mean(dy) - normalized x * mean(dy * normalized x))
             slope = -scale * inverse * sums[1] / count
             offset = -scale * sums[0] / count - slope * mean
             return tf.cast(upstream * scale + (values * slope + offset), x.dtype), d_gamma, d_beta
@@ -154,7 +154,7 @@ def _normalize_by_batch(
 
 @dataclasses.dataclass(frozen=True)
 class NormSpec:
-    """The batch-norm settings of one model, passed to every block that normalises."""
+    """The batch-norm settings of one model, passed to every block that normalizes."""
 
     momentum: float = 0.99
     epsilon: float = 1e-3

@@ -1,4 +1,4 @@
-"""The residual block of encoders and pixel decoder."""
+"""The residual block of the encoders and the pixel decoder."""
 
 import tensorflow as tf
 import tf_keras
@@ -6,14 +6,14 @@ import tf_keras
 from kmax_tf.layers.activations import Activation
 from kmax_tf.layers.axial_attention import AxialAttention
 from kmax_tf.layers.convolution import ConvNorm
-from kmax_tf.layers.dropping import DropPath
+from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
 
 
 class ResidualBlock(tf_keras.layers.Layer):
-    """A bottleneck of 3x3 convolution or axial attention, [B,H,W,C] -> [B,H/stride,W/stride,4 * channels].
+    """A bottleneck block with a 3x3 convolution or axial attention, [B,H,W,C] -> [B,H/stride,W/stride,4 * channels].
 
-    Features between blocks are not activated: a block activates its input and returns the plain sum.
+    Features between blocks are not activated: a block activates its input and returns the sum without activation.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
-"""Resizing with aligned corners: pixel 0 stays pixel 0, the last one the last one, as sizes of 32k+1 need."""
+"""Resizing with aligned corners, as sizes of 32k+1 require: the first and last pixels keep their positions."""
 
 import tensorflow as tf
 
 
 def resize_bilinear(x: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """[B,H,W,C] -> [B,height,width,C] in the type of x; x itself if it has that size already."""
+    """[B,H,W,C] -> [B,height,width,C] in the type of x; returns x itself if it already has that size."""
     if isinstance(height, int) and isinstance(width, int) and x.shape[1:3] == (height, width):
         return x
     resized = tf.raw_ops.ResizeBilinear(images=x, size=tf.stack([height, width]), align_corners=True)

@@ -1,4 +1,4 @@
-"""The losses of kMaX-DeepLab: one file per term, and the criterion that adds them."""
+"""The losses of kMaX-DeepLab: one file per term, and the criterion that sums them."""
 
 from kmax_tf.losses.criterion import build_loss
 

@@ -1,4 +1,4 @@
-"""Which slot answers for which ground-truth row, and how well: shared by all outputs of the network."""
+"""Assigns ground-truth rows to slots, with weights for the losses; all outputs of the network share the assignment."""
 
 import dataclasses
 
@@ -13,11 +13,11 @@ class Assignment:
     """The assignment of the main output; no gradient flows through it.
 
     Attributes:
-      slot_of_row: [B,G] int32, -1 where the row does not exist or is left out.
-      row_weight: [B,G] float32, class probability that the slot gives to the row's class, 0 without a slot.
-      slot_class: [B,N] int32, class of the row that the slot answers for, C (void) for free slots.
-      slot_weight: [B,N] float32, dice with the row; for free slots the share of the slot's mask on void pixels.
-      nonfinite_costs: [B] int32, entries of the cost matrix that were NaN or infinite.
+      slot_of_row: [B,G] int32, -1 if the row does not exist or has no slot.
+      row_weight: [B,G] float32, the slot's probability of the row's class; 0 if the row has no slot.
+      slot_class: [B,N] int32, class of the row assigned to the slot; C (void) for unassigned slots.
+      slot_weight: [B,N] float32, dice with the row; for unassigned slots the fraction of the slot's mask on void pixels.
+      nonfinite_costs: [B] int32, number of entries in the cost matrix that were NaN or infinite.
     """
 
     slot_of_row: tf.Tensor
@@ -28,7 +28,7 @@ class Assignment:
 
 
 def assign(truth: GroundTruth, mask_logits: tf.Tensor, class_logits: tf.Tensor) -> Assignment:
-    """Maximises the sum of dice times class probability (paper, section 3; MaX-DeepLab, equation 9).
+    """Maximizes the sum of dice times class probability (paper, section 3; MaX-DeepLab, equation 9).
 
     Args:
       truth: G rows over P pixels.
@@ -55,14 +55,14 @@ def assign(truth: GroundTruth, mask_logits: tf.Tensor, class_logits: tf.Tensor) 
 
 
 def _similarity(truth: GroundTruth, mask_logits: tf.Tensor, class_logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Dice [B,G,N], class probability [B,G,N], and share of each slot's mask on void pixels [B,N]."""
+    """Dice [B,G,N], class probability [B,G,N], and fraction of each slot's mask on void pixels [B,N]."""
     probability = tf.nn.softmax(mask_logits)
-    labelled = probability * truth.labelled[:, :, None]
-    intersection = tf.einsum("bpg,bpn->bgn", truth.masks, labelled)
-    labelled_area = tf.reduce_sum(labelled, 1)
-    dice = intersection / ((truth.area[:, :, None] + labelled_area[:, None, :]) / 2 + 1e-5)
+    labeled = probability * truth.labeled[:, :, None]
+    intersection = tf.einsum("bpg,bpn->bgn", truth.masks, labeled)
+    labeled_area = tf.reduce_sum(labeled, 1)
+    dice = intersection / ((truth.area[:, :, None] + labeled_area[:, None, :]) / 2 + 1e-5)
     classes = tf.nn.softmax(class_logits)[..., :-1]
     of_row = tf.one_hot(truth.row_class, classes.shape[-1])
     similarity = tf.einsum("bgc,bnc->bgn", of_row, classes)
     total_area = tf.reduce_sum(probability, 1)
-    return dice, similarity, (total_area - labelled_area) / (total_area + 1e-5)
+    return dice, similarity, (total_area - labeled_area) / (total_area + 1e-5)

@@ -1,4 +1,4 @@
-"""The loss of kMaX-DeepLab: the sum of registered terms, those of masks also for every kMaX decoder layer."""
+"""The loss of kMaX-DeepLab: the sum of the registered terms; mask terms also apply to every kMaX decoder layer."""
 
 from collections.abc import Callable, Mapping
 
@@ -20,9 +20,9 @@ def build_loss(config: experiment_pb2.ExperimentOptions) -> Criterion:
     """The loss of a config: `losses = build_loss(config)(ground_truth, outputs)`.
 
     Ground truth is `semantic_gt`, `thing_id_mask_gt` [B,H,W], `thing_id_class_gt` [B,T] and, optionally,
-    `semantic_loss_weight` [B,H,W]; outputs are those of the model. The result holds one [B] tensor for each term whose message
-    is present in loss_options, weighted, `aux_<i>` before the name for kMaX decoder layer i, and their sum `total_loss`. All
-    outputs share the assignment of the main one. Where the assignment met costs that are not finite, total_loss is NaN.
+    `semantic_loss_weight` [B,H,W]; outputs are those of the model. The result holds one weighted [B] tensor for each term whose
+    message is set in loss_options, with the prefix `aux_<i>` for kMaX decoder layer i, and their sum `total_loss`. All outputs
+    share the assignment of the main output. If the assignment has non-finite costs, total_loss is NaN.
     """
     options = config.trainer_options.loss_options
     info = dataset_info(config)
@@ -42,21 +42,21 @@ def build_loss(config: experiment_pb2.ExperimentOptions) -> Criterion:
             not_finite = tf.where(assignment.nonfinite_costs > 0, float("nan"), 0.0)
         usable = {name: term for name, term in dense_terms.items() if term.needs in outputs}
         terms |= _weighted(options, usable, targets, outputs, info)
-        # Not add_n: it adds three or more tensors in an order that depends on timing.
+        # add_n would add three or more tensors in an order that depends on timing.
         return terms | {"total_loss": tf.reduce_sum(tf.stack([*terms.values(), not_finite]), 0)}
 
     return criterion
 
 
 def _chosen(options: trainer_pb2.LossOptions, kind: type[MaskTerm] | type[DenseTerm]) -> dict[str, MaskTerm | DenseTerm]:
-    """The terms of one kind that the options set, in the order of the schema."""
+    """The terms of one kind that are set in the options, in the order of the schema."""
     terms = registered("kmax_tf.losses", "LOSS_TERMS")
     names = [field.name for field in options.DESCRIPTOR.fields if options.HasField(field.name)]
     return {name: terms[name] for name in names if isinstance(terms.get(name), kind)}
 
 
 def _predictions(outputs: Outputs, head: model_pb2.MaXDeepLabOptions) -> list[tuple[str, Mapping[str, tf.Tensor]]]:
-    """Each supervised prediction, with what its terms are called."""
+    """Each supervised prediction and the prefix of its terms."""
     auxiliary = outputs.get(AUXILIARY_OUTPUTS, ()) if head.deep_supervision else ()
     return [("", outputs), *((f"aux_{i}", prediction) for i, prediction in enumerate(auxiliary))]
 
@@ -68,7 +68,7 @@ def _problem(
     main: tf.Tensor,
     head: model_pb2.MaXDeepLabOptions,
 ) -> MaskProblem:
-    # In training mode the model has resized all of its outputs already.
+    # In training mode the model has already resized its outputs, and this changes nothing.
     masks, features = (_pixels(resize_like(prediction[key], main)) for key in (MASK_LOGITS, PIXEL_FEATURES))
     return MaskProblem(truth, assignment, prediction[CLASS_LOGITS], masks, features, head)
 

@@ -14,17 +14,17 @@ class GroundTruth:
     """P pixels, G rows (thing instances, then stuff classes), C classes in the order of the class logits.
 
     Attributes:
-      row_of_pixel: [B,P] int32, the row a pixel belongs to, -1: none.
-      labelled: [B,P] float32, 0 where the pixel is void.
-      thing: [B,P] float32, 1 where the pixel belongs to a thing instance.
+      row_of_pixel: [B,P] int32, the row of each pixel; -1: none.
+      labeled: [B,P] float32, 0 for void pixels and 1 for others.
+      thing: [B,P] float32, 1 for pixels of thing instances and 0 for others.
       masks: [B,P,G] float32, one-hot form of row_of_pixel.
-      area: [B,G] float32, pixels of each row.
+      area: [B,G] float32, number of pixels of each row.
       exists: [B,G] bool, rows with pixels.
-      row_class: [B,G] int32, index into the class logits, -1 where the row does not exist.
+      row_class: [B,G] int32, index into the class logits; -1 if the row does not exist.
     """
 
     row_of_pixel: tf.Tensor
-    labelled: tf.Tensor
+    labeled: tf.Tensor
     thing: tf.Tensor
     masks: tf.Tensor
     area: tf.Tensor
@@ -33,7 +33,7 @@ class GroundTruth:
 
 
 def subsample(labels: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Every s-th pixel of labels [B,H,W], so that [B,height,width] remain.
+    """Takes every s-th pixel of labels [B,H,W], which gives [B,height,width].
 
     Raises:
       UserError: H-1 and W-1 are not the same multiple of height-1 and width-1.
@@ -80,7 +80,7 @@ def _flatten(labels: tf.Tensor) -> tf.Tensor:
 
 
 def _lookup(info: DatasetInfo, ids: tuple[int, ...], labels: tf.Tensor) -> tf.Tensor:
-    """Position in `ids` of each class id in labels, -1 where it is not among them."""
+    """Index in `ids` of each class id in labels; -1 if it is not there."""
     size = max(info.num_ids, info.ignore_label + 1)
     table = [ids.index(class_id) if class_id in ids else -1 for class_id in range(size)]
     known = (labels >= 0) & (labels < size)

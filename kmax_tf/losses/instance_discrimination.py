@@ -1,4 +1,4 @@
-"""Instance discrimination: pixels of one mask have similar features, pixels of different masks do not."""
+"""Instance discrimination loss: pixels of one mask should have similar features, pixels of different masks should not."""
 
 import tensorflow as tf
 
@@ -18,8 +18,8 @@ def pixel_contrast(truth: GroundTruth, features: tf.Tensor, samples: int, area_e
     Args:
       truth: G rows over P pixels.
       features: [B,P,D].
-      samples: pixels drawn without replacement; all of them if P is not larger.
-      area_exponent: a pixel is drawn with weight (P / area of its mask) ** area_exponent; void pixels come last.
+      samples: number of pixels sampled without replacement; all pixels are used if P is not larger.
+      area_exponent: the sampling weight of a pixel is (P / area of its mask) ** area_exponent; void pixels come last.
     """
     row = truth.row_of_pixel
     if samples < features.shape[1]:
@@ -29,8 +29,8 @@ def pixel_contrast(truth: GroundTruth, features: tf.Tensor, samples: int, area_e
     same = tf.cast((row[:, :, None] == row[:, None, :]) & (row >= 0)[:, :, None], tf.float32)
     target = same / tf.maximum(tf.reduce_sum(same, 2, keepdims=True), 1.0)
     similarity = tf.matmul(features, features, transpose_b=True) / _TEMPERATURE
-    # Void pixels have no target and lose nothing, but the gradient of this op is softmax - target for them too: it drives
-    # their features away from all others. The published models were trained so.
+    # Void pixels have no target and zero loss, but the gradient of this op is softmax - target for them too, which pushes
+    # their features away from all others. The published models were trained this way.
     return mean_of_nonzero(tf.nn.softmax_cross_entropy_with_logits(target, similarity))
 
 
@@ -39,8 +39,8 @@ def draw_pixels(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Te
     pixels = truth.masks.shape[1]
     own_area = tf.gather(truth.area, tf.maximum(truth.row_of_pixel, 0), axis=1, batch_dims=1)
     own_area = tf.where(truth.row_of_pixel >= 0, tf.maximum(own_area, 1.0), 1.0)
-    log_weight = tf.math.log(pixels / own_area) * area_exponent - _EXCLUDED * (1.0 - truth.labelled)
-    # 0 would give an infinite draw.
+    log_weight = tf.math.log(pixels / own_area) * area_exponent - _EXCLUDED * (1.0 - truth.labeled)
+    # Avoids log(0).
     uniform = tf.maximum(randomness.uniform(tf.shape(log_weight)), 1e-20)
     return tf.math.top_k(log_weight - tf.math.log(-tf.math.log(uniform)), samples, sorted=False).indices
 

@@ -1,4 +1,4 @@
-"""The PQ-style loss (MaX-DeepLab, arXiv:2012.00759, equations 10 to 13): class and mask of each slot weigh each other."""
+"""The PQ-style loss (MaX-DeepLab, arXiv:2012.00759, equations 10 to 13): class and mask losses weight each other."""
 
 import tensorflow as tf
 
@@ -8,7 +8,7 @@ from kmax_tf.losses.reduction import mean_of_nonzero
 from kmax_tf.losses.terms import MaskProblem, MaskTerm, Terms
 from protos import trainer_pb2
 
-# Focal alpha of slots with an object; free slots have the rest to 1.
+# Focal alpha of assigned slots; unassigned slots use 1 - alpha.
 _ALPHA = 0.75
 _LEAST_WEIGHT = 1e-5
 

@@ -15,7 +15,7 @@ def semantic_cross_entropy(
 ) -> tf.Tensor:
     """Weighted cross entropy of logits [B,h,w,ids] with `semantic_gt`, over its hardest pixels; [B].
 
-    `semantic_loss_weight` [B,H,W] is 1 everywhere if the targets hold none.
+    If the targets have no `semantic_loss_weight` [B,H,W], all weights are 1.
     """
     height, width = logits.shape[1:3]
     labels = subsample(tf.cast(targets[SEMANTIC_GT], tf.int32), height, width)

@@ -1,8 +1,7 @@
-"""Contracts of loss terms.
+"""Interfaces of loss terms.
 
-A module of this package registers terms in `LOSS_TERMS`, a dict of MaskTerm or DenseTerm by the name of the field in
-`LossOptions`; a term is computed when its field is set. Every function returns unweighted terms [B] by the name under which
-they are reported.
+Modules of this package register terms in `LOSS_TERMS`, a dict of MaskTerm or DenseTerm by field name in `LossOptions`; a term
+is computed if its field is set. Every function returns unweighted losses [B] by the name under which they are reported.
 """
 
 import dataclasses
@@ -21,11 +20,11 @@ Terms = dict[str, tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class MaskProblem:
-    """One prediction, of the model or of a kMaX decoder layer, and what it should be.
+    """One prediction, of the model or of a kMaX decoder layer, and its ground truth.
 
     Attributes:
       truth: G rows over P pixels.
-      assignment: of rows to slots, that of the model's output.
+      assignment: the assignment of rows to slots for the model's output.
       class_logits: [B,N,C+1].
       mask_logits: float32 [B,P,N].
       features: float32 [B,P,D].
@@ -42,14 +41,14 @@ class MaskProblem:
 
 @dataclasses.dataclass(frozen=True)
 class MaskTerm:
-    """A term of the model's output and, with deep supervision, of each kMaX decoder layer."""
+    """A term for the model's output and, with deep supervision, for each kMaX decoder layer."""
 
     compute: Callable[[MaskProblem, trainer_pb2.SingleLossOptions], Terms]
 
 
 @dataclasses.dataclass(frozen=True)
 class DenseTerm:
-    """A term of the model's output that needs no assignment; computed if the outputs have the key `needs`."""
+    """A term for the model's output that needs no assignment; computed if the outputs have the key `needs`."""
 
     needs: str
     compute: Callable[[Targets, Outputs, DatasetInfo, trainer_pb2.SingleLossOptions], Terms]

@@ -1,4 +1,4 @@
-"""Axial-ResNet-50, the encoder of MaX-S: axial attention instead of 3x3 convolutions where the input has stride 16 or more."""
+"""Axial-ResNet-50, the encoder of MaX-S: axial attention replaces 3x3 convolutions in blocks with input stride >= 16."""
 
 import tensorflow as tf
 import tf_keras
@@ -50,7 +50,7 @@ class AxialResNet(tf_keras.layers.Layer):
 
 
 def _keep_probability(last: float, input_stride: int) -> float:
-    """The linear schedule: only blocks with axial attention drop, those at stride 32 with the full probability."""
+    """The linear schedule: only axial blocks use drop path, those at stride 32 with the full probability."""
     if input_stride < 16:
         return 1.0
     return 1.0 - (1.0 - last) * (input_stride.bit_length() - 2) / 4

@@ -1,4 +1,4 @@
-"""ConvNeXt (arXiv:2201.03545) as a pixel encoder, padded so that sizes of 32k+1 stay aligned."""
+"""ConvNeXt (arXiv:2201.03545) as a pixel encoder, with padding that keeps sizes of 32k+1 aligned."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import tf_keras
 
 from kmax_tf.layers.activations import Activation, gelu
 from kmax_tf.layers.convolution import truncated_normal
-from kmax_tf.layers.dropping import DropPath
+from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
 from protos import model_pb2
 
@@ -38,10 +38,10 @@ def layer_norm() -> tf_keras.layers.LayerNormalization:
 
 
 class Downsample(tf_keras.layers.Layer):
-    """Convolution with kernel = stride. The stem normalises behind it, the others before it.
+    """Convolution with kernel size = stride; the norm comes after it in the stem and before it elsewhere.
 
-    The zeros of the padding are normalised too where the norm comes first, and become its beta: the published weights
-    were trained so.
+    If the norm comes first, it also applies to the padding, where zeros become its beta; the published weights were trained
+    this way.
     """
 
     def __init__(self, channels: int, *, stem: bool):
@@ -80,7 +80,7 @@ class Block(tf_keras.layers.Layer):
 class ConvNeXt(tf_keras.layers.Layer):
     """[B,H,W,3] -> {"stage1": stride 4, "stage2": stride 4, "stage3": 8, "stage4": 16, "stage5": 32}, not activated.
 
-    stage1 is the stem's output, so that it has the resolution of stage2, unlike that of a ResNet.
+    stage1 is the output of the stem. Unlike in a ResNet, it has the resolution of stage2.
     """
 
     def __init__(self, variant: Variant, drop_path_keep_probability: float):

@@ -1,4 +1,4 @@
-"""ResNet-50 as a pixel encoder: no max-pooling, stage 2 has stride 2 instead, features are not activated between blocks."""
+"""ResNet-50 as a pixel encoder, with stride 2 in stage 2 instead of max pooling; features between blocks are not activated."""
 
 import tensorflow as tf
 import tf_keras

@@ -1,1 +1,1 @@
-"""From mask and class logits to a panoptic map at the size of the raw image."""
+"""Converts mask and class logits to a panoptic map at the size of the raw image."""

@@ -1,4 +1,4 @@
-"""Mask-wise merging, the rule of kMaX-DeepLab (arXiv 2207.04044, implementation details)."""
+"""Mask-wise merging, the merge rule of kMaX-DeepLab (arXiv:2207.04044, implementation details)."""
 
 import math
 
@@ -15,7 +15,7 @@ def maskwise(
     width: int | tf.Tensor,
     options: evaluator_pb2.EvaluatorOptions,
 ) -> Ownership:
-    """Lets masks claim pixels in the order of their score; one that is mostly covered by then is dropped.
+    """Lets masks claim pixels in the order of their scores; drops masks that are mostly covered by earlier ones.
 
     `mask_logits` is float32 [h, w, N], N static; instance ids are rank + 1.
     """
@@ -31,7 +31,7 @@ def maskwise(
     order = tf.argsort(score, direction="DESCENDING", stable=True)
     accepted = _accept_masks(found["candidates"], order, sure, rules.overlapping_threshold)
 
-    # Of the accepted masks of a pixel, the first in the order has claimed it. Entry 0 of both tables stands for slot -1.
+    # A pixel belongs to the first accepted mask in the order. Entry 0 of both tables stands for slot -1.
     count = tf.size(order)
     rank = tf.math.invert_permutation(order)
     rank_or_none = tf.concat([[count], tf.where(accepted, rank, count)], axis=0)
@@ -51,7 +51,7 @@ def maskwise(
 def _candidates(
     mask_logits: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor, threshold: float
 ) -> dict[str, tf.Tensor]:
-    """Slots whose probability exceeds `threshold`, [K, H, W] with -1 for none; strongest slot and its score, [1, H, W]."""
+    """Slots whose probability exceeds `threshold`, [K, H, W], -1 for none; strongest slot and its score, [1, H, W]."""
     at_once = mask_logits.shape[-1]
     if threshold > 0:
         at_once = min(at_once, max(1, math.ceil(1 / threshold) - 1))
@@ -80,9 +80,9 @@ def _mask_scores(mask_logits: tf.Tensor, threshold: float) -> tf.Tensor:
 
 
 def _accept_masks(candidates: tf.Tensor, order: tf.Tensor, sure: tf.Tensor, overlapping_threshold: float) -> tf.Tensor:
-    """Whether each slot keeps more than `overlapping_threshold` of its pixels when its turn in `order` comes, bool [N].
+    """Whether more than `overlapping_threshold` of each slot's pixels are free when its turn in `order` comes, bool [N].
 
-    The loop runs over the slots that are `sure` of their class, and over all pixels at once.
+    Loops over the slots that are `sure` of their class, and handles all pixels at once.
     """
     count = tf.size(order)
     in_order = tf.gather(sure, order)

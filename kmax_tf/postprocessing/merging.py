@@ -1,10 +1,10 @@
-"""What merge rules have in common: the slots of an image, the result, and a way through images that saves memory.
+"""The shared part of merge rules: the slots of an image, the result, and a loop over bands of rows that saves memory.
 
-A merge rule decides which mask slot owns which pixel where masks overlap. A module of this package registers rules in
-`MERGE_RULES`, a dict of MergeRule by the name that `evaluator_options.transformer_post_processing` gives them.
+A merge rule decides which mask slot owns each pixel where masks overlap. Modules of this package register rules in
+`MERGE_RULES`, a dict of MergeRule by their name in `evaluator_options.transformer_post_processing`.
 
-Slots are never unrolled: fewer than `1 / t` of them can exceed a softmax probability `t` at one pixel, so a few candidates for
-each pixel are all that is kept, and tensors with all slots at full resolution exist for a band of rows only.
+Fewer than `1 / t` slots can exceed a softmax probability `t` at one pixel, so it is enough to keep a few candidates per pixel.
+Tensors with all slots at full resolution exist only for one band of rows at a time.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ _BAND_ROWS = 16
 
 @dataclasses.dataclass(frozen=True)
 class Slots:
-    """What the class logits say about the N slots of one image; every field is [N].
+    """The predicted classes of the N slots of one image; every field is [N].
 
-    `channel` is the best class-head channel apart from void, `confidence` its probability in [0, 1].
+    `channel` is the best class-head channel except void, `confidence` its probability in [0, 1].
     """
 
     channel: tf.Tensor
@@ -32,7 +32,7 @@ class Slots:
 
 @dataclasses.dataclass(frozen=True)
 class Ownership:
-    """Result of merging. All fields are [H, W] but `instance_id` [N].
+    """Result of merging. All fields are [H, W] except `instance_id` [N].
 
     `owner` is the slot that owns a pixel, or -1; `strongest` the slot with the largest mask logit, whatever its class.
     """
@@ -47,12 +47,12 @@ class Ownership:
 
 @dataclasses.dataclass(frozen=True)
 class MergeRule:
-    """A rule that a config can name.
+    """A merge rule that a config can select.
 
     Attributes:
       merge: `merge(mask_logits float32 [h, w, N], slots, height, width, options) -> Ownership`; N is static, height and width
         are ints or scalars.
-      thresholds: its options with their values, for messages on images without any segment.
+      thresholds: describes its options and their values, for messages about images without segments.
     """
 
     merge: Callable[..., Ownership]
@@ -66,7 +66,7 @@ def over_bands(
     reduce: Callable[[tf.Tensor], dict[str, tf.Tensor]],
     signature: dict[str, tf.DType],
 ) -> dict[str, tf.Tensor]:
-    """Applies `reduce` ([rows, W, N] -> dict of [K, rows, W]) to bands of the bilinearly enlarged logits: dict of [K, H, W]."""
+    """Applies `reduce` ([rows, W, N] -> dict of [K, rows, W]) to bands of bilinearly upsampled logits: dict of [K, H, W]."""
     low_height = tf.shape(mask_logits)[0]
     step = tf.cast(low_height - 1, tf.float32) / tf.cast(tf.maximum(height - 1, 1), tf.float32)
     bands = (height + _BAND_ROWS - 1) // _BAND_ROWS
@@ -82,7 +82,7 @@ def over_bands(
         wide = tf.raw_ops.ResizeBilinear(images=tall[None], size=[_BAND_ROWS, width], align_corners=True)
         return reduce(wide[0])
 
-    # Two at a time: on a CPU one band's single-threaded ops run beside the other's, and few bands are held at once.
+    # Two at a time: on a CPU their single-threaded ops run in parallel, and few bands are in memory at once.
     reduced = tf.map_fn(band, tf.range(bands), fn_output_signature=signature, parallel_iterations=2)
 
     def joined(value: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Pixel-wise merging, the rule of MaX-DeepLab (arXiv 2012.00759)."""
+"""Pixel-wise merging, the merge rule of MaX-DeepLab (arXiv:2012.00759)."""
 
 import tensorflow as tf
 
@@ -15,7 +15,7 @@ def pixelwise(
     width: int | tf.Tensor,
     options: evaluator_pb2.EvaluatorOptions,
 ) -> Ownership:
-    """Gives each pixel to its strongest slot, if that slot is sure of its class and of the pixel.
+    """Assigns each pixel to its strongest slot, if that slot is confident of its class and of the pixel.
 
     `mask_logits` is float32 [h, w, N]; instance ids are slot + 1.
     """
@@ -26,7 +26,7 @@ def pixelwise(
         largest = tf.reduce_max(kept, axis=-1)
         score = 1.0 / tf.reduce_sum(tf.exp(kept - largest[..., None]), axis=-1)
         best, strongest = (tf.argmax(x, axis=-1, output_type=tf.int32) for x in (kept, logits))
-        # By value, not by index: a sure slot that ties with an unsure one keeps the pixel.
+        # Compares values, not indices: a sure slot that ties with an unsure one keeps the pixel.
         wins = tf.equal(largest, tf.reduce_max(logits, axis=-1)) & (score > options.pixel_confidence_threshold)
         return {"slots": tf.stack([tf.where(wins, best, -1), strongest, best]), "score": score[None]}
 

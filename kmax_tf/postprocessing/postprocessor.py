@@ -1,6 +1,7 @@
-"""From mask and class logits to a panoptic map: which mask slot owns which pixel.
+"""Converts mask and class logits to a panoptic map.
 
-A merge rule (merging.py) decides that; here its result becomes labels, and small segments become void.
+A merge rule (merging.py) decides which mask slot owns each pixel; this module converts the result to labels and removes small
+segments.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,23 +27,23 @@ _SIGNATURE = {
 def build_postprocessor(
     config: experiment_pb2.ExperimentOptions,
 ) -> Callable[[Mapping[str, tf.Tensor], tuple[int, int] | tf.Tensor], dict[str, tf.Tensor]]:
-    """The function `maps = postprocessor(outputs, image_size)` of an experiment.
+    """Returns the function `maps = postprocessor(outputs, image_size)` for a config.
 
     `outputs` holds `pixel_space_mask_logits` [B, h, w, N] and `transformer_class_logits` [B, N, C + 1] (things, stuff, void) of
     any float type; `image_size` is the (height, width) of the network input. The maps are [B, height, width]:
 
     * `panoptic_pred`: class id * label divisor + instance id (0 for stuff); void has the description's `void_label`. Instance
-      ids are slot (pixel-wise) or rank (mask-wise) + 1; where the divisor has no room for that, the visible things count.
+      ids are slot (pixel-wise) or rank (mask-wise) + 1; if the divisor is too small, visible things count from 1.
     * `semantic_pred`: class of the strongest slot of each pixel, whatever its confidence; never void.
-    * `instance_pred`: 1 + rank of the owning mask (mask-wise; 1 where there is none) or 1 + its slot (pixel-wise).
+    * `instance_pred`: 1 + rank of the owning mask (mask-wise; 1 if there is none) or 1 + its slot (pixel-wise).
     * `instance_scores`: largest mask probability; `semantic_scores`: class confidence of the owner. Both in [0, 1], and 0
       everywhere if no slot passes the class thresholds.
 
     Works eagerly, in a tf.function of unknown sizes, and, with static sizes, under XLA.
 
     Raises:
-      ConfigError: the config names no dataset, or one that does not exist; by the function, at its first call: the outputs
-        belong to another number of classes.
+      ConfigError: the config names no dataset, or one that does not exist. The returned function raises it if the outputs
+        have another number of classes.
     """
     info = dataset_info(config)
     options = config.evaluator_options
@@ -67,7 +68,7 @@ def build_postprocessor(
 
 
 def merge_rule(options: evaluator_pb2.EvaluatorOptions) -> MergeRule:
-    """The rule that the options name; config validation has checked the name."""
+    """The rule that the options name; config validation has already checked the name."""
     return registered("kmax_tf.postprocessing", "MERGE_RULES")[options.transformer_post_processing]
 
 
@@ -76,7 +77,7 @@ def _check_classes(class_logits: tf.Tensor, info: DatasetInfo) -> None:
     if channels != info.num_classes + 1:
         raise ConfigError(
             f"{CLASS_LOGITS} has {channels} channels, but dataset {info.name!r} has {info.num_classes} classes and "
-            "void: model and dataset description do not belong together"
+            "void: use the dataset description that the model was trained with"
         )
 
 
@@ -121,7 +122,7 @@ def _slot_labels(merged: Ownership, slots: Slots, info: DatasetInfo, options: ev
     instance_id = merged.instance_id
     if slots.channel.shape[0] >= info.label_divisor:
         instance_id = _count_things(instance_id, slots.is_thing & large & (area > 0))
-        # More things than ids: the last ones have to go.
+        # If there are more things than ids, the last ones become void.
         large &= instance_id < info.label_divisor
     label = slots.class_id * info.label_divisor + tf.where(slots.is_thing, instance_id, 0)
     return tf.where(large, label, info.void_label)

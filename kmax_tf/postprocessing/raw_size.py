@@ -1,4 +1,4 @@
-"""Maps of the network input back to the size of the raw image."""
+"""Restores maps of the network input to the size of the raw image."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ def restore_size(
     resized_size: tuple[int, int] | tf.Tensor,
     raw_size: tuple[int, int] | tf.Tensor,
 ) -> dict[str, tf.Tensor]:
-    """Brings maps of the padded network input back to the raw image: crop to `resized_size`, then nearest neighbor.
+    """Converts maps of the padded network input to the raw image: crops to `resized_size`, then resizes (nearest neighbor).
 
     Maps are [..., H, W] of any type; sizes are (height, width), ints or an int32 tensor [2]. Corners of both grids coincide,
     as in `resize_nearest_neighbor(align_corners=True)`. Returns maps [..., raw height, raw width].

@@ -14,7 +14,7 @@ from protos import model_pb2
 
 
 class EncoderAlone(tf_keras.layers.Layer):
-    """What the loading needs of a model: a built encoder."""
+    """The part of a model that loading needs: a built encoder."""
 
     def __init__(self, name: str):
         super().__init__()
@@ -28,7 +28,7 @@ def assert_everything_loaded(model, report):
 
 
 def refused(model, path):
-    """The message of a load, after which every variable is as before."""
+    """Returns the error message of loading, and checks that it changed no variable."""
     before = [variable.numpy() for variable in model.variables]
     with pytest.raises(CheckpointError) as caught:
         load_encoder(model, path)

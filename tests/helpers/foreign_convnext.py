@@ -20,7 +20,7 @@ def make_image(height: int = 65, width: int = 97) -> np.ndarray:
 
 
 def padded(image: np.ndarray) -> np.ndarray:
-    """The image as our stem pads it, whose zeros are grey, 0..255."""
+    """The image as our stem pads it, whose zeros are gray, 0..255."""
     return np.pad(image.astype(np.float32), [(0, 0), (1, 2), (1, 2), (0, 0)], constant_values=127.5)
 
 
@@ -91,11 +91,11 @@ def keras_convnext_atto(library, **options):
         model = keras_convnext.ConvNeXt(weights_name="convnext_atto", name="mine", **size, **options)
     else:
         model = tf_keras_convnext.ConvNeXt(model_name="mine", **size, **options)
-    return randomised(model)
+    return randomized(model)
 
 
-def randomised(model):
-    """The model with weights away from their initial values, of which the layer scale is nearly zero."""
+def randomized(model):
+    """The model with weights moved away from their initial values, because the initial layer scale is nearly zero."""
     random = np.random.default_rng(3)
     model.set_weights([w + 0.1 * random.standard_normal(w.shape, np.float32) for w in model.get_weights()])
     return model

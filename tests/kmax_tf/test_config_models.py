@@ -1,4 +1,4 @@
-"""Every experiment config builds, and its header states the size of what it builds."""
+"""Every experiment config builds a model of the size in its header."""
 
 import pathlib
 import re
@@ -11,7 +11,7 @@ from kmax_tf import build_model, load_config
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = {str(path.relative_to(ROOT / "configs")): path for path in sorted((ROOT / "configs").glob("*/*.textproto"))}
 _STATED = re.compile(r"([\d.]+) M parameters \(([\d.]+) M with the semantic branch of training\)")
-# By model options: some configs differ in data alone.
+# Cached by model options, because some configs differ only in data.
 _built: dict[bytes, tuple[int, int]] = {}
 
 
@@ -29,7 +29,7 @@ def count_parameters(config) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_configs_build_what_their_header_states(name):
+def test_models_have_the_size_in_the_config_header(name):
     counted = count_parameters(load_config(CONFIGS[name]))
     stated = _STATED.search(CONFIGS[name].read_text())
     assert stated or name.startswith("demo/") or "overfit" in name
@@ -37,7 +37,7 @@ def test_configs_build_what_their_header_states(name):
         assert [f"{count / 1e6:.2f}" for count in counted] == list(stated.groups())
 
 
-# Equal to the paper's Tables 1 to 3 to the million.
+# From the paper's Tables 1 to 3, in millions.
 @pytest.mark.parametrize(
     ("name", "millions"),
     {

@@ -1,4 +1,4 @@
-"""Costs of small graphs against numbers written out by hand."""
+"""Costs of small graphs, compared with numbers worked out by hand."""
 
 import pytest
 import tensorflow as tf
@@ -27,19 +27,19 @@ def _costs(function, *shapes: tuple[int | None, ...]):
     ],
 )
 def test_convolution(strides, padding, dilations, places):
-    """Kernel 3x3, 5 to 7 channels, batch 2, image 9x11."""
+    """Kernel 3x3, 5 input and 7 output channels, batch 2, image 9x11."""
     expected = 2 * places * 7 * (3 * 3 * 5)
     found = _count(lambda x, w: tf.nn.conv2d(x, w, strides, padding, dilations=dilations), (2, 9, 11, 5), (3, 3, 5, 7))
     assert found == expected
 
 
-def test_grouped_convolution_sums_over_its_group_alone():
+def test_grouped_convolution_sums_only_over_its_group():
     found = _count(lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), (1, 4, 4, 6), (3, 3, 2, 9))
     assert found == 4 * 4 * 9 * (3 * 3 * 2)
 
 
 def test_depthwise_convolution():
-    """Two outputs of each of 5 channels, every second place of 9x11."""
+    """Two outputs for each of 5 channels, stride 2 on 9x11."""
     found = _count(lambda x, w: tf.nn.depthwise_conv2d(x, w, [1, 2, 2, 1], "SAME"), (1, 9, 11, 5), (3, 5, 5, 2))
     assert found == (5 * 6) * (5 * 2) * (3 * 5)
 
@@ -52,7 +52,7 @@ def test_matrix_product(transpose_a, transpose_b):
 
 
 @pytest.mark.parametrize(("adjoint", "shape"), [(False, (2, 1, 3, 4)), (True, (2, 1, 4, 3))])
-def test_batch_of_matrix_products_is_broadcast(adjoint, shape):
+def test_batched_matrix_products_are_broadcast(adjoint, shape):
     assert _count(lambda x, y: tf.matmul(x, y, adjoint_a=adjoint), shape, (7, 4, 5)) == (2 * 7) * 3 * 4 * 5
 
 
@@ -77,7 +77,7 @@ def test_einsum_of_one_tensor_multiplies_nothing():
     assert _count(lambda x: tf.einsum("ijk->kj", x), (3, 4, 5)) == 0
 
 
-def test_what_the_outputs_do_not_depend_on_is_free():
+def test_products_that_the_outputs_do_not_depend_on_are_not_counted():
     def function(x, y):
         product = tf.matmul(x, y)
         tf.matmul(product, product)
@@ -86,7 +86,7 @@ def test_what_the_outputs_do_not_depend_on_is_free():
     assert _count(function, (3, 4), (4, 3)) == 3 * 4 * 3
 
 
-def test_a_product_that_is_used_twice_costs_once():
+def test_a_product_that_is_used_twice_is_counted_once():
     def function(x, y):
         product = tf.matmul(x, y)
         return product + tf.nn.relu(product)
@@ -95,7 +95,7 @@ def test_a_product_that_is_used_twice_costs_once():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_nested_calls_cost_what_is_used_of_them(jit_compile):
+def test_only_the_used_results_of_nested_calls_are_counted(jit_compile):
     inner = tf.function(lambda x, y: (tf.matmul(x, y), tf.matmul(y, x)))
     middle = tf.function(lambda x, y: inner(x, y)[0], jit_compile=jit_compile)
     costs = _costs(lambda x, y: middle(x, y) + middle(x, y), (3, 4), (4, 3))
@@ -104,7 +104,7 @@ def test_nested_calls_cost_what_is_used_of_them(jit_compile):
     assert _count(inner, (3, 4), (4, 3)) == 3 * 4 * 3 + 4 * 3 * 4
 
 
-def test_gradients_cost_too():
+def test_gradients_are_counted():
     """The gradients of x W are a product with W and one with x."""
 
     def function(x, w):
@@ -116,7 +116,7 @@ def test_gradients_cost_too():
     assert _count(function, (3, 4), (4, 5)) == 3 * (3 * 4 * 5)
 
 
-def test_sizes_that_are_not_static_are_refused():
+def test_dynamic_sizes_are_refused():
     with pytest.raises(CostError, match=r"^head/MatMul: .*\(None, 4\); trace the graph with a static input shape"):
         _count(lambda x, y: tf.matmul(x, y, name="head/MatMul"), (None, 4), (4, 5))
 
@@ -129,7 +129,7 @@ def test_loops_of_products_are_refused():
         _count(function, (3, 3), (3, 3))
 
 
-def test_loops_without_products_are_free():
+def test_loops_without_products_cost_nothing():
     def function(x):
         return tf.while_loop(lambda i, _: i < 3, lambda i, z: (i + 1, z * 2.0), (0, tf.matmul(x, x)))
 

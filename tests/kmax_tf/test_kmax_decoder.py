@@ -22,14 +22,14 @@ def test_kmeans_update_sums_the_values_of_each_slots_pixels():
     np.testing.assert_allclose(kmeans_update(logits, values), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_kmeans_update_gives_ties_to_the_first_slot():
+def test_kmeans_update_assigns_ties_to_the_first_slot():
     values = random_tensor(1, 6, 2)
     update = kmeans_update(tf.zeros([1, 2, 3, 4]), values).numpy()
     np.testing.assert_allclose(update[0, 0], values.numpy()[0].sum(0), rtol=1e-5)
     np.testing.assert_array_equal(update[0, 1:], 0)
 
 
-def test_kmeans_update_has_gradients_for_values_alone():
+def test_kmeans_update_has_gradients_only_for_values():
     logits, values = random_tensor(2, 3, 4, 5), random_tensor(2, 12, 6, seed=1)
     upstream = random_tensor(2, 5, 6, seed=2)
     with tf.GradientTape() as tape:
@@ -57,8 +57,8 @@ def test_center_attention_against_loops():
 
 
 @pytest.mark.parametrize("keep", [1.0, 0.4])
-def test_a_new_layer_keeps_the_centres(keep):
-    """The norms that close the three branches start at zero: an update of activated centres is two gelus."""
+def test_a_new_layer_does_not_change_the_centers(keep):
+    """The last norms of the three branches start at zero, so a new layer only applies gelu twice."""
     options = small_config([f"model_options.max_deeplab.transformer_decoder_drop_path_keep_prob={keep}"])
     layer = KMeansLayer(options.model_options.max_deeplab, num_classes=6, norm=NormSpec())
     pixels, centers = random_tensor(2, 4, 5, 24), random_tensor(2, 8, 32, seed=1)
@@ -79,7 +79,7 @@ def test_decoders_read_the_feature_of_their_stride(decoders):
     assert [tuple(one["pixel_space_mask_logits"].shape[1:3]) for one in predictions] == expected
 
 
-def test_drop_query_draws_slots_anew_in_each_step_and_uses_all_otherwise():
+def test_drop_query_samples_new_slots_in_each_step_and_uses_all_at_inference():
     overrides = [f"model_options.max_deeplab.{field}" for field in ("num_dropped_mask_slots=5", "num_decoders=[1,0,0]")]
     decoder = KMaXDecoder(small_config(overrides).model_options.max_deeplab, num_classes=6, norm=NormSpec())
     features = [random_tensor(2, 2, 3, 16)]

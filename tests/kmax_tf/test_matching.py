@@ -1,4 +1,4 @@
-"""The assignment on the device against scipy's, and on inputs that no solver likes."""
+"""The assignment compared with scipy's, and on difficult inputs."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from kmax_tf.matching import match, nonfinite_costs
 
-# Rows and slots of ground truth and model: COCO and Cityscapes as published, and small ones with more or fewer rows than slots.
+# Numbers of rows and slots: those published for COCO and Cityscapes, and small ones with more or fewer rows than slots.
 COCO, CITYSCAPES = (48, 181, 128), (6, 267, 256)
 SMALL, WIDE = (256, 20, 16), (256, 9, 24)
 KINDS = {
@@ -20,7 +20,7 @@ KINDS = {
 
 
 def check(cost, valid, tolerance=2e-6):
-    """Every image's assignment is legal and as cheap as scipy's, up to `tolerance` of the range of the costs for each row."""
+    """Checks that every assignment is legal and as cheap as scipy's, up to `tolerance` times the cost range per row."""
     cost = np.asarray(cost, np.float32)
     slots = match(cost, valid).numpy()
     assert slots.shape == valid.shape and slots.dtype == np.int32
@@ -43,7 +43,7 @@ def check_legal(valid, slots, slot_count):
 @pytest.mark.parametrize("shape", [COCO, CITYSCAPES, SMALL, WIDE], ids=str)
 def test_against_scipy(shape, kind):
     random = np.random.default_rng(sum(shape))
-    # From images without a valid row to images where all are.
+    # From images without valid rows to images where all rows are valid.
     share = np.linspace(0, 1, shape[0])[:, None]
     valid = random.random(shape[:2]) < share
     assert valid[-1].all() and not valid[0].any()
@@ -77,13 +77,13 @@ def test_one_row_or_one_slot(rows, slots):
     check(random.random((64, rows, slots)), random.random((64, rows)) < 0.7)
 
 
-def test_valid_may_be_numbers():
+def test_valid_can_be_numbers():
     cost = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
     valid = np.array([[1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
     np.testing.assert_array_equal(match(cost, valid.astype(np.float32)), match(cost, valid.astype(bool)))
 
 
-def test_a_batch_is_solved_as_its_images_are():
+def test_a_batch_gives_the_same_result_as_single_images():
     random = np.random.default_rng(0)
     cost, valid = random.random((12, 20, 16)).astype(np.float32), random.random((12, 20)) < 0.6
     together = match(cost, valid).numpy()
@@ -91,16 +91,16 @@ def test_a_batch_is_solved_as_its_images_are():
     np.testing.assert_array_equal(together, alone)
 
 
-def spoil(cost, where, value):
-    spoiled = np.array(cost)
-    spoiled[where] = value
-    return spoiled
+def corrupt(cost, where, value):
+    corrupted = np.array(cost)
+    corrupted[where] = value
+    return corrupted
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["entries", "row", "column", "everything"])
 @pytest.mark.timeout(60)
-def test_costs_that_are_not_finite_end_in_a_legal_assignment(value, where):
+def test_nonfinite_costs_give_a_legal_assignment(value, where):
     random = np.random.default_rng(0)
     cost, valid = random.random(SMALL).astype(np.float32), random.random(SMALL[:2]) < 0.7
     places = {
@@ -109,27 +109,27 @@ def test_costs_that_are_not_finite_end_in_a_legal_assignment(value, where):
         "column": np.s_[:, :, 5],
         "everything": np.s_[:],
     }
-    spoiled = spoil(cost, places[where], value)
-    for image_valid, slots in zip(valid, match(spoiled, valid).numpy()):
+    corrupted = corrupt(cost, places[where], value)
+    for image_valid, slots in zip(valid, match(corrupted, valid).numpy()):
         check_legal(image_valid, slots, SMALL[2])
-    counted = nonfinite_costs(tf.constant(spoiled), tf.constant(valid)).numpy()
-    np.testing.assert_array_equal(counted, (~np.isfinite(spoiled) & valid[..., None]).sum((1, 2)))
+    counted = nonfinite_costs(tf.constant(corrupted), tf.constant(valid)).numpy()
+    np.testing.assert_array_equal(counted, (~np.isfinite(corrupted) & valid[..., None]).sum((1, 2)))
     assert counted.max() > 0
 
 
-def test_a_bad_image_leaves_the_others_alone():
+def test_nonfinite_costs_of_one_image_do_not_affect_the_others():
     random = np.random.default_rng(0)
     cost, valid = random.random((12, 20, 16)).astype(np.float32), random.random((12, 20)) < 0.6
-    spoiled = spoil(cost, 4, np.nan)
+    corrupted = corrupt(cost, 4, np.nan)
     good = np.arange(12) != 4
-    np.testing.assert_array_equal(match(spoiled, valid).numpy()[good], match(cost, valid).numpy()[good])
+    np.testing.assert_array_equal(match(corrupted, valid).numpy()[good], match(cost, valid).numpy()[good])
 
 
-def test_a_row_of_nan_takes_what_the_finite_rows_leave():
+def test_a_row_of_nan_gets_a_slot_that_the_finite_rows_do_not_use():
     random = np.random.default_rng(0)
     cost, valid = random.random((64, 9, 12)).astype(np.float32), random.random((64, 9)) < 0.7
     valid[:, 2] = True
-    slots = match(spoil(cost, np.s_[:, 2], np.nan), valid).numpy()
+    slots = match(corrupt(cost, np.s_[:, 2], np.nan), valid).numpy()
     finite = valid & (np.arange(9) != 2)
     for image_cost, image_valid, image_slots in zip(cost.astype(np.float64), finite, slots):
         best = image_cost[image_valid][linear_sum_assignment(image_cost[image_valid])].sum()
@@ -141,7 +141,7 @@ def test_minus_infinity_counts_as_the_least_cost():
     cost, valid = random.random((12, 20, 16)).astype(np.float32), np.ones((12, 20), bool)
     places = random.random(cost.shape) < 0.1
     least = np.min(np.where(places, np.inf, cost), (1, 2), keepdims=True)
-    np.testing.assert_array_equal(match(spoil(cost, places, -np.inf), valid), match(np.where(places, least, cost), valid))
+    np.testing.assert_array_equal(match(corrupt(cost, places, -np.inf), valid), match(np.where(places, least, cost), valid))
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -156,7 +156,7 @@ def test_inside_another_function(jit_compile):
     np.testing.assert_array_equal(step(cost, valid) - 1, match(cost, valid))
 
 
-def test_gradients_pass_beside_the_assignment():
+def test_the_assignment_has_no_gradient():
     cost = tf.Variable(np.random.default_rng(0).random((12, 20, 16)), dtype=tf.float32)
     with tf.GradientTape() as tape:
         slots = match(cost, tf.ones([12, 20], tf.bool))

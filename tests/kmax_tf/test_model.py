@@ -55,13 +55,13 @@ def test_training_resizes_auxiliary_outputs_and_adds_semantic_logits(model):
 
 
 @pytest.mark.parametrize(("training", "semantic"), [(False, True), (True, False), (False, None), (True, None)])
-def test_semantic_logits_when_asked_or_in_training(model, training, semantic):
+def test_semantic_logits_in_training_or_on_request(model, training, semantic):
     outputs = model(make_images(33, 33), training=training, semantic=semantic)
     wanted = training if semantic is None else semantic
     assert set(outputs) == KEYS | {"auxiliary_outputs"} | ({"semantic_logits"} if wanted else set())
 
 
-def test_sizes_unknown_when_traced(model):
+def test_dynamic_sizes(model):
     traced = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
     eager, graph = model(make_images(), training=False), traced(make_images())
     for key in KEYS:
@@ -71,14 +71,14 @@ def test_sizes_unknown_when_traced(model):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_other_sizes_are_refused_with_the_nearest(model, training):
+def test_errors_for_other_sizes_name_the_nearest_ones(model, training):
     with pytest.raises(ValueError, match="360x480.* 353 or 385 for the height and 449 or 481 for the width.*Predictor"):
         model(make_images(360, 480), training=training)
     with pytest.raises(ValueError, match="1x65.* 33 for the height and 65 for the width"):
         model(make_images(1, 65), training=training)
 
 
-def test_images_are_scaled_alike_in_every_type(model):
+def test_images_are_scaled_the_same_in_every_type(model):
     eight_bit = model(make_images())
     for key, value in model(tf.cast(make_images(), tf.float32)).items():
         if tf.is_tensor(value):
@@ -92,7 +92,7 @@ def test_initial_values_follow_from_the_seed():
     assert any(not np.array_equal(one, two) for one, two in zip(first.variables, other.variables))
 
 
-def test_initial_class_is_void_with_probability_nine_tenths(model):
+def test_initial_probability_of_void_is_nine_tenths(model):
     classes = tf.nn.softmax(build()(make_images())["transformer_class_logits"]).numpy()
     np.testing.assert_allclose(classes[..., -1], 0.9, atol=0.02)
 

@@ -1,4 +1,4 @@
-"""The COCO model with ResNet-50 against the published implementation with the same weights, on the same images."""
+"""The COCO model with ResNet-50 compared with the published implementation, with the same weights and images."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from published_values import arrays, checkpoint_keys, outputs_by_name, relative_
 from kmax_tf import build_loss, build_model, build_postprocessor, load_checkpoint
 from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
 from kmax_tf.checkpoints.variable_names import named_variables
-from kmax_tf.layers.dropping import Dropout
+from kmax_tf.layers.drop_path import Dropout
 from kmax_tf.losses.assignment import assign
 from kmax_tf.losses.ground_truth import prepare
 from protos import descriptions
@@ -156,7 +156,7 @@ def test_moving_statistics_after_one_training_step(training):
     published = {key.removeprefix("bn/"): value for key, value in GOLDEN.items() if key.startswith("bn/")}
     assert set(training.statistics) == set(published)
     for key, value in training.statistics.items():
-        # They start at zero: what is there now is (1 - momentum) * batch.
+        # They start at zero, so they are now (1 - momentum) * batch statistics.
         error = np.abs(value / (1 - MOMENTUM) - published[key].reshape(value.shape))
         deviation = np.sqrt(published[key.replace("moving_mean", "moving_variance")]).reshape(value.shape)
         scale = deviation if key.endswith("moving_mean") else np.square(deviation)

@@ -1,4 +1,4 @@
-"""The models of DeepLab2's own textprotos with known weights, against summaries of what DeepLab2 computes with the same."""
+"""The models of DeepLab2's own textprotos, compared with summaries of DeepLab2's outputs with the same weights."""
 
 import dataclasses
 import json
@@ -37,17 +37,17 @@ INFERENCE = {
     "coco_cnt": Case("coco/kmax_meta_convnext_tiny_os32", "coco_convnext_tiny"),
     "cs_r50": Case("cityscapes/kmax_meta_r50_os32", "cityscapes_r50"),
 }
-# test_parity_of_other_models.py has their encoders and decoders in training mode.
+# test_parity_of_other_models.py tests their encoders and decoders in training mode.
 SLOW = ("coco_cnt", "cs_r50")
 TRAINING = Case("ade20k/kmax_meta_r50_os32", "ade20k_r50", (2, 65, 65, 3))
 LARGE = Case("ade20k/kmax_meta_convnext_large_os32", "ade20k_convnext_large_res1281")
-# With few pixels and batch statistics, the later layers of the ADE20K model enlarge a relative error of the image by 1e6
-# (measured in float64), and so they do with what float32 rounds on the way. Images with this relative noise show the reach.
+# With few pixels and batch statistics, the later layers of the ADE20K model amplify a relative error of the image by 1e6
+# (measured in float64), and float32 rounding errors likewise. Images with this relative noise show the resulting deviation.
 NOISE = 1e-6
 
 
 def draw(key, shape):
-    """The value of a variable; unlike published_checkpoint.draw_weight, the rule that belongs to the summaries."""
+    """The value of a variable for the summaries, which differs from published_checkpoint.draw_weight."""
     normal = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(tuple(shape))
     leaf = key.rpartition("/")[2]
     if leaf in ("kernel", "qkv_kernel"):
@@ -68,7 +68,7 @@ def draw(key, shape):
 
 
 def build(case, tmp_path):
-    """The model of a textproto as it is, after loading a checkpoint of DeepLab2 completely."""
+    """Builds the model of an unchanged textproto and loads a complete checkpoint in DeepLab2's format."""
     path = tmp_path / "experiment.textproto"
     path.write_text(textproto(case.textproto))
     model = build_model(load_config(path))
@@ -87,7 +87,7 @@ def make_images(case):
 
 
 def inner_tensors(model, images):
-    """The features and embeddings that are no outputs of the model."""
+    """Internal features and embeddings of the model."""
     features = model.pixel_encoder(images / 127.5 - 1.0)
     decoded = model.pixel_decoder(features)
     class_embedding, mask_embedding, _ = model.kmax_decoder(decoded)
@@ -98,7 +98,7 @@ def inner_tensors(model, images):
 
 
 def deviations(value, summary):
-    """Largest deviation of mean and standard deviation, and of the first values, from a summary; of those that it has."""
+    """Largest deviations of mean, standard deviation and first values from those that the summary has."""
     value = np.asarray(value, np.float64)
     assert list(value.shape) == summary.get("shape", list(value.shape))
     first = summary.get("first", [])
@@ -107,7 +107,7 @@ def deviations(value, summary):
 
 
 def summarize(value):
-    """A summary as those of SUMMARIES."""
+    """A summary in the format of SUMMARIES."""
     value = np.asarray(value, np.float64)
     return {"shape": list(value.shape), "mean": value.mean(), "std": value.std(), "first": value.ravel()[:4]}
 
@@ -139,7 +139,7 @@ def training_model(tmp_path_factory):
 
 
 def test_moving_statistics_after_one_training_step(training_model):
-    """Of the published values, a share of 0.99 is what the checkpoint holds."""
+    """A fraction of 0.99 of the published values comes from the checkpoint."""
     variables = named_variables(training_model)
     ours = {key: variables[name] for name, key in deeplab2_names(list(variables)).items()}
     before = {name: variable.numpy() for name, variable in variables.items()}
@@ -154,7 +154,7 @@ def test_moving_statistics_after_one_training_step(training_model):
 
 
 def test_training(training_model):
-    """The file of ADE20K has no drop path, and dropout is in the semantic branch alone."""
+    """The ADE20K textproto has no drop path, and only the semantic branch has dropout."""
     images = make_images(TRAINING)
     rng = np.random.default_rng(0)
     inputs = [images] + [images * (1 + NOISE * rng.standard_normal(images.shape, np.float32)) for _ in range(4)]
@@ -165,14 +165,14 @@ def test_training(training_model):
     for name, summary in summaries.items():
         reach = np.max([deviations(other[name], summarize(tensors[name])) for other in noisy], axis=0)
         deviation = deviations(tensors[name], summary)
-        # Mean and deviation are not to depend on the noise, so that nothing random goes unnoticed.
+        # Mean and deviation must not depend on the noise, so that nothing random goes unnoticed.
         if not (deviation <= 1e-3 + 3 * reach).all() or reach[0] > 1e-2:
             wrong[name] = (deviation, reach)
     assert wrong == {}
 
 
 @pytest.mark.slow
-def test_textproto_that_its_own_schema_refuses(tmp_path):
+def test_textproto_that_deeplab2_rejects(tmp_path):
     model = build(LARGE, tmp_path)
     centers = named_variables(model)["kmax_decoder/cluster_centers"]
     np.testing.assert_array_equal(centers, draw("transformer_decoder/cluster_centers", centers.shape))

@@ -1,7 +1,7 @@
-"""The other encoders, and the five-stage pixel decoder of Cityscapes, against the published implementation.
+"""The other encoders, and the five-stage pixel decoder of Cityscapes, compared with the published implementation.
 
-Batch norm has no momentum here: after a pass in training mode the moving statistics are those of the batch, with which the
-golden inference was made.
+Batch norm has momentum 0 here: after a training pass the moving statistics are those of the batch, as for the golden inference
+outputs.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from published_values import arrays, checkpoint_keys, relative_error
 from kmax_tf import build_loss, build_model, build_postprocessor, load_checkpoint
 from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
 from kmax_tf.checkpoints.variable_names import named_variables
-from kmax_tf.layers.dropping import Dropout
+from kmax_tf.layers.drop_path import Dropout
 from kmax_tf.losses.assignment import assign
 from kmax_tf.losses.ground_truth import prepare
 from protos import descriptions
@@ -26,7 +26,7 @@ CASES = {
     "coco_convnext_tiny": ("coco", "kmax_convnext_tiny"),
     "cityscapes_r50": ("cityscapes", "kmax_resnet50"),
 }
-# The evaluator options of the published experiments that decide about the maps.
+# The evaluator options of the published experiments that affect the maps.
 MERGING = {
     "coco": ("thing=0.7", "stuff=0.5", 0.8, 1.0, 400, 6400),
     "cityscapes": ("thing=0.5", "stuff=0.3", 0.9, 0.0, 256, 2048),
@@ -83,7 +83,7 @@ def case(request, tmp_path_factory):
         patch.setattr(Dropout, "call", lambda self, x, training=False: x)
         training = model(images, training=True)
         if request.param == "coco_convnext_tiny":
-            # The best assignment is nearly tied with another there, which rounding may prefer.
+            # Another assignment is nearly as good there, and rounding can prefer it.
             patch.setattr("kmax_tf.losses.assignment.match", lambda cost, valid: tf.constant(golden["match/slot"]))
         losses = build_loss(config)(targets, training)
         total = tf.reduce_mean(losses["total_loss"])
@@ -93,7 +93,7 @@ def case(request, tmp_path_factory):
 
 
 def _gradient_norms(tape, total, model):
-    """Of the kMaX decoder and the heads, by the published names."""
+    """Gradient norms of the kMaX decoder and the heads by published name."""
     variables = {name: v for name, v in named_variables(model).items() if v.trainable}
     published = deeplab2_names(list(variables))
     kept = {published[name]: v for name, v in variables.items() if name.startswith(("kmax_decoder/", "predictor/"))}
@@ -140,7 +140,7 @@ def test_assignment(case):
     slots = assign(truth, pixels, case.training["transformer_class_logits"]).slot_of_row.numpy()
     published = case.golden["match/slot"]
     np.testing.assert_array_equal(slots >= 0, published >= 0)
-    # A near-tie may be decided otherwise for a pair of rows.
+    # A near-tie can go either way for a pair of rows.
     assert (slots != published).sum() <= (2 if case.name == "coco_convnext_tiny" else 0)
 
 

@@ -1,4 +1,4 @@
-"""From a file or an array to segments and a picture, with an exported model whose maps are known."""
+"""Segments and overlays from files and arrays, with an exported model that returns known maps."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ DISC, SKY = (SCENES.by_category()[category].id for category in (1, 101))
 
 
 class Known(tf.Module):
-    """Red pixels are a disc of score 0.5, green ones sky of score 0.9, all others void."""
+    """Red pixels are a disc with score 0.5, green pixels are sky with score 0.9, all others void."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")])
     def __call__(self, input_tensor):
@@ -56,14 +56,14 @@ def test_segments_of_an_array(exported, image):
     np.testing.assert_array_equal(result.panoptic == disc.id, image[..., 0] == 255)
 
 
-def test_an_overlay_colors_segments_and_leaves_void(exported, image):
+def test_overlay_colors_segments_but_not_void(exported, image):
     picture = Predictor(str(exported))(image).draw()
     assert (picture.shape, picture.dtype) == (image.shape, np.uint8)
     np.testing.assert_array_equal(picture[30:], image[30:])
     assert (picture[2, 2] != image[2, 2]).any() and (picture[22, 32] != image[22, 32]).any()
 
 
-def test_a_file_is_turned_upright(exported, image, tmp_path):
+def test_exif_orientation_is_applied(exported, image, tmp_path):
     plain, turned = tmp_path / "plain.png", tmp_path / "turned.jpg"
     Image.fromarray(image).save(plain)
     exif = Image.Exif()
@@ -74,11 +74,11 @@ def test_a_file_is_turned_upright(exported, image, tmp_path):
     np.testing.assert_array_equal(predictor(str(turned)).panoptic, predictor(image).panoptic)
 
 
-def test_grey_and_transparent_files_are_read_as_rgb(tmp_path, image):
-    Image.fromarray(image).convert("L").save(tmp_path / "grey.png")
+def test_gray_and_transparent_files_are_read_as_rgb(tmp_path, image):
+    Image.fromarray(image).convert("L").save(tmp_path / "gray.png")
     Image.fromarray(image).convert("RGBA").save(tmp_path / "transparent.png")
-    grey = read_rgb(tmp_path / "grey.png")
-    assert grey.shape == image.shape and (grey[0, 0] == 150).all()  # 0.587 of 255
+    gray = read_rgb(tmp_path / "gray.png")
+    assert gray.shape == image.shape and (gray[0, 0] == 150).all()  # 0.587 of 255
     np.testing.assert_array_equal(read_rgb(tmp_path / "transparent.png"), image)
 
 
@@ -86,7 +86,7 @@ def test_grey_and_transparent_files_are_read_as_rgb(tmp_path, image):
     ("content", "message"),
     [(None, "no such file"), (b"text", "not an image"), (b"\x89PNG\r\n\x1a\n" + bytes(40), "image")],
 )
-def test_files_that_cannot_be_read_are_named(exported, tmp_path, content, message):
+def test_errors_name_unreadable_files(exported, tmp_path, content, message):
     path = tmp_path / "photo.png"
     if content is not None:
         path.write_bytes(content)
@@ -96,16 +96,16 @@ def test_files_that_cannot_be_read_are_named(exported, tmp_path, content, messag
 
 def test_pixels_of_16_bits_are_refused(tmp_path):
     Image.fromarray(np.full([4, 4], 40000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ImageError, match="deep.png: has pixels of mode I.*8 bits"):
+    with pytest.raises(ImageError, match="deep.png: has unsupported pixel mode I.*8 bits"):
         read_rgb(tmp_path / "deep.png")
 
 
 @pytest.mark.parametrize("wrong", [np.zeros([4, 4], np.uint8), np.zeros([4, 4, 3]), np.zeros([1, 4, 4, 3], np.uint8)])
-def test_other_arrays_are_refused(exported, wrong):
+def test_arrays_of_other_shapes_or_types_are_refused(exported, wrong):
     with pytest.raises(ValueError, match=r"expected RGB pixels, uint8 \[H,W,3\]"):
         Predictor(exported)(wrong)
 
 
-def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="no exported model there; python trainer/export.py"):
+def test_error_for_a_folder_without_a_model_names_it(tmp_path):
+    with pytest.raises(ConfigError, match="no exported model in this folder; create one with python trainer/export.py"):
         Predictor(tmp_path)

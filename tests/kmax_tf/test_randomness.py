@@ -26,7 +26,7 @@ def test_streams_nest_and_close():
     assert draw() != draw()
 
 
-def test_a_traced_step_draws_by_its_seed():
+def test_draws_of_a_traced_step_depend_on_its_seed():
     @tf.function
     def step(seed):
         with random_stream(seed):

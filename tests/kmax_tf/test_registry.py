@@ -1,4 +1,4 @@
-"""Names that the config allows, and what modules register under them."""
+"""Registered modules, and the names that a config accepts."""
 
 import sys
 import types
@@ -17,16 +17,16 @@ from protos.rules import IGNORED, RULES
         ("kmax_tf.postprocessing", "MERGE_RULES", "EvaluatorOptions", "transformer_post_processing"),
     ],
 )
-def test_every_name_that_a_config_may_use_is_registered(package, table, message, field):
+def test_every_name_that_a_config_accepts_is_registered(package, table, message, field):
     assert set(registered(package, table)) == set(RULES[message][field].choices)
 
 
-def test_every_loss_term_that_a_config_may_set_is_registered():
+def test_every_loss_term_that_a_config_accepts_is_registered():
     fields = {field.name for field in trainer_pb2.LossOptions.DESCRIPTOR.fields}
     assert set(registered("kmax_tf.losses", "LOSS_TERMS")) == fields - set(IGNORED["LossOptions"])
 
 
-def test_names_are_registered_once(monkeypatch, tmp_path):
+def test_duplicate_names_are_refused(monkeypatch, tmp_path):
     for module in ("first", "second"):
         (tmp_path / f"{module}.py").write_text(f"THINGS = {{'same': 1, '{module}': 2}}\n")
     package = types.ModuleType("things")

@@ -1,4 +1,4 @@
-"""A training step compiled as one XLA program, as TPUs need it: model, assignment, losses, gradients and optimizer."""
+"""A training step compiled as one XLA program, as on TPUs: model, assignment, losses, gradients and optimizer."""
 
 import time
 
@@ -11,14 +11,14 @@ from example_configs import make_images, make_targets, published_config, small_c
 from kmax_tf import build_loss, build_model
 from kmax_tf.checkpoints.variable_names import named_variables
 
-# With the semantic decoder's dropout switched off nothing random is left: XLA draws other numbers than the kernels do.
+# The semantic decoder's dropout is off, because XLA generates other random numbers than the kernels.
 ALL_PIXELS = "model_options.max_deeplab.instance_discrimination_sample_k=1000000"
 
 
 def make_step(model, config, jit_compile):
     """A function from images and targets to the loss terms, which updates the model, and the optimizer's variables."""
     criterion = build_loss(config)
-    # The first step of Adam would be the sign of the gradient; a large epsilon keeps it continuous.
+    # Adam's first step would be the sign of the gradient; a large epsilon makes it continuous.
     optimizer = tf_keras.optimizers.AdamW(1e-3, weight_decay=0.05, epsilon=1e-2, jit_compile=False)
     optimizer.build(model.trainable_variables)
 

@@ -20,7 +20,7 @@ model_options {
 train_dataset_options { dataset: "coco_panoptic" crop_size: [65, 97] }
 """
 
-# As the textprotos of DeepLab2 write it: placeholders, and fields that have no effect.
+# In the style of DeepLab2's textprotos: with placeholders and fields that have no effect.
 DEEPLAB2_STYLE = """
 experiment_name: "${EXPERIMENT_NAME}"
 model_options {
@@ -53,7 +53,7 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_every_config_of_the_tree_loads_without_a_warning(path, caplog):
+def test_every_config_in_the_repository_loads_without_a_warning(path, caplog):
     with caplog.at_level(logging.WARNING):
         config = load_config(path)
     assert config.train_dataset_options.file_pattern or config.train_dataset_options.source
@@ -96,7 +96,7 @@ def test_placeholders_count_as_empty_except_for_file_patterns(write, caplog):
     assert sum("${INIT_CHECKPOINT}" in r.getMessage() for r in caplog.records) == 1
 
 
-def test_only_harmful_ignored_fields_of_published_configs_warn(write, caplog):
+def test_ignored_fields_of_published_configs_warn_only_if_they_differ_from_what_is_done(write, caplog):
     with caplog.at_level(logging.WARNING):
         load_config(write(DEEPLAB2_STYLE))
     assert [r.getMessage() for r in caplog.records if "semantic_sample_k" in r.getMessage()]
@@ -116,14 +116,14 @@ def test_name_of_a_shipped_description_stays(write):
     assert load_config(write(MINIMAL)).train_dataset_options.dataset == "coco_panoptic"
 
 
-def test_evaluation_only_config_takes_its_classes_from_evaluation(write):
+def test_evaluation_only_config_uses_the_classes_of_its_evaluation_dataset(write):
     config = load_config(write(MINIMAL.replace("train_dataset", "eval_dataset")))
     assert dataset_info(config).name == "coco_panoptic"
-    with pytest.raises(ConfigError, match="train_dataset_options.dataset is not set"):
+    with pytest.raises(ConfigError, match="neither train_dataset_options.dataset nor eval_dataset_options.dataset is set"):
         dataset_info(experiment_pb2.ExperimentOptions())
 
 
-def test_overridden_crop_size_takes_the_resize_values_along():
+def test_a_smaller_overridden_crop_size_lowers_the_resize_values():
     config = load_config(ROOT / "configs/coco/kmax_r50.textproto", ["train_dataset_options.crop_size=[129,193]"])
     assert list(config.train_dataset_options.max_resize_value) == [129, 193]
     assert list(config.train_dataset_options.min_resize_value) == [129, 193]
@@ -137,7 +137,7 @@ def _with_records(text):
     return MINIMAL.replace("crop_size", f"{text} crop_size")
 
 
-def test_sources_take_the_place_of_file_patterns(write):
+def test_sources_replace_file_patterns(write):
     path = write(_with_records(_SOURCES))
     options = load_config(path).train_dataset_options
     assert [(list(source.file_pattern), source.weight) for source in options.source] == [(["a-*"], 3.0), (["b-*"], 1.0)]
@@ -154,7 +154,7 @@ def test_sources_take_the_place_of_file_patterns(write):
         ("eval", _SOURCES, r"eval_dataset_options.source: evaluation does not mix records by weight"),
     ],
 )
-def test_sources_that_cannot_be_used(write, section, text, message):
+def test_invalid_sources(write, section, text, message):
     with pytest.raises(ConfigError, match=message):
         load_config(write(_with_records(text).replace("train_", f"{section}_")))
 
@@ -182,18 +182,18 @@ def test_a_larger_overridden_crop_size_keeps_the_resize_values(write):
         ('"coco_panoptic"', '"coco_panoptics"', r"train_dataset_options\.dataset: .*did you mean 'coco_panoptic'"),
     ],
 )
-def test_errors_of_the_text_name_file_line_and_field(write, old, new, expected):
+def test_parse_errors_name_file_line_and_field(write, old, new, expected):
     with pytest.raises(ConfigError, match=expected):
         load_config(write(MINIMAL.replace(old, new, 1)))
 
 
-def test_missing_file_suggests_its_neighbour(write):
+def test_missing_file_suggests_a_similar_name(write):
     path = write(MINIMAL)
     with pytest.raises(ConfigError, match="no such config file; did you mean .*small.textproto"):
         load_config(path.with_name("smal.textproto"))
 
 
-def test_file_that_is_no_text_is_named(tmp_path):
+def test_error_for_a_binary_file_names_it(tmp_path):
     (tmp_path / "weights.textproto").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="weights.textproto: is not UTF-8 text .byte 0xff at offset 0"):
         load_config(tmp_path / "weights.textproto")

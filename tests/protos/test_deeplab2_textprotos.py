@@ -22,15 +22,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAMES = [*EXPERIMENTS, EXAMPLE]
 MAX = "model_options.max_deeplab"
 
-# What DeepLab2 fixes in code by the name of the dataset: slots, drop path of the kMaX decoders, semantic decoder, widths and
-# blocks of the pixel decoder; and what belongs to a dataset's class table: semantic channels, classes.
+# What DeepLab2 hard-codes per dataset name: slots, drop path of the kMaX decoders, semantic decoder, widths and blocks of the
+# pixel decoder; and what follows from a dataset's class table: semantic channels, classes.
 BY_DATASET = {
     "coco": (128, 0.8, True, [512, 256, 128, 64], [1, 5, 1, 1], 134, 133),
     "cityscapes": (256, 0.8, False, [512, 256, 128, 64, 32], [1, 5, 1, 1, 1], 19, 19),
     "ade20k": (128, 1.0, True, [512, 256, 128, 64], [1, 5, 1, 1], 151, 150),
 }
 
-# DeepLab2's messages: number, name, type and default of each field. Of its architectures, kMaX-DeepLab's alone.
+# Number, name, type and default of each field in DeepLab2's messages, without those of other architectures.
 SCHEMA = {
     "ExperimentOptions": "1 experiment_name string, 2 model_options, 3 trainer_options, 4 train_dataset_options,"
     "5 evaluator_options, 6 eval_dataset_options",
@@ -44,13 +44,13 @@ SCHEMA = {
     "DecoderOptions": "1 feature_key string, 2 decoder_channels int32 256, 3 aspp_channels int32 256, 4 atrous_rates int32*,"
     "5 decoder_conv_type string depthwise_separable_conv, 6 aspp_use_only_1x1_proj_conv bool false",
     "LowLevelOptions": "1 feature_key string, 2 channels_project int32",
-    # Without a default of head_channels there.
+    # DeepLab2 has no default for head_channels.
     "HeadOptions": "1 output_channels int32, 2 head_channels int32 256, 3 head_conv_type string depthwise_separable_conv,"
     "4 max_value_after_activation float 0, 5 min_value_after_activation float 0",
     "MaXDeepLabOptions": "1 pixel_space_head, 2 auxiliary_low_level *, 3 auxiliary_semantic_head,"
     "4 instance_discrimination_sample_k int32 0, 5 instance_discrimination_sample_temperature float 0.6,"
     "6 semantic_sample_k int32 0, 7 semantic_sample_temperature float 1,"
-    # A file of ADE20K sets it, beyond the schema.
+    # An ADE20K textproto sets this field, which the schema does not have.
     "8 transformer_decoder_drop_path_keep_prob float",
     "TrainerOptions": "1 num_checkpoints_to_keep int32 5, 2 save_checkpoints_steps int32 1000,"
     "3 save_summaries_steps int32 1000, 4 steps_per_loop int32 1000, 5 loss_options, 6 solver_options",
@@ -104,7 +104,7 @@ def load(tmp_path):
 
 
 def set_fields(message):
-    """(message, field, value) of everything that is set, at any depth; repeated messages one by one."""
+    """(message, field, value) of every field that is set, at any depth; repeated messages yield one item each."""
     for field, value in message.ListFields():
         yield message.DESCRIPTOR.name, field.name, value
         if field.message_type is not None:
@@ -123,7 +123,7 @@ def values_by_path(message, prefix=""):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_the_dataset_decides(load, name):
+def test_fields_that_follow_from_the_dataset(load, name):
     config = load(textproto(name))
     dataset = "coco" if name == EXAMPLE else name.partition("/")[0]
     slots, keep, semantic_decoder, widths, blocks, ids, classes = BY_DATASET[dataset]
@@ -138,7 +138,7 @@ def test_what_the_dataset_decides(load, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_that_the_file_sets_is_changed(load, name):
+def test_values_of_the_file_are_not_changed(load, name):
     text = textproto(name)
     written = dict(values_by_path(text_format.Parse(text, experiment_pb2.ExperimentOptions())))
     resolved = dict(values_by_path(load(text)))
@@ -162,7 +162,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_published_values_arrive(load, name):
+def test_published_values(load, name):
     config = load(textproto(name))
     solver, train, evaluator = config.trainer_options.solver_options, config.train_dataset_options, config.evaluator_options
     merging = evaluator.maskwise_postprocessing
@@ -192,20 +192,20 @@ def test_a_warning_for_each_field_without_effect(load, name, caplog):
     with caplog.at_level(logging.WARNING):
         load(textproto(name))
     warned = sorted(record.getMessage().partition("textproto: ")[2].split()[0] for record in caplog.records)
-    # The files of Cityscapes do not set them.
+    # The Cityscapes textprotos do not set these.
     sampled = name != EXAMPLE and not name.startswith("cityscapes")
     assert warned == ([f"{MAX}.semantic_sample_k", f"{MAX}.semantic_sample_temperature"] if sampled else [])
 
 
-def test_every_field_is_read_or_known_to_have_no_effect():
+def test_every_field_is_read_or_listed_as_ignored():
     messages = [text_format.Parse(textproto(name), experiment_pb2.ExperimentOptions()) for name in NAMES]
     fields = {(owner, field) for message in messages for owner, field, _ in set_fields(message)}
     assert len(fields) > 75
-    files = [path for room in ("kmax_tf", "data", "trainer") for path in (ROOT / room).rglob("*.py")]
+    files = [path for package in ("kmax_tf", "data", "trainer") for path in (ROOT / package).rglob("*.py")]
     read = {node.attr for path in files for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
-    # The criterion takes the options of registered terms by their name.
+    # The criterion looks up the options of registered terms by name.
     read |= set(registered("kmax_tf.losses", "LOSS_TERMS"))
-    # data/copy_paste.py puts these names together.
+    # data/copy_paste.py composes these names.
     assert 'f"panoptic_copy_paste_{region}_option"' in (ROOT / "data/copy_paste.py").read_text()
     read |= {f"panoptic_copy_paste_{region}_option" for region in ("thing", "stuff", "void")}
     assert {field for owner, field in fields if field not in IGNORED.get(owner, {})} <= read
@@ -222,7 +222,7 @@ def test_other_architectures_are_refused(load, architecture):
 
 
 @pytest.mark.parametrize("name", [next(iter(EXPERIMENTS)), EXAMPLE])
-def test_training_data_that_was_not_filled_in(load, name):
+def test_placeholders_for_training_data_are_refused(load, name):
     options = load(textproto(name)).train_dataset_options
     with pytest.raises(DataError, match=r"file_pattern ('\$\{TRAIN_SET\}' matches no file|is empty).*data/build_coco\.py"):
         pipeline.training_dataset(options, dataset_info(load(textproto(name))), seed=0, batch_size=2)
@@ -240,7 +240,7 @@ def test_fields_of_deeplab2_keep_number_type_and_default(message):
     found = {}
     for field in ours.field:
         if field.number < 50:
-            # Floats are written with the digits of the compiler's choice.
+            # The number of digits of a float depends on the compiler version.
             default = f"{float(field.default_value):g}" if field.type == Field.TYPE_FLOAT and field.default_value else ""
             default = default or field.default_value
             found[field.number, field.name] = (field.type, field.label == Field.LABEL_REPEATED, default)

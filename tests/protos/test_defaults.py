@@ -41,7 +41,7 @@ def test_fields_that_follow_the_description(name, slots, keep, semantic_decoder,
 
 
 @pytest.mark.parametrize("name", ["cityscapes_panoptic", "mycityscapes", "ade20k_panoptic", "my_ade20k_rooms"])
-def test_a_name_decides_nothing(name):
+def test_names_do_not_affect_defaults(name):
     assert filled(name) == filled("pets")
 
 
@@ -60,7 +60,7 @@ def test_values_of_the_config_replace_those_of_the_description():
     assert (list(model.max_deeplab.num_decoders), list(model.decoder.atrous_rates)) == ([1, 1, 1], [1, 2, 3])
 
 
-def test_fields_that_do_not():
+def test_fields_that_do_not_depend_on_the_dataset():
     model = filled("pets").model_options
     assert list(model.max_deeplab.num_decoders) == [2, 2, 2]
     assert list(model.decoder.atrous_rates) == [6, 12, 18]
@@ -75,7 +75,7 @@ def test_semantic_channels_are_the_ids(num_classes, ignore_label, channels):
     assert head.output_channels == channels
 
 
-def test_set_fields_stay():
+def test_set_fields_are_kept():
     config = experiment_pb2.ExperimentOptions()
     transformer = config.model_options.max_deeplab
     transformer.num_mask_slots = 7

@@ -19,7 +19,7 @@ train_dataset_options { dataset: "DESCRIPTION" file_pattern: "x" crop_size: [65,
 
 
 def resolve(folder, name, text):
-    """The resolved config of a dataset whose description lies in a file of this name."""
+    """The resolved config of a dataset whose description is in a file with this name."""
     description = folder / f"{name}.textproto"
     description.write_text(text.replace('"pets"', f'"{name}"'))
     config = folder / "config.textproto"
@@ -32,14 +32,14 @@ def parsed(text):
 
 
 @pytest.mark.parametrize("name", ["coco_panoptic", "cityscapes_panoptic", "ade20k_panoptic", "scenes_panoptic"])
-def test_shipped_descriptions_survive_their_text(name):
+def test_shipped_descriptions_round_trip_through_text(name):
     info = descriptions.load(name)
     assert parsed(descriptions.to_text(info)) == info
     assert info.converter == f"data/build_{name.removesuffix('_panoptic')}.py"
     assert (descriptions.DESCRIPTIONS_DIR.parents[1] / info.converter).is_file()
 
 
-def test_text_of_a_description_keeps_what_models_have():
+def test_text_of_a_description_keeps_the_model_defaults():
     info = parsed(PETS + "model_defaults { max_deeplab { num_mask_slots: 40 } } converter: 'my_tools/convert.py'")
     again = parsed(descriptions.to_text(info))
     assert again.model_defaults.max_deeplab.num_mask_slots == 40
@@ -48,25 +48,25 @@ def test_text_of_a_description_keeps_what_models_have():
     assert "num_mask_slots: 40" in descriptions.to_text(other_classes)
 
 
-def test_records_are_made_by_the_general_converter_unless_the_description_says_more():
+def test_converter_defaults_to_the_general_one():
     assert parsed(PETS).converter == "data/build_panoptic.py"
     assert "converter" not in descriptions.to_text(parsed(PETS))
 
 
-def test_the_same_classes_make_the_same_network_whatever_they_are_called(tmp_path):
+def test_dataset_and_class_names_do_not_affect_the_network(tmp_path):
     names = ("mystreets", "mycityscapes", "cityscapes_panoptic_subset", "ade20k")
     texts = {config_to_text(resolve(tmp_path, name, PETS)).replace(f"/{name}.textproto", "") for name in names}
     assert len(texts) == 1
     assert "num_mask_slots: 128" in texts.pop()
 
 
-def test_a_description_can_decide_what_the_config_leaves_open(tmp_path):
+def test_model_defaults_apply_to_fields_that_the_config_leaves_unset(tmp_path):
     model = resolve(tmp_path, "pets", PETS + "model_defaults { pixel_decoder { channels: [64, 32, 16, 16, 8] } }").model_options
     assert list(model.pixel_decoder.channels) == [64, 32, 16, 16, 8]
     assert list(model.pixel_decoder.num_blocks) == [1, 5, 1, 1, 1]
     assert list(model.max_deeplab.num_decoders) == [1, 0, 0]
 
 
-def test_a_value_of_a_description_that_cannot_be_used_is_named_with_its_file(tmp_path):
+def test_error_for_an_invalid_model_default_names_field_and_file(tmp_path):
     with pytest.raises(ConfigError, match=r"pets.textproto: model_defaults.max_deeplab.num_mask_slots: 0 must be at least 1"):
         resolve(tmp_path, "pets", PETS + "model_defaults { max_deeplab { num_mask_slots: 0 } }")

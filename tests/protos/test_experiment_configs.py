@@ -1,4 +1,4 @@
-"""The configs of this repository: what their headers state, and that they are the published experiments."""
+"""The configs of this repository: their headers, and that they match the published experiments."""
 
 import pathlib
 import re
@@ -14,12 +14,12 @@ from protos.rules import IGNORED
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = {str(path.relative_to(ROOT)): path for path in sorted((ROOT / "configs").glob("*/*.textproto"))}
 PUBLISHED = [name for name in CONFIGS if not name.startswith("configs/demo/") and "overfit" not in name]
-# What a config of ours says beyond the file of DeepLab2, or leaves out of it, without effect on the experiment.
+# Fields that our configs set and DeepLab2's do not, or the reverse, without effect on the experiment.
 PLACES = ("experiment_name", "model_options.initial_checkpoint", "model_options.backbone.pretrained_weights")
 
 
 def fields(message, prefix=""):
-    """{path: value} of what is set in a message, apart from fields without effect, file names and defaults."""
+    """{path: value} of the fields that are set in a message, except ignored fields, file names and defaults."""
     found = {}
     for field, value in message.ListFields():
         path = f"{prefix}{field.name}"
@@ -45,26 +45,26 @@ def our_name(experiment):
     return f"configs/{dataset}/kmax_{backbone}{size}.textproto"
 
 
-def test_there_is_a_config_for_each_published_row():
+def test_every_published_result_has_a_config():
     extended = {f"configs/coco/kmax_convnext_l_{what}.textproto" for what in ("256_queries", "pseudo_labels")}
     assert set(PUBLISHED) == {our_name(name) for name in EXPERIMENTS} | extended
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_configs_are_the_published_experiments(experiment, tmp_path):
+def test_configs_match_the_published_experiments(experiment, tmp_path):
     theirs = tmp_path / "theirs.textproto"
     theirs.write_text(textproto(experiment))
     ours, theirs = fields(load_config(CONFIGS[our_name(experiment)])), fields(load_config(theirs))
-    # Weights of small instances are for training; DeepLab2 states them for evaluation too, where no loss is computed.
+    # Weights of small instances matter only in training; DeepLab2 also sets them for evaluation, where no loss is computed.
     theirs = {k: v for k, v in theirs.items() if not k.startswith("eval_dataset_options[0].") or "small_instance" not in k}
     theirs = {k: v for k, v in theirs.items() if not k.endswith("small_instance_weight") or v != 1.0}
     if "cityscapes" in experiment:
-        # 0 is no resizing in training, and in evaluation the default where images fill the crop.
+        # 0 means no resizing in training; in evaluation it is the default if images fill the crop.
         ours, theirs = ({k: v for k, v in f.items() if "_resize_value" not in k} for f in (ours, theirs))
     assert ours == theirs
 
 
-def test_extended_configs_differ_from_their_base_as_they_say():
+def test_extended_configs_differ_from_their_base_only_as_documented():
     base, queries, pseudo = (
         fields(load_config(CONFIGS[f"configs/coco/kmax_convnext_l{what}.textproto"]))
         for what in ("", "_256_queries", "_pseudo_labels")
@@ -80,7 +80,7 @@ def test_extended_configs_differ_from_their_base_as_they_say():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_headers_tell_what_a_reader_needs(name):
+def test_headers_are_complete(name):
     header = CONFIGS[name].read_text().split("\n\n")[0]
     assert all(line.startswith("#") for line in header.splitlines())
     published = re.search(r"^# Published: PQ (\d\d\.\d)(?: \(things \d\d\.\d, stuff \d\d\.\d\))?([^\n]*)", header, re.M)
@@ -94,7 +94,7 @@ def test_headers_tell_what_a_reader_needs(name):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_configs_are_strict_text_format_and_state_no_field_without_effect(name, caplog):
+def test_configs_are_strict_text_format_without_ignored_fields(name, caplog):
     text_format.Parse(CONFIGS[name].read_text(), experiment_pb2.ExperimentOptions())
     load_config(CONFIGS[name])
     assert "no effect" not in caplog.text

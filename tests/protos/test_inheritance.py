@@ -1,4 +1,4 @@
-"""Configs with a base: what they take from it, and what cannot be a base."""
+"""Configs with a base: what they inherit, and invalid bases."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def write(tmp_path):
     return _write
 
 
-def test_what_a_variant_leaves_unset_comes_from_its_base(write):
+def test_a_variant_inherits_the_fields_it_does_not_set(write):
     config = load_config(write(VARIANT))
     model, options = config.model_options, config.train_dataset_options
     assert (model.backbone.name, round(model.backbone.drop_path_keep_prob, 3)) == ("kmax_convnext_tiny", 0.9)
@@ -51,7 +51,7 @@ def test_what_a_variant_leaves_unset_comes_from_its_base(write):
     losses = config.trainer_options.loss_options
     assert (losses.pq_style_loss.weight, losses.semantic_loss.weight) == (3.0, 0.5)
     assert round(losses.semantic_loss.top_k_percent, 3) == 0.2
-    # 0 is a value, not an unset field.
+    # A field set to 0 is not unset.
     assert config.trainer_options.seed == 0 and config.trainer_options.HasField("seed")
 
 
@@ -63,25 +63,25 @@ def test_the_resolved_config_is_complete_without_its_base(write, tmp_path):
     assert load_config(saved) == config
 
 
-def test_a_variant_has_a_name_of_its_own(write):
+def test_a_variant_does_not_inherit_the_name(write):
     assert load_config(write(VARIANT, "second.textproto")).experiment_name == "second"
     assert load_config(write(VARIANT + 'experiment_name: "mine"')).experiment_name == "mine"
 
 
-def test_an_empty_value_takes_back_that_of_the_base(write):
+def test_an_empty_value_overrides_that_of_the_base(write):
     assert load_config(write(VARIANT)).model_options.initial_checkpoint == "/start"
     config = load_config(write(VARIANT.replace("model_options {", 'model_options { initial_checkpoint: ""')))
     assert not config.model_options.HasField("initial_checkpoint")
 
 
-def test_bases_form_chains_over_folders(write):
+def test_bases_can_be_chained_across_folders(write):
     write('base: "../base.textproto" trainer_options { seed: 8 accumulate_steps: 2 }', "middle/middle.textproto")
     config = load_config(write('base: "middle/middle.textproto" trainer_options { seed: 9 }'))
     assert (config.trainer_options.seed, config.trainer_options.accumulate_steps) == (9, 2)
     assert config.train_dataset_options.batch_size == 4
 
 
-def test_overrides_come_after_the_base(write):
+def test_overrides_apply_after_the_base(write):
     config = load_config(write(VARIANT), ["trainer_options.seed=5", "train_dataset_options.batch_size=2"])
     assert (config.trainer_options.seed, config.train_dataset_options.batch_size) == (5, 2)
     with pytest.raises(ConfigError, match="variant.textproto: base cannot be overridden"):
@@ -98,7 +98,7 @@ def test_sources_and_file_patterns_replace_each_other(write):
     assert [source.weight for source in options.source] == [2.0]
 
 
-def test_a_description_beside_the_base_is_found_from_a_variant_elsewhere(write, tmp_path):
+def test_a_description_next_to_the_base_is_found_from_a_variant_in_another_folder(write, tmp_path):
     classes = 'classes { id: 1 name: "cat" is_thing: true }'
     write(f'name: "pets" panoptic_label_divisor: 256 ignore_label: 0 {classes}', "pets.textproto")
     write(BASE.replace("coco_panoptic", "pets.textproto"), "base.textproto")
@@ -106,13 +106,13 @@ def test_a_description_beside_the_base_is_found_from_a_variant_elsewhere(write, 
     assert load_config(path).train_dataset_options.dataset == str((tmp_path / "pets.textproto").resolve())
 
 
-def test_a_base_that_does_not_exist_is_named_with_the_file_that_names_it(write):
+def test_error_for_a_missing_base_names_both_files(write):
     with pytest.raises(ConfigError, match=r"variant.textproto: base: .*bas.textproto: there is no such.*mean .*base.textproto"):
         load_config(write(VARIANT.replace("base.textproto", "bas.textproto")))
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_cycles_are_named(write, own):
+def test_error_for_a_cycle_names_all_files(write, own):
     if own:
         path = write('base: "variant.textproto"')
         files = "variant.textproto -> .*/variant.textproto"
@@ -123,7 +123,7 @@ def test_cycles_are_named(write, own):
         load_config(path)
 
 
-def test_mistakes_in_a_base_are_named_with_it(write):
+def test_errors_in_a_base_name_both_files(write):
     write(BASE.replace("seed", "sed"), "base.textproto")
     with pytest.raises(ConfigError, match=r'variant.textproto: base: .*base.textproto:9: TrainerOptions has no field "sed"'):
         load_config(write(VARIANT))

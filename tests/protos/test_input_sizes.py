@@ -13,7 +13,7 @@ def test_nearest_sides(side, nearest):
     assert all(map(is_input_side, nearest))
 
 
-def test_nearest_size_in_words():
+def test_nearest_size_as_a_phrase():
     assert nearest_size(360, 481) == "the nearest are 353 or 385 for the height and 481 for the width"
 
 

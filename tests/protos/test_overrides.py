@@ -105,23 +105,23 @@ def test_paths():
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("experiment_name", "has the form path.of.field=value"),
-        ("=3", "has the form path.of.field=value"),
+        ("experiment_name", "must have the form path.of.field=value"),
+        ("=3", "must have the form path.of.field=value"),
         ("trainer_option.seed=3", 'ExperimentOptions has no field "trainer_option"; did you mean "trainer_options.seed"?'),
         ("seed=3", 'did you mean "trainer_options.seed"?'),
         ("trainer_options.sed=3", 'TrainerOptions has no field "sed"; did you mean "seed"?'),
         ("trainer_options.zzz=3", 'TrainerOptions has no field "zzz"; its fields are num_checkpoints_to_keep,'),
-        ("trainer_options.seed.x=3", "seed is a value, it has no fields"),
+        ("trainer_options.seed.x=3", "seed is a single value and has no fields"),
         ("trainer_options.seed=many", "seed: Couldn't parse integer: many"),
         ("trainer_options.seed=", "seed: Couldn't parse integer"),
-        ("trainer_options.seed=1 accumulate_steps: 2", "sets accumulate_steps as well"),
+        ("trainer_options.seed=1 accumulate_steps: 2", "the value also sets accumulate_steps; write one override per field"),
         ("trainer_options.mixed_precision=FLOAT16", 'FLOAT16 is not one of FLOAT32, BFLOAT16; did you mean "BFLOAT16"?'),
         ("trainer_options.deterministic=maybe", 'deterministic: Expected "true" or "false"'),
         ("trainer_options=3", "trainer_options: Expected"),
         ("model_options.max_deeplab.auxiliary_low_level.feature_key=res2", "auxiliary_low_level is a list of messages"),
     ],
 )
-def test_errors_name_the_override_and_what_was_meant(override, expected):
+def test_errors_name_the_override_and_suggest_a_correction(override, expected):
     with pytest.raises(ConfigError) as error:
         applied(override)
     assert str(error.value).startswith(f"override {override!r}: ")

@@ -1,4 +1,4 @@
-"""The class tables of the public datasets: numbers of things and stuff, and their ids."""
+"""The class tables of the public datasets: ids and numbers of things and stuff."""
 
 import pytest
 

@@ -21,7 +21,7 @@ MODULES = {
         "trainer": trainer_pb2,
     }.items()
 }
-# Fields that hold names of files or runs, and crop_size, which is checked together with the resize values.
+# Names of files and runs, and crop_size, which is checked together with the resize values.
 FREE = {
     "ExperimentOptions.experiment_name",
     "ExperimentOptions.base",
@@ -41,7 +41,7 @@ def compiled(tmp_path_factory):
     """The .proto files as descriptors with comments, by file name."""
     output = tmp_path_factory.mktemp("protoc") / "descriptors.pb"
     arguments = [f"-I{ROOT}", f"--descriptor_set_out={output}", "--include_source_info", *MODULES]
-    # In a process of its own: gRPC and TensorFlow bring different versions of the same libraries.
+    # In a separate process: gRPC and TensorFlow load different versions of the same libraries.
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments], cwd=ROOT, check=True)
     files = descriptor_pb2.FileDescriptorSet.FromString(output.read_bytes()).file
     return {file.name: file for file in files}
@@ -57,7 +57,7 @@ def commented_fields(file):
 
 
 def comparable(file):
-    """A copy without what compilers of different versions write differently: JSON names, digits of defaults, comments."""
+    """A copy without the parts that differ between compiler versions: JSON names, digits of defaults, comments."""
     copy = descriptor_pb2.FileDescriptorProto()
     copy.CopyFrom(file)
     copy.ClearField("source_code_info")
@@ -82,23 +82,23 @@ def test_generated_code_works_with_every_protobuf(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_every_field_says_what_it_is_when_left_out(compiled, name):
+def test_every_comment_states_a_default_or_required_or_ignored(compiled, name):
     for message, field, comment in commented_fields(compiled[name]):
         if field.type != Field.TYPE_MESSAGE:
             assert re.search(r"Default|Required|Ignored", comment), f"{message}.{field.name}"
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_default_of_a_number_is_that_of_its_comment(compiled, name):
+def test_comments_state_the_actual_default(compiled, name):
     for message, field, comment in commented_fields(compiled[name]):
-        told = re.search(r"Default:\s+(-?[\d.]*\d|true|false|\"\w+\"|[A-Z]+\d+)[.,\n ]", comment)
-        if told and field.HasField("default_value"):
-            told = told[1].strip('"')
-            same = told == field.default_value or (told[-1].isdigit() and float(told) == float(field.default_value))
+        stated = re.search(r"Default:\s+(-?[\d.]*\d|true|false|\"\w+\"|[A-Z]+\d+)[.,\n ]", comment)
+        if stated and field.HasField("default_value"):
+            stated = stated[1].strip('"')
+            same = stated == field.default_value or (stated[-1].isdigit() and float(stated) == float(field.default_value))
             assert same, f"{message}.{field.name}: {comment}"
 
 
-def test_ignored_fields_are_those_of_the_comments(compiled):
+def test_ignored_fields_are_those_that_the_comments_mark(compiled):
     commented = {
         f"{message}.{field.name}"
         for file in compiled.values()

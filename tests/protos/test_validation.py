@@ -34,13 +34,13 @@ def check(*overrides, infos=(COCO, COCO)):
     return config
 
 
-# Overrides, field that the message names, words of the message.
+# Overrides, the field that the message names, part of the message.
 WRONG = [
     # Sizes.
     ([f"{TRAIN}.crop_size=[640,641]"], f"{TRAIN}.crop_size", "609 or 641 for the height and 641 for the width"),
     ([f"{TRAIN}.crop_size=[1,33]"], f"{TRAIN}.crop_size", "33 for the height"),
-    ([f"{TRAIN}.crop_size=641"], f"{TRAIN}.crop_size", "it has 1, not 2 values"),
-    ([f"{EVAL}.crop_size=[641,641,3]"], f"{EVAL}.crop_size", "it has 3, not 2 values"),
+    ([f"{TRAIN}.crop_size=641"], f"{TRAIN}.crop_size", "must have 2 values, not 1"),
+    ([f"{EVAL}.crop_size=[641,641,3]"], f"{EVAL}.crop_size", "must have 2 values, not 3"),
     ([f"{TRAIN}.max_resize_value=642"], f"{TRAIN}.max_resize_value", "[642] must be at most crop_size [641, 641]"),
     ([f"{TRAIN}.max_resize_value=[641,642]"], f"{TRAIN}.max_resize_value", "at most crop_size"),
     ([f"{TRAIN}.max_resize_value=[1,2,3]"], f"{TRAIN}.max_resize_value", "one value, or one for height"),
@@ -89,7 +89,7 @@ WRONG = [
     ([f"{MAX}.decoder_channels=0"], f"{MAX}.decoder_channels", "0 must be a positive multiple of 16"),
     ([f"{MODEL}.pixel_decoder.channels=[512,256,128]"], f"{MODEL}.pixel_decoder.channels", "four values"),
     ([f"{MODEL}.pixel_decoder.channels=[64,32,16,12]"], f"{MODEL}.pixel_decoder.channels[3]", "multiple of 8"),
-    ([f"{MODEL}.pixel_decoder.num_blocks=[1,5,1]"], f"{MODEL}.pixel_decoder.num_blocks", "as many values as channels has, 4"),
+    ([f"{MODEL}.pixel_decoder.num_blocks=[1,5,1]"], f"{MODEL}.pixel_decoder.num_blocks", "as many values as channels, 4"),
     ([f"{MODEL}.decoder.atrous_rates=[6,12]"], f"{MODEL}.decoder.atrous_rates", "three values"),
     ([f'{MAX}.auxiliary_low_level=[{{feature_key: "res3"}}]'], f"{MAX}.auxiliary_low_level[0].channels_project", "not set"),
     (
@@ -97,8 +97,8 @@ WRONG = [
         f"{MAX}.auxiliary_low_level[0].feature_key",
         "one of 'res2', 'res3'",
     ),
-    ([f"{MAX}.auxiliary_low_level=[{{{RES2}}}, {{{RES3}}}]"], f"{MAX}.auxiliary_low_level", "coarse first"),
-    ([f"{MAX}.auxiliary_low_level=[{{{RES3}}}, {{{RES3}}}]"], f"{MAX}.auxiliary_low_level", "without repetition"),
+    ([f"{MAX}.auxiliary_low_level=[{{{RES2}}}, {{{RES3}}}]"], f"{MAX}.auxiliary_low_level", "coarsest first"),
+    ([f"{MAX}.auxiliary_low_level=[{{{RES3}}}, {{{RES3}}}]"], f"{MAX}.auxiliary_low_level", "each feature once"),
     # Optimizer and losses.
     ([f"{SOLVER}.optimizer=adamww"], f"{SOLVER}.optimizer", 'did you mean "adamw"?'),
     ([f"{SOLVER}.learning_policy=linear"], f"{SOLVER}.learning_policy", "one of 'poly', 'cosine'"),
@@ -118,7 +118,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("overrides", "field", "words"), WRONG)
-def test_wrong_values_are_named(overrides, field, words):
+def test_errors_name_invalid_values(overrides, field, words):
     with pytest.raises(ConfigError) as error:
         check(*overrides)
     assert str(error.value).startswith("small.textproto: ")
@@ -126,7 +126,7 @@ def test_wrong_values_are_named(overrides, field, words):
     assert words in str(error.value)
 
 
-def test_the_base_of_these_tests_is_right():
+def test_the_base_config_of_these_tests_is_valid():
     assert check().model_options.max_deeplab.num_mask_slots == 128
 
 
@@ -150,15 +150,15 @@ def test_the_base_of_these_tests_is_right():
         f"{TRAIN}.augmentations.autoaugment_policy_name=simple_classification_policy_magnitude_scale_0.2",
     ],
 )
-def test_values_at_the_edge_are_right(override):
+def test_boundary_values_are_valid(override):
     check(override)
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_reported_together():
     with pytest.raises(ConfigError) as error:
         check(f"{TRAIN}.batch_size=0", f"{MAX}.decoder_channels=7")
     lines = str(error.value).splitlines()
-    assert lines[0] == "small.textproto: 2 fields cannot be used:"
+    assert lines[0] == "small.textproto: 2 fields are invalid:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == [f"{MAX}.decoder_channels", f"{TRAIN}.batch_size"]
 
 
@@ -172,7 +172,7 @@ def test_all_problems_are_told_at_once():
         ("\n".join(line for line in BASE.splitlines() if "_dataset_" not in line), TRAIN),
     ],
 )
-def test_missing_fields_are_named(text, field):
+def test_errors_name_missing_fields(text, field):
     with pytest.raises(ConfigError) as error:
         check_required(text_format.Parse(text, experiment_pb2.ExperimentOptions()), "small.textproto")
     assert str(error.value).startswith(f"small.textproto: {field}: not set")
@@ -192,13 +192,13 @@ def table(name="pets", label_divisor=256, ignore_label=0, names=("cat", "dog")):
         (table(names=("cat",)), "first at position 1: no class instead of (2, 'dog', True)"),
     ],
 )
-def test_training_and_evaluation_have_the_same_classes(other, words):
+def test_training_and_evaluation_must_have_the_same_classes(other, words):
     with pytest.raises(ConfigError, match="eval_dataset_options.dataset: pets has") as error:
         check(infos=(table(), other))
     assert words in str(error.value)
 
 
-def test_equal_tables_under_two_names_are_right():
+def test_equal_tables_with_different_names_are_valid():
     check(infos=(table("pets_train"), table("pets_val")))
 
 
@@ -217,7 +217,7 @@ def test_equal_tables_under_two_names_are_right():
         ("trainer_options.loss_options.semantic_loss.name=focal", True),
     ],
 )
-def test_fields_without_effect_warn_once(caplog, override, warned):
+def test_ignored_fields_warn_once(caplog, override, warned):
     with caplog.at_level(logging.WARNING):
         check(override)
     messages = [record.getMessage() for record in caplog.records]
@@ -232,7 +232,7 @@ def test_warm_up_longer_than_training_warns(caplog):
     assert "base_learning_rate is never reached" in caplog.text
 
 
-def test_one_value_holds_for_both_sides():
+def test_one_resize_value_applies_to_both_sides():
     assert per_side([3]) == (3, 3)
     assert per_side([3, 4]) == (3, 4)
     assert per_side([]) == (0, 0)

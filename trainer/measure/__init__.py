@@ -1,1 +1,1 @@
-"""What trainer/benchmark.py measures, and how."""
+"""The measurements of trainer/benchmark.py."""

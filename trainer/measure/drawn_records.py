@@ -1,4 +1,4 @@
-"""Records to measure the input pipeline with where a dataset is not at hand: JPEGs of ellipses, as large as small photos."""
+"""Synthetic records for measuring the input pipeline without a dataset: JPEGs of ellipses with the size of small photos."""
 
 import io
 import pathlib
@@ -18,7 +18,7 @@ _JPEG_QUALITY = 90
 
 
 def write_drawn_records(path: pathlib.Path, info: DatasetInfo) -> None:
-    """Writes 64 records of 192x256 pixels with 5 to 14 segments of the classes of a dataset; always the same ones."""
+    """Writes 64 records of 192x256 pixels with 5 to 14 segments of a dataset's classes; the records are always the same."""
     rng = np.random.default_rng(0)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for number in range(_COUNT):
@@ -40,6 +40,6 @@ def _draw(rng: np.random.Generator, info: DatasetInfo) -> tuple[np.ndarray, np.n
         class_id = rng.choice(info.class_order)
         panoptic[inside] = class_id * info.label_divisor + (number if class_id in info.thing_ids else 0)
         image[inside] = rng.integers(0, 256, 3)
-    # Waves and noise give the JPEGs the size that photos have.
+    # Waves and noise give the JPEG files the size of photos.
     image += 20 * np.sin(columns / 7)[..., None] + rng.normal(0, 6, image.shape)
     return image.clip(0, 255).astype(np.uint8), panoptic.astype(np.int32)

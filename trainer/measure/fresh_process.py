@@ -1,4 +1,4 @@
-"""Runs a function in a process of its own: its peak memory is its own, and it gives back what it took from a GPU."""
+"""Runs a function in a separate process, so that its peak memory is measured separately and its GPU memory is released."""
 
 import contextlib
 import multiprocessing
@@ -16,17 +16,17 @@ Progress = Callable[[str], None]
 
 
 def run_alone(what: str, task: Callable[..., Any], *arguments: Any, progress: Progress) -> Any:
-    """The result of `task(*arguments, progress=...)`, computed in a fresh process.
+    """Runs `task(*arguments, progress=...)` in a fresh process and returns its result.
 
     Args:
-      what: names the task in messages.
-      task: a function of a module; what goes in and out of it is pickled.
+      what: name of the task in messages.
+      task: a module-level function; its arguments and result are pickled.
       arguments: its positional arguments.
-      progress: is called here with every line that the task hands to its own `progress`.
+      progress: called in this process with every line that the task passes to its own `progress`.
 
     Raises:
-      ValueError: the one that the task raised.
-      UserError: the process ended before its result, as when memory runs out; or a device has no memory left.
+      ValueError: the error that the task raised.
+      UserError: the process ended without a result, for example because memory ran out, or a device is out of memory.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -50,22 +50,22 @@ def run_alone(what: str, task: Callable[..., Any], *arguments: Any, progress: Pr
 
 
 def _serve(sender: multiprocessing.connection.Connection, task: Callable[..., Any], arguments: tuple) -> None:
-    # Ctrl-C reaches both processes; the one that waits ends this one.
+    # Ctrl-C reaches both processes; the waiting process ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Once nobody waits, the next report ends the task.
+    # If the waiting process has ended, the next report ends the task.
     with contextlib.suppress(BrokenPipeError):
         try:
             sender.send(("result", task(*arguments, progress=lambda line: sender.send(("progress", line)))))
         except tf.errors.ResourceExhaustedError as error:
-            sender.send(("error", UserError(f"a device has no memory left for this: {error.message.splitlines()[0]}")))
+            sender.send(("error", UserError(f"out of device memory; try a smaller size: {error.message.splitlines()[0]}")))
         except ValueError as error:
-            error.add_note(traceback.format_exc())  # shown where nobody expected the error
+            error.add_note(traceback.format_exc())  # shown if nobody handles the error
             sender.send(("error", error))
 
 
 def _explain(what: str, exit_code: int | None) -> str:
     if exit_code == -signal.SIGKILL:
-        return f"{what}: the system ended the process, as it does when memory runs out; try a smaller size or batch"
+        return f"{what}: the system killed the process, probably because memory ran out; try a smaller size or batch"
     if exit_code is not None and exit_code < 0:
-        return f"{what}: the process was ended by {signal.Signals(-exit_code).name}"
-    return f"{what}: the process ended with exit code {exit_code} before it was done; what it printed above tells why"
+        return f"{what}: the process was killed by {signal.Signals(-exit_code).name}"
+    return f"{what}: the process ended with exit code {exit_code} before it finished; see its output above for the cause"

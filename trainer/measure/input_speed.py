@@ -1,4 +1,4 @@
-"""How many images a second the input pipeline of a config makes ready for training."""
+"""Measures how many images per second the input pipeline of a config prepares for training."""
 
 import dataclasses
 import itertools
@@ -24,7 +24,7 @@ from trainer.measure.fresh_process import Progress
 from trainer.measure.jobs import describe_machine
 
 _BATCH = 16
-# tf.data finds out in its first seconds how many calls to run in parallel.
+# tf.data tunes the number of parallel calls in its first seconds.
 _WARM_UP_SECONDS = 4.0
 _SECONDS = 10.0
 
@@ -38,16 +38,16 @@ class InputJob:
 
 
 def measure_input(job: InputJob, *, progress: Progress) -> dict[str, Any]:
-    """Images per second of training_dataset at each crop, with all augmentation of the config, and of decoding alone.
+    """Measures training_dataset at each crop, with all augmentations of the config, and decoding alone.
 
-    The records are those of the config if its patterns match files, else drawn ones of 192x256 pixels.
+    Reads the records of the config if its patterns match files, and otherwise synthetic ones of 192x256 pixels.
 
     Returns:
-      `records` (what was read), `decoding` and, by crop, `crops`: each with `images_per_second` and `cpu_ms_per_image`; and
-      `machine`.
+      `records` (a description of the records), `decoding` and, by crop, `crops`, each with `images_per_second` and
+      `cpu_ms_per_image`; and `machine`.
 
     Raises:
-      DataError: a record cannot be used.
+      DataError: a record is invalid.
     """
     machine = describe_machine()
     tf.config.set_visible_devices([], "GPU")
@@ -56,7 +56,7 @@ def measure_input(job: InputJob, *, progress: Progress) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         what = "the records of the config"
         if not _records_exist(options):
-            what = f"64 drawn images of {SIZE[0]}x{SIZE[1]} (height x width)"
+            what = f"64 synthetic images of {SIZE[0]}x{SIZE[1]} (height x width)"
             path = pathlib.Path(folder) / "drawn.tfrecord"
             write_drawn_records(path, info)
             options.ClearField("source")
@@ -79,7 +79,7 @@ def _records_exist(options: dataset_pb2.DatasetOptions) -> bool:
 
 
 def _at_crop(options: dataset_pb2.DatasetOptions, crop: tuple[int, int]) -> dataset_pb2.DatasetOptions:
-    """The options at another crop; images that were resized to a range are resized to the crop."""
+    """The options with another crop; images that were resized to a range are resized to the crop."""
     sized = dataset_pb2.DatasetOptions()
     sized.CopyFrom(options)
     sized.crop_size[:] = crop
@@ -90,7 +90,7 @@ def _at_crop(options: dataset_pb2.DatasetOptions, crop: tuple[int, int]) -> data
 
 
 def _decoding(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterator[tf.Tensor]:
-    """Batches in which the images of some records are decoded, over and over."""
+    """Decodes the images of some records repeatedly, in batches."""
     problems = input_problems(options)
     patterns = record_index.source_patterns(options)[0]
     index = record_index.build_index(patterns, made_by=info.converter, problems=problems)
@@ -98,7 +98,7 @@ def _decoding(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterato
     examples = (reader.read(number) for number in range(min(len(index), 4 * _BATCH)))
     encoded = [example.encoded for example in examples if example]
     if not encoded:
-        raise DataError(f"{', '.join(patterns)}: none of the first records can be used, the warnings above tell why")
+        raise DataError(f"{', '.join(patterns)}: none of the first records are valid; see the warnings above for the causes")
 
     def decode(image: tf.Tensor) -> tf.Tensor:
         return tf.shape(tf.io.decode_image(image, channels=3, expand_animations=False))
@@ -108,14 +108,14 @@ def _decoding(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterato
 
 
 def _rate(batches: Iterator[Any]) -> dict[str, float]:
-    """Images per second, and processor time of an image in milliseconds."""
+    """Images per second, and CPU time per image in milliseconds."""
     started = time.perf_counter()
     for _ in itertools.takewhile(lambda _: time.perf_counter() - started < _WARM_UP_SECONDS, batches):
         pass
     started, processor, images = time.perf_counter(), time.process_time(), 0
     for _ in itertools.takewhile(lambda _: time.perf_counter() - started < _SECONDS, batches):
         images += _BATCH
-    images += _BATCH  # the one that ended it
+    images += _BATCH  # the last batch, which takewhile consumes
     seconds = time.perf_counter() - started
     return {
         "images_per_second": images / seconds,

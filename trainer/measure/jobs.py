@@ -1,4 +1,4 @@
-"""What trainer/benchmark.py measures, each function to be run in a fresh process (trainer/measure/fresh_process.py)."""
+"""The measurements of trainer/benchmark.py; each runs in a fresh process (trainer/measure/fresh_process.py)."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ from trainer.train_step import make_train_step
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is measured: a complete config (serialized), the size of images in pixels, images per call, calls."""
+    """What to measure: a complete config (serialized), image size in pixels, images per call and number of calls."""
 
     config: bytes
     height: int
@@ -38,9 +38,9 @@ class Job:
 
 
 def count_cost(job: Job, *, progress: Progress) -> tuple[ModelCost, dict[str, Any]]:
-    """The cost of the model, and the machine that this runs on: `cpus`, `cpu`, `gpus` (names) and `tensorflow`."""
+    """The cost of the model, and the machine (see describe_machine)."""
     machine = describe_machine()
-    # Nothing is run: a GPU would only be in the way of others.
+    # Nothing is run, so leave the GPU to other processes.
     tf.config.set_visible_devices([], "GPU")
     progress("building the model")
     model = build_model(job.parse_config())
@@ -49,7 +49,7 @@ def count_cost(job: Job, *, progress: Progress) -> tuple[ModelCost, dict[str, An
 
 
 def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
-    """Inference of the model alone, from a batch of images to the tensors whose multiply-adds are counted."""
+    """Measures inference of the model, from a batch of images to the tensors whose multiply-adds are counted."""
     config = job.parse_config()
     model = _build(config, progress)
     compiled = config.trainer_options.jit_compile
@@ -64,7 +64,7 @@ def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
 
 
 def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
-    """From one uint8 image in main memory to its panoptic map there, as trainer/predict.py does it."""
+    """Measures the path from a uint8 image to its panoptic map, both in main memory, as in trainer/predict.py."""
     config = job.parse_config()
     predictor = PanopticPredictor(_build(config, progress), config)
     image = _noise(1, job.height, job.width)[0]
@@ -72,7 +72,7 @@ def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
 
 
 def measure_training(job: Job, *, progress: Progress) -> dict[str, Any]:
-    """Training steps (forward, loss, backward, optimizer) on one batch in the shapes of the input pipeline."""
+    """Measures training steps (forward, loss, backward, optimizer) on a batch with the shapes of the input pipeline."""
     config = job.parse_config()
     progress("building the model")
     experiment = build_experiment(config, _strategy(), seed=0)
@@ -102,7 +102,7 @@ def _build(config: experiment_pb2.ExperimentOptions, progress: Progress) -> KMaX
 
 
 def _strategy() -> tf.distribute.Strategy:
-    """One GPU if there is one, else the CPU."""
+    """A strategy for one GPU if there is one, otherwise for the CPU."""
     return make_strategy(num_gpus=min(1, len(tf.config.list_physical_devices("GPU"))))
 
 
@@ -111,7 +111,7 @@ def _noise(count: int, height: int, width: int) -> np.ndarray:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The machine that this runs on: `cpus`, `cpu`, `gpus` (names) and `tensorflow`."""
+    """Describes this machine: `cpus` (count), `cpu` (model), `gpus` (names) and `tensorflow` (version)."""
     gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     description = pathlib.Path("/proc/cpuinfo")
     name = re.search(r"model name\s*: (.*)", description.read_text()) if description.exists() else None

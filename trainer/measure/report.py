@@ -1,4 +1,4 @@
-"""The report of trainer/benchmark.py in words and tables."""
+"""The report of trainer/benchmark.py as text and tables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,12 +12,12 @@ def machine_report(machine: dict[str, Any]) -> str:
     """One line: processors, GPUs, versions and settings."""
     cpus = f"{machine['cpus']} CPU cores" + (f" ({machine['cpu']})" if machine["cpu"] else "")
     gpus = ", ".join(machine["gpus"]) or "no GPU"
-    compiled = "compiled with XLA, but for panoptic maps" if machine["jit_compile"] else "not compiled with XLA"
+    compiled = "compiled with XLA, except panoptic maps" if machine["jit_compile"] else "not compiled with XLA"
     return f"on {cpus}, {gpus}; TensorFlow {machine['tensorflow']}, {machine['precision'].lower()}, {compiled}"
 
 
 def cost_report(cost: ModelCost) -> str:
-    """Parameters and multiply-adds (M: millions, G: billions) of each part, and the sums that papers state."""
+    """Parameters and multiply-adds (M: millions, G: billions) of each part, and the sums that papers report."""
     rows = [["", "parameters", *(kind.replace("_", " ") for kind in _KINDS), "sum"]]
     for part, parameters in cost.parameters.items():
         kinds = cost.multiply_adds.get(part, {})
@@ -28,13 +28,13 @@ def cost_report(cost: ModelCost) -> str:
     rows.append(["sum", f"{total / 1e6:.2f} M", *map(_scaled, [*sums, cost.all_multiply_adds])])
     lines = [
         f"parameters, trainable: {cost.inference_parameters / 1e6:.2f} M, and {total / 1e6:.2f} M with the semantic branch, "
-        "which is for training alone",
+        "which only training uses",
         f"multiply-adds, inference of one image: {_scaled(cost.published_multiply_adds)}",
     ]
     if cost.all_multiply_adds != cost.published_multiply_adds:
         lines[-1] += (
             f", and {_scaled(cost.all_multiply_adds)} with the depthwise convolutions of the ConvNeXt encoder, "
-            "which published figures leave out"
+            "which published figures exclude"
         )
     return "\n".join([*lines, _table(rows)])
 
@@ -59,15 +59,15 @@ def speed_report(speeds: dict[str, dict[str, Any]], size: tuple[int, int], padde
     lines = ["median speed after warm-up, initial weights", _table(rows)]
     if size != padded:
         lines.append(
-            f"{size[0]}x{size[1]} is not of the form 32k+1: the model alone takes it as it is, "
+            f"{size[0]}x{size[1]} is not of the form 32k+1: the model alone is measured at this size, "
             f"panoptic maps and training pad it to {padded[0]}x{padded[1]}"
         )
     return "\n".join(lines)
 
 
 def input_report(measured: dict[str, Any]) -> str:
-    """Speed of the input pipeline at each crop, and that of decoding alone."""
-    rows = [["", "images/s", "CPU time of an image"]]
+    """Speed of the input pipeline at each crop, and of decoding alone."""
+    rows = [["", "images/s", "CPU time per image"]]
     for crop, rate in measured["crops"].items():
         rows.append([f"crop {crop}", f"{rate['images_per_second']:.1f}", f"{rate['cpu_ms_per_image']:.2f} ms"])
     decoding = measured["decoding"]

@@ -1,4 +1,4 @@
-"""A training batch without data: noise, and targets of rectangles, in the shapes that the input pipeline has."""
+"""Makes a training batch without data: noise images and rectangular targets, with the shapes of the input pipeline."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,14 +9,14 @@ from data.targets import build_targets, target_options
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
 
-# About as many things as an image of COCO has, in a grid.
+# Side of the grid of things; COCO images have about as many things.
 _GRID = 3
 
 
 def synthetic_batch(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> dict[str, tf.Tensor]:
-    """`image` float32 [batch_size,*crop_size,3] in 0..255 and the targets of data.targets.build_targets, of static shapes.
+    """`image` float32 [batch_size,*crop_size,3] in 0..255 and the targets of data.targets.build_targets, with static shapes.
 
-    All images have the same targets: up to nine things before two stuff regions, as far as the dataset has such classes.
+    All images have the same targets: up to nine things on two stuff regions, if the dataset has such classes.
     """
     height, width = options.crop_size
     codes, _ = segment_codes.encode(from_panoptic(_panoptic_map(height, width, options.max_thing_id, info)), info)
@@ -34,7 +34,7 @@ def _panoptic_map(height: int, width: int, max_things: int, info: DatasetInfo) -
     for number in range(min(_GRID**2, max_things) if things else 0):
         row, column = divmod(number, _GRID)
         top, left = row * height // _GRID, column * width // _GRID
-        # Instance ids start at 1; half of each cell is left to what is behind.
+        # Instance ids start at 1; a thing covers half the height and width of its cell.
         rectangle = np.s_[top : top + height // (2 * _GRID), left : left + width // (2 * _GRID)]
         panoptic[rectangle] = things[number % len(things)] * info.label_divisor + number + 1
     return panoptic

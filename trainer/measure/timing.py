@@ -1,4 +1,4 @@
-"""How long a call takes once it is compiled and warm, and how much memory the process took."""
+"""Measures the time of calls after compilation and warm-up, and the memory of the process."""
 
 import dataclasses
 import resource
@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# Calls between the first one, which traces and compiles, and those that are measured.
+# Calls after the first one, which traces and compiles, that are not measured.
 WARM_UP_CALLS = 2
-# Slow calls are cut short: after so many seconds the median of three will do.
+# After this many seconds, the median of this many calls is enough.
 _ENOUGH_SECONDS = 60.0
 _ENOUGH_CALLS = 3
 _SECONDS_BETWEEN_REPORTS = 2.0
@@ -19,7 +19,7 @@ _SECONDS_BETWEEN_REPORTS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """`first_call` and `calls` are seconds; the first one, with tracing and compilation, is not among the calls."""
+    """Seconds of the first call, which traces and compiles, and of the measured calls after it."""
 
     first_call: float
     calls: tuple[float, ...]
@@ -30,15 +30,15 @@ class Timing:
 
 
 def time_calls(call: Callable[[], object], count: int, progress: Callable[[str], None]) -> Timing:
-    """Times `count` calls, fewer if they take minutes, after the first one and WARM_UP_CALLS more.
+    """Times `count` calls, or fewer if they take minutes, after a first call and WARM_UP_CALLS more.
 
-    Each is over when all devices are done.
+    A call ends when all devices have finished.
     """
 
     def seconds() -> float:
         start = time.perf_counter()
         call()
-        # Results of a GPU are promises until it is waited for.
+        # GPU calls are asynchronous.
         tf.test.experimental.sync_devices()
         return time.perf_counter() - start
 
@@ -60,13 +60,13 @@ def time_calls(call: Callable[[], object], count: int, progress: Callable[[str],
 
 
 def peak_host_memory() -> float:
-    """MiB of main memory that this process held at its peak."""
+    """Peak main memory of this process in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def peak_device_memory() -> float | None:
-    """MiB that TensorFlow held at its peak on the visible GPUs together; None without one."""
+    """Peak memory of TensorFlow on all visible GPUs together in MiB; None without a GPU."""
     gpus = tf.config.list_logical_devices("GPU")
     if not gpus:
         return None

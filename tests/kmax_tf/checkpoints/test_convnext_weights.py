@@ -14,7 +14,7 @@ from foreign_convnext import (
     keras_features,
     make_image,
     padded,
-    randomised,
+    randomized,
     timm_features,
     timm_weights,
     transformers_weights,
@@ -32,7 +32,7 @@ GOLDEN = arrays("timm_convnext")
 
 @pytest.fixture(scope="module")
 def encoder():
-    """Its values belong to no test: each starts from what the one before has left."""
+    """Shared by all tests without resetting its values."""
     return EncoderAlone("kmax_convnext_atto")
 
 
@@ -84,15 +84,15 @@ def test_weights_of_keras_applications(form, encoder, tmp_path):
 
 
 @pytest.mark.parametrize("library", [tf_keras, keras], ids=["tf_keras", "keras"])
-def test_preprocessing_inside_of_a_keras_model_is_what_is_folded(library, encoder, tmp_path):
+def test_folding_equals_the_preprocessing_in_a_keras_model(library, encoder, tmp_path):
     theirs = keras_convnext_atto(library, **NO_TOP)
     theirs.save_weights(tmp_path / "x.weights.h5")
     load_encoder(encoder, tmp_path / "x.weights.h5")
-    normalise = next(layer for layer in theirs.layers if layer.name.endswith("prestem_normalization"))
-    assert_same_features(our_features(encoder), keras_features(theirs, np.array(normalise(padded(make_image())))))
+    normalize = next(layer for layer in theirs.layers if layer.name.endswith("prestem_normalization"))
+    assert_same_features(our_features(encoder), keras_features(theirs, np.array(normalize(padded(make_image())))))
 
 
-def test_without_folding_the_stem_sees_our_input(encoder, tmp_path):
+def test_without_folding_the_stem_is_unchanged(encoder, tmp_path):
     theirs = keras_convnext_atto(tf_keras, **NO_TOP)
     theirs.save_weights(tmp_path / "x.h5")
     load_encoder(encoder, tmp_path / "x.h5", fold_input_normalization=False)
@@ -103,7 +103,7 @@ def test_without_folding_the_stem_sees_our_input(encoder, tmp_path):
 
 @pytest.mark.parametrize("library", [tf_keras, keras], ids=["tf_keras", "keras"])
 def test_convnext_tiny(library, tiny, tmp_path):
-    theirs = randomised(library.applications.ConvNeXtTiny(weights=None, **NO_TOP))
+    theirs = randomized(library.applications.ConvNeXtTiny(weights=None, **NO_TOP))
     path = tmp_path / ("convnext_tiny_notop.h5" if library is tf_keras else "x.weights.h5")
     theirs.save_weights(path)
     assert_everything_loaded(tiny, load_encoder(tiny, path))
@@ -127,7 +127,7 @@ def test_weights_of_transformers(encoder, tmp_path):
 
 
 def deeplab2_encoder(model):
-    """{DeepLab2's name without encoder/: value}, drawn and in DeepLab2's layout."""
+    """{DeepLab2's name without encoder/: random value in DeepLab2's layout}."""
     values = {}
     for name, key in deeplab2_names(list(named_variables(model))).items():
         value = draw_weight(key, named_variables(model)[name].shape)
@@ -140,13 +140,13 @@ def deeplab2_encoder(model):
 
 
 @pytest.mark.parametrize("prefix", ["", "encoder/", "backbone/_encoder/"])
-def test_checkpoints_of_deeplab2_are_taken_as_they_are(prefix, encoder, tmp_path):
+def test_checkpoints_of_deeplab2_are_not_folded(prefix, encoder, tmp_path):
     values = deeplab2_encoder(encoder)
     stored = {prefix + key: value for key, value in values.items()}
-    beside = {"classifier/kernel": np.zeros([4, 10], np.float32)}
+    ignored = {"classifier/kernel": np.zeros([4, 10], np.float32)}
     name = f"{prefix}stages/0/layer_with_weights-0/norm/gamma"
-    beside[f"{name}/.OPTIMIZER_SLOT/optimizer/m"] = stored[name]
-    write_checkpoint(str(tmp_path / "ckpt-1"), stored | beside)
+    ignored[f"{name}/.OPTIMIZER_SLOT/optimizer/m"] = stored[name]
+    write_checkpoint(str(tmp_path / "ckpt-1"), stored | ignored)
     assert_everything_loaded(encoder, load_encoder(encoder, tmp_path))
     names = deeplab2_names(list(named_variables(encoder)))
     for name, variable in named_variables(encoder).items():
@@ -166,10 +166,10 @@ def test_checkpoint_without_prefix_that_does_not_fit(encoder, tmp_path):
     assert "not in the model (1): stages/1/layer_with_weights-2/layer_scale" in message
 
 
-def test_resnet_takes_checkpoints_only(timm_file):
+def test_resnet_loads_only_checkpoints(timm_file):
     model = EncoderAlone("kmax_resnet50")
     message = refused(model, timm_file)
-    assert "for ConvNeXt, the encoder is ResNet" in message and "TensorFlow checkpoint" in message
+    assert "for ConvNeXt, but the encoder is ResNet" in message and "TensorFlow checkpoint" in message
     values = {name: draw_weight(name, v.shape) for name, v in named_variables(model).items()}
     names = deeplab2_names(list(values))
     path = str(timm_file.parent / "ckpt-1")
@@ -182,22 +182,22 @@ def test_resnet_takes_checkpoints_only(timm_file):
 def test_another_size(tiny, timm_file):
     message = refused(tiny, timm_file)
     assert "holds ConvNeXt depths (2, 2, 6, 2), widths (40, 80, 160, 320): kmax_convnext_atto; " in message
-    assert "the config has ConvNeXt depths (3, 3, 9, 3), widths (96, 192, 384, 768): kmax_convnext_tiny" in message
+    assert "the config needs ConvNeXt depths (3, 3, 9, 3), widths (96, 192, 384, 768): kmax_convnext_tiny" in message
 
 
-def test_another_size_in_the_form_that_counts_layers(tiny, tmp_path):
+def test_another_size_in_the_format_that_counts_layers(tiny, tmp_path):
     keras_convnext_atto(tf_keras, **TOP).save_weights(tmp_path / "x.weights.h5")
-    assert "kmax_convnext_atto; the config has" in refused(tiny, tmp_path / "x.weights.h5")
+    assert "kmax_convnext_atto; the config needs" in refused(tiny, tmp_path / "x.weights.h5")
 
 
-def test_size_of_no_encoder(encoder, tmp_path):
+def test_unsupported_size(encoder, tmp_path):
     weights = {key: value for key, value in timm_weights().items() if ".blocks.5." not in key}
     save_file(weights, tmp_path / "x.safetensors")
     message = refused(encoder, tmp_path / "x.safetensors")
-    assert "depths (2, 2, 5, 2), widths (40, 80, 160, 320): none of the encoders here; the config has" in message
+    assert "depths (2, 2, 5, 2), widths (40, 80, 160, 320): not one of the supported encoders; the config needs" in message
 
 
-def test_weights_that_lack_differ_or_have_no_place(encoder, tmp_path):
+def test_missing_unexpected_and_mismatched_weights(encoder, tmp_path):
     weights = timm_weights()
     del weights["stem.0.weight"]
     for block in range(5):
@@ -211,11 +211,11 @@ def test_weights_that_lack_differ_or_have_no_place(encoder, tmp_path):
     )
     assert "and 2 more" in message
     assert "not in the model (1): stages.0.blocks.0.mlp.grn.weight" in message and "ConvNeXt V2" in message
-    assert "another shape (1): pixel_encoder/downsamples/1/conv/kernel (2, 2, 40, 80)" in message
+    assert "different shape (1): pixel_encoder/downsamples/1/conv/kernel (2, 2, 40, 80)" in message
     assert "(in the checkpoint (3, 3, 40, 80), stages.1.downsample.1.weight)" in message
 
 
-def test_more_than_a_convnext(encoder, tmp_path):
+def test_extra_layers(encoder, tmp_path):
     backbone = keras_convnext_atto(tf_keras, **NO_TOP)
     head = tf_keras.layers.Dense(3, name="decision")(backbone.output)
     tf_keras.Model(backbone.input, head).save_weights(tmp_path / "x.h5")

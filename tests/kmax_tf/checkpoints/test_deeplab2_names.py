@@ -1,4 +1,4 @@
-"""Our variables against the object paths and shapes in checkpoints of the 15 published configs."""
+"""Our variables compared with object paths and shapes in checkpoints of the 15 published configs."""
 
 import math
 import pathlib
@@ -16,7 +16,7 @@ from kmax_tf.checkpoints.variable_names import named_variables
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 PUBLISHED = checkpoint_keys()
-# The others take seconds each; test_parity.py and test_parity_of_other_models.py load four of them.
+# The others take seconds each; the parity tests load four of them.
 FAST = ("ade20k_r50", "cityscapes_convnext_tiny", "coco_axial_r50")
 
 
@@ -49,7 +49,7 @@ def our_config(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", PUBLISHED)
 def test_published_checkpoints_load_into_our_configs(case, tmp_path):
-    """From a file in DeepLab2's format, with what its optimizers store."""
+    """Loads files in DeepLab2's format that include optimizer state."""
     values = {key: draw_weight(key, shape) for key, shape in PUBLISHED[case]["variables"].items()}
     slots = {"optimizer": "predictor_of_something/kernel", "backbone_optimizer": next(iter(values))}
     state = {f"{key}/.OPTIMIZER_SLOT/{owner}/m": np.zeros([3], np.float32) for owner, key in slots.items()}
@@ -60,7 +60,7 @@ def test_published_checkpoints_load_into_our_configs(case, tmp_path):
     variables = named_variables(model)
     assert set(report.loaded) == set(variables) and not (report.missing or report.unexpected or report.mismatched)
     for name, key in deeplab2_names(list(variables)).items():
-        # Axes of size 1 may be elsewhere; the order of the values is the same.
+        # Axes of size 1 can differ; the order of the values is the same.
         np.testing.assert_array_equal(variables[name].numpy().ravel(), values[key].ravel(), err_msg=name)
 
 

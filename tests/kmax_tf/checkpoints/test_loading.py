@@ -21,7 +21,7 @@ def saved_model():
 
 @pytest.fixture(scope="module")
 def other_model():
-    """A model whose values belong to no test: each starts from what the one before has left."""
+    """Shared by all tests without resetting its values."""
     tf_keras.utils.set_random_seed(2)
     return build_model(small_config())
 
@@ -47,7 +47,7 @@ def assert_equal(first, second):
 
 
 def refused(model, path, **match):
-    """The error of a load, after which every variable is as before."""
+    """Returns the error of loading, and checks that it changed no variable."""
     before = values_of(model)
     with pytest.raises(CheckpointError, **match) as caught:
         load_checkpoint(model, path)
@@ -56,7 +56,7 @@ def refused(model, path, **match):
 
 
 @pytest.mark.parametrize("form", ["prefix", "index file", "directory", "path object"])
-def test_own_checkpoint_comes_back(form, saved_model, other_model, checkpoint):
+def test_own_checkpoint_round_trips(form, saved_model, other_model, checkpoint):
     for variable in other_model.variables:
         variable.assign(tf.zeros_like(variable))
     directory = pathlib.Path(checkpoint).parent
@@ -72,7 +72,7 @@ def test_own_checkpoint_comes_back(form, saved_model, other_model, checkpoint):
     assert_equal(values_of(other_model), values_of(saved_model))
 
 
-def test_a_released_archive_has_no_file_that_names_the_latest(saved_model, other_model, checkpoint):
+def test_directory_without_a_file_that_marks_the_latest_checkpoint(saved_model, other_model, checkpoint):
     directory = pathlib.Path(checkpoint).parent
     (directory / "checkpoint").unlink()
     load_checkpoint(other_model, f"{directory}/")
@@ -83,21 +83,21 @@ def test_a_released_archive_has_no_file_that_names_the_latest(saved_model, other
     assert "several checkpoints" in str(error) and "ckpt-70, ckpt-80" in str(error) and not error.damaged
 
 
-def test_a_model_saved_by_keras_comes_back(saved_model, other_model, tmp_path):
+def test_a_model_saved_by_keras_round_trips(saved_model, other_model, tmp_path):
     saved_model.save_weights(str(tmp_path / "weights"))
     report = load_checkpoint(other_model, tmp_path / "weights")
     assert set(report.loaded) == set(named_variables(saved_model))
     assert_equal(values_of(other_model), values_of(saved_model))
 
 
-def test_an_encoder_saved_under_our_name_comes_back(saved_model, other_model, tmp_path):
+def test_an_encoder_saved_under_our_name_round_trips(saved_model, other_model, tmp_path):
     path = tf.train.Checkpoint(pixel_encoder=saved_model.pixel_encoder).write(str(tmp_path / "weights"))
     assert holds_encoder_only(path)
     encoder = {name for name in named_variables(saved_model) if name.startswith("pixel_encoder/")}
     assert set(load_encoder(other_model, path).loaded) == encoder
 
 
-def test_deeplab2_checkpoint_comes_back(saved_model, other_model, tmp_path):
+def test_deeplab2_checkpoint_round_trips(saved_model, other_model, tmp_path):
     ours = values_of(saved_model)
     published = deeplab2_names(list(ours))
     # ConvNeXt stores [h,w,1,C] as a grouped convolution, and its layer scale with the rank of the image.
@@ -130,7 +130,7 @@ def test_skipped_variables_keep_their_values(saved_model, other_model, checkpoin
         np.testing.assert_array_equal(value, 0 if name in skipped else saved[name], err_msg=name)
 
 
-def test_nothing_there(other_model, tmp_path):
+def test_missing_checkpoint(other_model, tmp_path):
     for path in (tmp_path, tmp_path / "ckpt-7"):
         error = refused(other_model, path)
         assert str(path) in str(error) and "no " in str(error) and not error.damaged
@@ -148,7 +148,7 @@ def test_damaged_file(part, damage, other_model, checkpoint):
     assert error.damaged and checkpoint in str(error) and "\n" not in str(error)
 
 
-def test_data_file_left_behind(other_model, checkpoint):
+def test_missing_data_file(other_model, checkpoint):
     next(pathlib.Path(checkpoint).parent.glob("*.data*")).unlink()
     error = refused(other_model, checkpoint)
     assert error.damaged and checkpoint in str(error)
@@ -167,10 +167,10 @@ def test_another_number_of_classes_and_slots(checkpoint):
     overrides = ["train_dataset_options.dataset=coco_panoptic", "model_options.max_deeplab.num_mask_slots=16"]
     model = build_model(small_config(overrides))
     message = str(refused(model, checkpoint))
-    assert "another shape (7)" in message
+    assert "different shape (7)" in message
     assert "kmax_decoder/cluster_centers (1, 16, 32) (in the checkpoint (1, 8, 32))" in message
     assert "a ConvNeXt encoder, 8 mask slots, 6 classes without void" in message
-    # Two class heads with kernel and bias, and the semantic head's.
+    # Two class heads and the semantic head, with kernel and bias each.
     named = ("predictor/class_head", "kmax_decoder/stages/0/0/predictor/class_head", "semantic_branch/head/final_conv")
     assert sum(name in message for name in named) >= 2
 
@@ -190,7 +190,7 @@ def test_fine_tuning_keeps_what_does_not_fit(saved_model, checkpoint):
 
 
 def test_fine_tuning_with_another_layout_of_the_pixel_decoder(saved_model, checkpoint):
-    """From four stages to five: the masks' head reads another feature, and a stage is new."""
+    """From four stages to five: the mask head reads another feature, and one stage is new."""
     stages = [f"model_options.pixel_decoder.{field}" for field in ("channels=[8,8,8,8,16]", "num_blocks=[1,1,1,1,1]")]
     model = build_model(small_config(stages))
     report = load_checkpoint(model, checkpoint, skip_mismatched=True)
@@ -211,7 +211,7 @@ def test_fine_tuning_needs_the_same_encoder(other_model, coco_r50_checkpoint, ch
     assert_equal(values_of(other_model), before)
 
 
-def test_a_checkpoint_of_something_else(other_model, tmp_path):
+def test_a_checkpoint_of_another_kind_of_model(other_model, tmp_path):
     path = tf.train.Checkpoint(weights=[tf.Variable([1.0])]).save(str(tmp_path / "other"))
     assert "none of a kMaX-DeepLab encoder" in str(refused(other_model, path))
 
@@ -235,5 +235,5 @@ def test_encoder_alone_is_loaded_from_an_imagenet_checkpoint(prefix, saved_model
     refused(other_model, path, match="not in the checkpoint")
 
 
-def test_whole_model_is_no_encoder(checkpoint):
+def test_whole_model_is_not_an_encoder(checkpoint):
     assert not holds_encoder_only(checkpoint)

@@ -18,12 +18,12 @@ from kmax_tf.checkpoints.loading import load_encoder
 
 @pytest.fixture(scope="module")
 def encoder():
-    """Its values belong to no test: each starts from what the one before has left."""
+    """Shared by all tests without resetting its values."""
     return EncoderAlone("kmax_convnext_atto")
 
 
 def safetensors_of(code, values):
-    """A file's content by the description of the format: length of the header, header, values."""
+    """The content of a file in safetensors format: length of the header, header, values."""
     header, end = {}, 0
     for key, value in values.items():
         header[key] = {"dtype": code, "shape": value.shape, "data_offsets": (end, end + value.nbytes)}
@@ -41,18 +41,18 @@ def test_other_floating_point_numbers(code, dtype, encoder, tmp_path):
     np.testing.assert_array_equal(encoder.pixel_encoder.stages[2][5].project.kernel, kernel)
 
 
-def test_weights_that_are_there_twice(encoder, tmp_path):
+def test_duplicate_weights(encoder, tmp_path):
     weights = timm_weights()
     twice = {f"ema.{key}": value for key, value in weights.items()} | {"ema.norm": weights["stem.1.bias"]}
     save_file(weights | twice, tmp_path / "x.safetensors")
     assert "not in the model (129): ema." in refused(encoder, tmp_path / "x.safetensors")
-    # Both forms of a name after the common beginning.
+    # Two names that map to the same weight.
     twice = {f"model.{key}": value for key, value in weights.items()} | {"stem.0.bias": weights["stem.0.bias"]}
     save_file(twice, tmp_path / "x.safetensors")
     assert "not in the model (1): " in refused(encoder, tmp_path / "x.safetensors")
 
 
-def test_layers_that_are_there_twice(encoder, tmp_path):
+def test_duplicate_layers(encoder, tmp_path):
     path = tmp_path / "x.h5"
     keras_convnext_atto(tf_keras, **NO_TOP).save_weights(path)
     with h5py.File(path, "a") as file:
@@ -65,7 +65,7 @@ def test_missing_layer_of_keras(encoder, tmp_path):
     keras_convnext_atto(keras, **NO_TOP).save_weights(path)
     with h5py.File(path, "a") as file:
         file.move("layers/dense_7", "layers/dense_70")
-    # The name that Keras 3 notes counts more than the number.
+    # The name stored by Keras 3 takes precedence over the index.
     assert_everything_loaded(encoder, load_encoder(encoder, path))
     with h5py.File(path, "a") as file:
         del file["layers/dense_70/vars"].attrs["name"]
@@ -87,23 +87,23 @@ def test_damaged_file(name, damage, encoder, tmp_path):
     if name == "x.safetensors":
         save_file(timm_weights(), path)
     else:
-        # The values do not matter here, nor whose model it is.
+        # The values and the model do not matter here.
         model = tf_keras.Sequential([tf_keras.layers.Dense(99, input_shape=(99,))])
         model.save(path) if name == "x.keras" else model.save_weights(path)
     content = path.read_bytes()
     path.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "text": b"<html>not found</html>\n" * 9}[damage])
     with pytest.raises(CheckpointError) as caught:
         load_encoder(encoder, path)
-    assert caught.value.damaged and str(caught.value).startswith(f"{path}: damaged or no ") and "\n" not in str(caught.value)
+    assert caught.value.damaged and str(caught.value).startswith(f"{path}: damaged, or not a") and "\n" not in str(caught.value)
 
 
-def test_numbers_of_another_type(encoder, tmp_path):
+def test_unsupported_data_types(encoder, tmp_path):
     weights = timm_weights() | {"stem.0.bias": np.zeros([40], np.int8)}
     save_file(weights, tmp_path / "x.safetensors")
-    assert "stem.0.bias is of type I8" in refused(encoder, tmp_path / "x.safetensors")
+    assert "stem.0.bias has the type I8" in refused(encoder, tmp_path / "x.safetensors")
 
 
-def test_something_else_in_the_file(encoder, tmp_path):
+def test_files_without_a_convnext(encoder, tmp_path):
     save_file({"conv1.weight": np.zeros([2], np.float32)}, tmp_path / "x.safetensors")
     assert "holds no ConvNeXt" in refused(encoder, tmp_path / "x.safetensors")
     tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,), name="mine")]).save_weights(tmp_path / "x.h5")

@@ -1,4 +1,4 @@
-"""What a command says, and its exit code, when it cannot do what it was asked to."""
+"""Error messages and exit codes of commands."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ def _message(capsys, main, *arguments: str) -> str:
     return line
 
 
-def test_errors_that_a_user_can_act_on(capsys):
+def test_errors_that_a_user_can_fix(capsys):
     def wrong():
         raise UserError("a.json: no such file")
 
@@ -55,7 +55,7 @@ def test_file_errors_of_tensorflow(capsys, tmp_path):
     assert _message(capsys, full) == "error: /a/b: No space left on device"
 
 
-def test_errors_of_graphs_are_explained_where_somebody_can(capsys):
+def test_errors_of_graphs_are_explained(capsys):
     def bad():
         raise tf.errors.InvalidArgumentError(None, None, "details")
 
@@ -85,11 +85,11 @@ def test_signals_end_with_the_exit_code_that_shells_expect(number, code):
         "    print('started', flush=True)\n"
         "    time.sleep(60)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "run_command(main, interrupted='half of it is kept')\n"
+        "run_command(main, interrupted='progress is saved')\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "started\n"
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    assert errors.splitlines()[-1] == "half of it is kept" and "Traceback" not in errors
+    assert errors.splitlines()[-1] == "progress is saved" and "Traceback" not in errors

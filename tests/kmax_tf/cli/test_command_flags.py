@@ -8,7 +8,7 @@ from kmax_tf.cli import command_flags
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """Flags of a command line, in a registry of their own."""
+    """Parses flags in a separate registry."""
     values = flags.FlagValues()
     define, define_multi = flags.DEFINE, flags.DEFINE_multi
     monkeypatch.setattr(flags, "DEFINE", lambda *a, **k: define(*a, flag_values=values, **k))
@@ -30,11 +30,11 @@ def test_tilde_is_the_home_directory(parsed):
     assert values.images == ["/home/me/a*.jpg", "b/~c.jpg"]
 
 
-def test_home_of_nobody_is_refused_and_not_created_as_a_folder(parsed):
+def test_home_of_an_unknown_user_is_refused(parsed):
     with pytest.raises(flags.IllegalFlagValueError, match="home directory of ~nobody_of_this_name is unknown"):
         parsed("--folder=~nobody_of_this_name/data")
     assert parsed("--folder=./~x").folder == "./~x"
 
 
-def test_paths_are_empty_unless_given(parsed):
+def test_paths_are_empty_by_default(parsed):
     assert parsed().folder is None

@@ -11,7 +11,7 @@ TIMES = ((104.0, 0), (120.0, 2), (121.0, 4), (131.0, 24), (134.0, 30))
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """What is printed while `count` items are done at the times of TIMES."""
+    """Returns the output while `count` items finish at the times in TIMES."""
 
     def lines(total: int | None, *, terminal: bool = False) -> str:
         clock = [100.0]
@@ -27,7 +27,7 @@ def run(monkeypatch, capsys):
 
 
 def test_a_line_every_ten_seconds(run):
-    # 20 seconds pass before the first images, then 2 a second.
+    # The first images take 20 seconds, then 2 finish per second.
     assert run(40).splitlines() == [
         "val: 12/40 images",
         "val: 34/40 images, 2 images/s, 0:00:03 left",

@@ -1,4 +1,4 @@
-"""One owner of a folder at a time."""
+"""A folder has one owner at a time."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def owner(tmp_path):
     process.wait()
 
 
-def test_second_owner_is_refused_with_the_name_of_the_first(owner, tmp_path):
+def test_error_for_a_second_owner_names_the_first(owner, tmp_path):
     with pytest.raises(FolderInUseError) as refused:
         with own_folder(tmp_path):
             pytest.fail("two owners")
@@ -36,7 +36,7 @@ def test_second_owner_is_refused_with_the_name_of_the_first(owner, tmp_path):
     assert message.startswith(f"{tmp_path} is in use by process {owner.pid} on {os.uname().nodename} since 20")
 
 
-def test_lock_ends_with_its_owner(owner, tmp_path):
+def test_lock_is_released_when_its_owner_ends(owner, tmp_path):
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     assert (tmp_path / LOCK_NAME).exists(), "what is left over does not matter"
@@ -45,7 +45,7 @@ def test_lock_ends_with_its_owner(owner, tmp_path):
     assert not (tmp_path / LOCK_NAME).exists()
 
 
-def test_lock_ends_with_the_block_also_after_an_error(tmp_path):
+def test_lock_is_released_after_the_block_even_after_an_error(tmp_path):
     with pytest.raises(KeyError), own_folder(tmp_path):
         raise KeyError
     with own_folder(tmp_path):
@@ -53,7 +53,7 @@ def test_lock_ends_with_the_block_also_after_an_error(tmp_path):
             pytest.fail("two owners")
 
 
-def test_folder_that_stays_empty_is_removed(tmp_path):
+def test_empty_folder_is_removed(tmp_path):
     new = tmp_path / "a" / "b"
     with own_folder(new):
         assert new.is_dir()
@@ -63,7 +63,7 @@ def test_folder_that_stays_empty_is_removed(tmp_path):
     assert (new / "file").exists()
 
 
-def test_folder_may_be_renamed_while_it_is_owned(tmp_path):
+def test_folder_can_be_renamed_while_it_is_locked(tmp_path):
     partial = tmp_path / "x.partial"
     with own_folder(partial):
         (partial / "file").write_text("")

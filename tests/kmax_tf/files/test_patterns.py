@@ -1,4 +1,4 @@
-"""Patterns, and folders whose names look like patterns."""
+"""Patterns, and folders with names that look like patterns."""
 
 import os
 
@@ -10,12 +10,12 @@ _NAMES = ("crop=[129,129]", "a*b", "what?", "{x}", "plain", "ü ~ [")
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_folders_are_taken_by_their_name(tmp_path, name):
+def test_folders_are_taken_literally(tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
     for file in ("train-0.tfrecord", "train-1.tfrecord", "val-0.tfrecord"):
         (folder / file).write_text("")
-    # Files that the name would match as a pattern.
+    # Files that the name would match if it were a pattern.
     for other in ("crop=1", "aXb", "whatX"):
         (tmp_path / other).mkdir(exist_ok=True)
         (tmp_path / other / "train-9.tfrecord").write_text("")
@@ -25,7 +25,7 @@ def test_folders_are_taken_by_their_name(tmp_path, name):
     assert matching_files(expected[0]) == expected[:1]
 
 
-def test_files_are_taken_by_their_name(tmp_path):
+def test_files_are_taken_literally(tmp_path):
     for name in ("a[1].jpg", "a1.jpg"):
         (tmp_path / name).write_text("")
     assert matching_files(f"{tmp_path}/a[1].jpg") == [f"{tmp_path}/a[1].jpg"]

@@ -1,4 +1,4 @@
-"""Paths that TensorFlow takes literally."""
+"""Paths that TensorFlow treats literally."""
 
 import os
 
@@ -33,5 +33,5 @@ def test_folders_and_relative_paths(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["plain/ckpt-1", "gs://bucket/[1]/ckpt-1", "ram://x*"])
-def test_other_paths_stay(path):
+def test_other_paths_are_unchanged(path):
     assert literal_path(path) == path

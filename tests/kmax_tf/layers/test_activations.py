@@ -12,7 +12,7 @@ def test_values():
     np.testing.assert_allclose(gelu(tf.constant(POINTS, tf.float32)), POINTS * ndtr(POINTS), rtol=1e-6, atol=1e-6)
 
 
-def test_gradient_against_differences():
+def test_gradient_equals_finite_differences():
     x = tf.constant(POINTS, tf.float64)
     upstream = np.linspace(-2, 3, len(POINTS))
     with tf.GradientTape() as tape:
@@ -24,7 +24,7 @@ def test_gradient_against_differences():
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
-def test_type_and_gradient_far_out(dtype):
+def test_type_and_gradient_at_large_values(dtype):
     x = tf.constant([-100.0, 0.0, 100.0], dtype)
     with tf.GradientTape() as tape:
         tape.watch(x)

@@ -1,4 +1,4 @@
-"""Position-sensitive attention against loops over heads and positions."""
+"""Position-sensitive attention compared with loops over heads and positions."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from kmax_tf.layers.normalization import NormSpec
 KEY, VALUE, CHANNELS, EPSILON = 16, 32, 12, 1e-3
 
 
-def randomise(layer):
+def randomize(layer):
     random = np.random.default_rng(0)
     for variable in layer.weights:
         variable.assign(random.uniform(0.5, 1.5, variable.shape) * random.choice([-1, 1] if "beta" in variable.name else [1]))
     return layer
 
 
-def normalise(x, norm):
+def normalize(x, norm):
     gamma, beta, mean, variance = (w.numpy() for w in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance))
     return gamma * (x - mean) / np.sqrt(variance + EPSILON) + beta
 
@@ -25,7 +25,7 @@ def normalise(x, norm):
 def attend(x, layer):
     """One sequence [L,C]."""
     length, dk, dv = len(x), KEY // HEADS, VALUE // HEADS
-    qkv = normalise(x @ layer.qkv_kernel.numpy(), layer.qkv_norm)
+    qkv = normalize(x @ layer.qkv_kernel.numpy(), layer.qkv_norm)
     tables = [one.embeddings.numpy() for one in (layer.query_positions, layer.key_positions, layer.value_positions)]
     similarity = np.zeros((3, 1, HEADS, length, length))
     for head in range(HEADS):
@@ -34,7 +34,7 @@ def attend(x, layer):
             for j in range(length):
                 offset = np.clip(j - i, 1 - SPAN, SPAN - 1) + SPAN - 1
                 similarity[:, 0, head, i, j] = query[i] @ key[j], query[i] @ tables[0][offset], key[j] @ tables[1][offset]
-    logits = normalise(similarity, layer.similarity_norm).sum(0)[0]
+    logits = normalize(similarity, layer.similarity_norm).sum(0)[0]
     weights = np.exp(logits - logits.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     retrieved = np.zeros((2, 1, HEADS, length, dv))
@@ -44,7 +44,7 @@ def attend(x, layer):
             offsets = np.clip(np.arange(length) - i, 1 - SPAN, SPAN - 1) + SPAN - 1
             retrieved[0, 0, head, i] = weights[head, i] @ value
             retrieved[1, 0, head, i] = weights[head, i] @ tables[2][offsets]
-    output = normalise(retrieved, layer.output_norm).sum(0)[0]  # [G,L,dv]
+    output = normalize(retrieved, layer.output_norm).sum(0)[0]  # [G,L,dv]
     return np.concatenate(list(output), -1)
 
 
@@ -52,7 +52,7 @@ def test_one_axis():
     layer = AxisAttention(KEY, VALUE, NormSpec(epsilon=EPSILON))
     x = np.random.default_rng(1).standard_normal((3, 7, CHANNELS)).astype(np.float32)
     layer(x)
-    randomise(layer)
+    randomize(layer)
     expected = np.stack([attend(sequence.astype(np.float64), layer) for sequence in x])
     np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-4)
 
@@ -62,7 +62,7 @@ def test_height_then_width(stride):
     layer = AxialAttention(KEY, NormSpec(epsilon=EPSILON), stride=stride)
     x = np.random.default_rng(1).standard_normal((2, 5, 3, CHANNELS)).astype(np.float32)
     layer(x)
-    randomise(layer)
+    randomize(layer)
     columns = np.stack([[attend(image[:, c], layer.height_axis) for c in range(3)] for image in x.astype(np.float64)])
     rows = columns.transpose(0, 2, 1, 3)[:, ::stride]  # [B,H,W,2K]
     expected = np.stack([[attend(row, layer.width_axis) for row in image] for image in rows])[:, :, ::stride]

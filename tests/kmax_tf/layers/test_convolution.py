@@ -1,4 +1,4 @@
-"""Convolutions against scipy, and their alignment for sizes of the form 32k+1."""
+"""Convolutions compared with scipy, and their alignment at sizes of 32k+1."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_separable():
     np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_dense_normalises_over_batch_and_positions():
+def test_dense_normalizes_over_batch_and_positions():
     layer = DenseNorm(4, NormSpec(epsilon=1e-3), activation=tf.nn.tanh, gamma=0.5)
     x = make_input(3, 5, 6)
     output = layer(x, training=True).numpy()

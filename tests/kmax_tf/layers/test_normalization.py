@@ -1,4 +1,4 @@
-"""Batch norm against the formula in NumPy, in float64."""
+"""Batch norm compared with the formula in NumPy, in float64."""
 
 import pathlib
 import subprocess
@@ -11,7 +11,7 @@ import tf_keras
 
 from kmax_tf.layers.normalization import BatchNorm, NormSpec
 
-# Shape of the input and the axes that keep their own statistics; the last two take the path without the fused kernel.
+# Shape of the input and the axes with separate statistics; the last two do not use the fused kernel.
 FUSED = [((8, 6), -1), ((4, 5, 6), -1), ((2, 7, 5, 6), -1)]
 UNFUSED = [
     ((2, 8, 5, 5), 1),
@@ -40,7 +40,7 @@ def make_input(shape, seed=1):
 
 
 def expected(x, axis, layer, training):
-    """Output, and moving statistics afterwards."""
+    """The output and the resulting moving statistics."""
     x = x.astype(np.float64)
     axes = (axis,) if isinstance(axis, int) else axis
     kept = {a % x.ndim for a in axes}
@@ -100,7 +100,7 @@ def gradients(function, x, gamma, beta, upstream):
     return [gradient.numpy() for gradient in tape.gradient(total, [x, gamma, beta])]
 
 
-def test_one_value_for_each_channel_has_no_variance():
+def test_one_value_per_channel_has_no_variance():
     layer = make_layer((1, 6), -1)
     before = layer.moving_variance.numpy()
     output = layer(make_input((1, 6)), training=True)
@@ -129,7 +129,7 @@ def test_statistics_are_float32_and_the_output_has_the_type_of_the_input(dtype):
 
 
 @pytest.mark.usefixtures("bfloat16_policy")
-def test_gradients_of_bfloat16_are_those_of_float32():
+def test_gradients_of_bfloat16_match_those_of_float32():
     layer = make_layer((2, 7, 5, 6), -1)
     x, upstream = (tf.cast(make_input((2, 7, 5, 6), seed), tf.bfloat16) for seed in (1, 9))
 
@@ -145,7 +145,7 @@ def test_gradients_of_bfloat16_are_those_of_float32():
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("shape", [(2, 300, 300, 3), (2, 90000, 3)])
 def test_the_kernel_sees_the_batch_as_its_first_dimension(shape, training):
-    """cuDNN refuses more than 65535 there, which a flattened image is."""
+    """cuDNN limits it to 65535, and a flattened image is larger."""
     layer = make_layer(shape, -1)
     graph = tf.function(lambda x: layer(x, training=training)).get_concrete_function(tf.TensorSpec(shape)).graph
     kernels = [op for op in _operations(graph) if op.type.startswith("FusedBatchNorm")]
@@ -168,7 +168,7 @@ def test_spec_sets_every_option():
 
 @pytest.fixture(scope="module")
 def replicated(tmp_path_factory):
-    """Results of batch norm on two logical devices, which only a new process can have."""
+    """Results of batch norm on two logical devices, which only a new process can create."""
     file = tmp_path_factory.mktemp("replicas") / "results.npz"
     root = pathlib.Path(__file__).resolve().parents[3]
     script = root / "tests" / "helpers" / "batch_norm_on_two_replicas.py"
@@ -191,7 +191,7 @@ def test_replicas_share_the_statistics_of_the_whole_batch(replicated):
             np.testing.assert_allclose(replicated[f"{case}/{name}"], value, rtol=1e-3, atol=1e-5)
 
 
-def test_without_synchronisation_each_replica_is_on_its_own(replicated):
+def test_without_synchronization_each_replica_uses_its_own_statistics(replicated):
     x = replicated["alone/x"]
     layer = BatchNorm(axis=-1, momentum=MOMENTUM, epsilon=EPSILON)
     layer(tf.zeros(x.shape))

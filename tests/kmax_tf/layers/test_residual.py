@@ -14,8 +14,8 @@ def make_input(channels, height=9, width=13):
 @pytest.mark.parametrize("axial", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [16, 32])
-def test_starts_as_its_shortcut(channels, stride, axial):
-    """The norm that closes the branch starts at zero, so that a new block passes its activated input on."""
+def test_a_new_block_equals_its_shortcut(channels, stride, axial):
+    """The last norm of the branch starts at zero, so a new block returns its activated input."""
     block = ResidualBlock(8, NormSpec(epsilon=0.0), relu, axial=axial, stride=stride)
     x = make_input(channels)
     output = block(x).numpy()
@@ -43,7 +43,7 @@ def test_branch(axial):
         assert block.conv2.conv.dilation_rate == (2, 2)
 
 
-def test_drop_path_drops_the_branch_alone():
+def test_drop_path_drops_only_the_branch():
     block = ResidualBlock(8, NormSpec(), gelu, keep_probability=0.5)
     x = np.repeat(make_input(32)[:1], 64, 0)
     block(x)

@@ -6,7 +6,7 @@ from kmax_tf.layers.resize import resize_bilinear, resize_like
 
 
 def interpolate(x, height, width):
-    """Every output pixel from its four neighbours; the corners of both images coincide."""
+    """Interpolates every output pixel from its four neighbors, with the corners of both images aligned."""
     batch, rows, columns, channels = x.shape
     output = np.zeros((batch, height, width, channels))
     for i in range(height):
@@ -22,17 +22,17 @@ def interpolate(x, height, width):
 
 
 @pytest.mark.parametrize("size", [(9, 13), (17, 25), (5, 7), (4, 11), (3, 1)])
-def test_against_loops(size):
+def test_resizing_equals_loops(size):
     x = np.random.default_rng(0).standard_normal((2, 9, 13, 3)).astype(np.float32)
     np.testing.assert_allclose(resize_bilinear(tf.constant(x), *size), interpolate(x, *size), rtol=1e-4, atol=1e-5)
 
 
-def test_one_pixel_spreads_everywhere():
+def test_a_single_pixel_fills_the_output():
     x = tf.constant([[[[2.0, -3.0]]]])
     np.testing.assert_array_equal(resize_bilinear(x, 4, 5), np.broadcast_to(x, (1, 4, 5, 2)))
 
 
-def test_twice_the_distance_keeps_every_second_pixel():
+def test_halving_the_size_keeps_every_second_pixel():
     x = np.random.default_rng(0).standard_normal((1, 5, 7, 2)).astype(np.float32)
     np.testing.assert_allclose(resize_bilinear(tf.constant(x), 9, 13)[:, ::2, ::2], x, atol=1e-6)
 

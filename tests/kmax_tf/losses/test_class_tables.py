@@ -1,4 +1,4 @@
-"""Losses of datasets without things, without stuff or with one class, against the formulas of the papers in NumPy."""
+"""Losses for datasets without things, without stuff or with one class, compared with the papers' formulas in NumPy."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from protos.descriptions import DatasetInfo
 
 ALL_PIXELS = "model_options.max_deeplab.instance_discrimination_sample_k=100000"
 MAX_THINGS = 6
-# Whether each class is a thing, and the ignore label: with 0, ids start at 1.
+# Whether each class is a thing, and the ignore label; ids start at 1 if it is 0.
 TABLES = {
     "stuff": ((False, False, False), 0),
     "things": ((True, True), 0),
@@ -35,7 +35,7 @@ def describe(folder, is_thing, ignore) -> str:
 
 
 def make_targets(info: DatasetInfo, seed: int = 0) -> dict[str, np.ndarray]:
-    """Two images: one with rectangles over void or over the first stuff class, one without any label."""
+    """Two images: one with rectangles over void or the first stuff class, and one without labels."""
     random = np.random.default_rng(seed)
     size = (2, (HEIGHT - 1) * STRIDE + 1, (WIDTH - 1) * STRIDE + 1)
     semantic, thing = np.full(size, info.ignore_label), np.full(size, -1)
@@ -79,14 +79,14 @@ def reference(targets: dict, outputs: dict[str, np.ndarray], info: DatasetInfo, 
     entropy = -log_softmax(class_logits, 1)[np.arange(slots), target]
     class_term = mean_of_nonzero(np.where(target == void, 0.25, 0.75) * entropy * np.maximum(weight, 1e-5))
 
-    labelled = masks.sum(0) > 0
-    inside = probability * labelled[:, None]
+    labeled = masks.sum(0) > 0
+    inside = probability * labeled[:, None]
     mask_term = sum(
         similarity[g, n] * (1 - (2 * masks[g] @ inside[:, n] + 1) / (inside[:, n].sum() + masks[g].sum() + 1))
         for g, n in zip(row, slot)
     )
     row_of_pixel = np.argmax(np.vstack([masks, np.zeros(semantic.size)]), 0)
-    pixels = np.flatnonzero(labelled)
+    pixels = np.flatnonzero(labeled)
     mask_id = [-log_softmax(mask_logits[p])[slot_of_row[row_of_pixel[p]]] for p in pixels]
 
     features = outputs["pixel_space_normalized_feature"][image].reshape(semantic.size, -1)
@@ -104,7 +104,7 @@ def reference(targets: dict, outputs: dict[str, np.ndarray], info: DatasetInfo, 
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_terms_are_those_of_the_formulas_and_gradients_finite(table, tmp_path):
+def test_terms_equal_the_formulas_and_gradients_are_finite(table, tmp_path):
     path = describe(tmp_path, *TABLES[table])
     info = descriptions.load(path)
     config = small_config([ALL_PIXELS, f"train_dataset_options.dataset={path}"])

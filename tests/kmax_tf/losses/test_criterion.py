@@ -38,7 +38,7 @@ def gradients(targets, outputs):
     return tape.gradient(total, watched)
 
 
-def test_terms_are_those_of_the_config_and_sum_to_the_total():
+def test_terms_match_the_config_and_sum_to_the_total():
     losses = compute(make_targets(), make_outputs())
     total = losses.pop("total_loss")
     assert set(losses) == ALL_TERMS
@@ -55,7 +55,7 @@ def test_terms_are_those_of_the_config_and_sum_to_the_total():
         ("semantic_loss", {"semantic_loss"}),
     ],
 )
-def test_a_missing_message_leaves_its_term_out(message, terms):
+def test_a_missing_message_removes_its_term(message, terms):
     everything = compute(make_targets(), make_outputs())
     losses = compute(make_targets(), make_outputs(), config_without(message))
     left_out = {name for name in ALL_TERMS if name.removeprefix("aux_0").removeprefix("aux_1") in terms}
@@ -65,7 +65,7 @@ def test_a_missing_message_leaves_its_term_out(message, terms):
     )
 
 
-def test_semantic_loss_alone_needs_no_matching(monkeypatch):
+def test_semantic_loss_needs_no_matching(monkeypatch):
     monkeypatch.setattr("kmax_tf.losses.criterion.assign", None)
     without = ("pq_style_loss", "mask_id_cross_entropy_loss", "instance_discrimination_loss")
     assert set(compute(make_targets(), make_outputs(), config_without(*without))) == {"semantic_loss", "total_loss"}
@@ -80,7 +80,7 @@ def test_weights_scale_the_terms():
         np.testing.assert_allclose(after[name], factor * before[name], rtol=1e-6, err_msg=name)
 
 
-def test_without_deep_supervision_only_the_main_output_counts():
+def test_without_deep_supervision_only_the_main_output_has_losses():
     losses = compute(
         make_targets(), make_outputs(), config_without(overrides=["model_options.max_deeplab.deep_supervision=false"])
     )
@@ -95,7 +95,7 @@ def test_order_of_the_slots_does_not_matter():
         np.testing.assert_allclose(after[name], value, rtol=2e-5, err_msg=name)
 
 
-def test_auxiliary_outputs_may_come_at_their_own_resolution():
+def test_auxiliary_outputs_can_have_another_resolution():
     small, large = (compute(make_targets(), outputs) for outputs in (make_outputs(), enlarge_auxiliary(make_outputs())))
     assert small.keys() == large.keys()
     for name, value in small.items():
@@ -118,7 +118,7 @@ def test_more_rows_than_slots():
     assert all(np.isfinite(gradient).all() for gradient in gradients(targets, outputs))
 
 
-def test_an_image_without_any_label():
+def test_an_image_without_labels():
     targets = make_targets()
     first = tf.constant([[[True]], [[False]]])
     targets["semantic_gt"] = tf.where(first, 0, targets["semantic_gt"])
@@ -126,14 +126,14 @@ def test_an_image_without_any_label():
     losses = compute(targets, make_outputs())
     assert all(np.isfinite(value).all() for value in losses.values())
     for name in ALL_TERMS:
-        # Without masks the slots still learn that they show nothing.
+        # Without masks the slots still learn to predict void.
         assert (losses[name][0] == 0) == (not name.endswith("class_term")), name
     assert all(np.isfinite(gradient).all() for gradient in gradients(targets, make_outputs()))
 
 
 @pytest.mark.parametrize("key", ["pixel_space_mask_logits", "transformer_class_logits", "semantic_logits"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_logits_that_are_not_finite_show_in_the_total_of_their_image(key, value):
+def test_nonfinite_logits_make_the_total_of_their_image_nan(key, value):
     outputs = make_outputs()
     array = outputs[key].numpy()
     array[(1, 2, 0, 0)[: array.ndim]] = value
@@ -141,7 +141,7 @@ def test_logits_that_are_not_finite_show_in_the_total_of_their_image(key, value)
     assert np.isfinite(total[0]) and not np.isfinite(total[1])
 
 
-def test_a_prediction_that_does_not_fit_the_labels_is_refused():
+def test_predictions_that_do_not_fit_the_labels_are_refused():
     targets = {key: value[:, :-1] if value.shape.rank == 3 else value for key, value in make_targets().items()}
     with pytest.raises(ValueError, match="labels of 32x49 do not fit a prediction of 9x13"):
         compute(targets, make_outputs())

@@ -1,4 +1,4 @@
-"""The losses against the published implementation: golden data of three datasets, and a small example worked out by hand."""
+"""The losses compared with the published implementation on three datasets, and a small example worked out by hand."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def example_targets():
     }
 
 
-# The published solver works beside constants of 999 and misses the second optimum by 3e-5: it gives row 17 slot 0.
+# The published solver adds constants of 999, which costs precision, and misses the optimum by 3e-5: it gives row 17 slot 0.
 PUBLISHED_SLOTS = [{0: 2, 1: 11, 2: 1, 8: 7}, {0: 1, 17: 0, 60: 3}]
 OPTIMAL_SLOTS = [{0: 2, 1: 11, 2: 1, 8: 7}, {0: 1, 17: 8, 60: 3}]
 EXAMPLE = {

@@ -5,7 +5,7 @@ import tensorflow as tf
 from kmax_tf.pixel_encoders.convnext import VARIANTS, Block, ConvNeXt, Downsample
 
 
-def randomise(layer, *inputs):
+def randomize(layer, *inputs):
     layer(*inputs)
     random = np.random.default_rng(0)
     for variable in layer.weights:
@@ -13,13 +13,13 @@ def randomise(layer, *inputs):
     return layer
 
 
-def normalise(x, norm):
+def normalize(x, norm):
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
     return x * norm.gamma.numpy() + norm.beta.numpy()
 
 
 def convolve_blocks(x, conv):
-    """A convolution whose stride is its kernel size: every patch by itself."""
+    """A convolution with stride = kernel size, patch by patch."""
     kernel, bias = conv.kernel.numpy(), conv.bias.numpy()
     size = kernel.shape[0]
     height, width = x.shape[0] // size, x.shape[1] // size
@@ -29,25 +29,25 @@ def convolve_blocks(x, conv):
 
 def test_padding_before_the_norm_becomes_its_beta():
     x = np.random.default_rng(1).standard_normal((1, 5, 5, 3)).astype(np.float32)
-    layer = randomise(Downsample(4, stem=False), x)
+    layer = randomize(Downsample(4, stem=False), x)
     padded = np.tile(layer.norm.beta.numpy(), (6, 6, 1))
-    padded[:5, :5] = normalise(x[0], layer.norm)
+    padded[:5, :5] = normalize(x[0], layer.norm)
     np.testing.assert_allclose(layer(x)[0], convolve_blocks(padded, layer.conv), rtol=1e-4, atol=1e-4)
 
 
-def test_stem_pads_one_pixel_before_and_two_behind():
+def test_stem_pads_one_pixel_before_and_two_after():
     x = np.random.default_rng(1).standard_normal((1, 9, 9, 3)).astype(np.float32)
-    layer = randomise(Downsample(4, stem=True), x)
+    layer = randomize(Downsample(4, stem=True), x)
     padded = np.zeros((12, 12, 3))
     padded[1:10, 1:10] = x[0]
-    np.testing.assert_allclose(layer(x)[0], normalise(convolve_blocks(padded, layer.conv), layer.norm), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(layer(x)[0], normalize(convolve_blocks(padded, layer.conv), layer.norm), rtol=1e-4, atol=1e-4)
 
 
-def test_block_starts_near_identity_and_adds_a_scaled_branch():
+def test_a_new_block_is_nearly_the_identity_and_adds_a_scaled_branch():
     x = np.random.default_rng(1).standard_normal((1, 9, 9, 4)).astype(np.float32)
     layer = Block(4, 1.0)
     np.testing.assert_allclose(layer(x), x, atol=1e-4)
-    randomise(layer, x)
+    randomize(layer, x)
     branch = layer(x).numpy() - x
     layer.layer_scale.assign(2 * layer.layer_scale)
     np.testing.assert_allclose(layer(x).numpy() - x, 2 * branch, rtol=1e-3, atol=1e-4)

@@ -22,9 +22,9 @@ def test_endpoints():
     assert endpoint_shapes(AxialResNet(NormSpec(), 1.0), size) == expected_shapes(size, (128, 256, 512, 1024, 2048))
 
 
-def test_axial_attention_and_drop_path_from_stride_16_on():
+def test_axial_attention_and_drop_path_start_at_stride_16():
     blocks = [block for stage in AxialResNet(NormSpec(), 0.8).stages for block in stage]
     assert [block.axial for block in blocks] == [False] * 8 + [True] * 8
     keep = [block.drop_path.keep_probability for block in blocks]
-    # 1 - (1 - keep) * stage / 4, with stage 3 at stride 16 and 4 at stride 32.
+    # 1 - (1 - keep) * stage / 4, where stage 3 has stride 16 and stage 4 stride 32.
     np.testing.assert_allclose(keep, [1.0] * 8 + [0.85] * 6 + [0.8] * 2)

@@ -1,4 +1,4 @@
-"""Post-processing against the published implementation's maps and against plain NumPy loops over the slots."""
+"""Post-processing compared with the published implementation and with NumPy loops over the slots."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ from protos.descriptions import ConfigError
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[2] / "golden" / "postprocess.npz")
 CASES = sorted({"/".join(name.split("/")[:3]) for name in GOLDEN.files})
-# Class thresholds of thing and stuff masks, overlap, exponents of class and mask confidence: those of the published configs.
+# Published values: class thresholds of thing and stuff masks, overlap, exponents of class and mask confidence.
 RULES = {"coco": (0.7, 0.5, 0.8, 1, 1), "cityscapes": (0.5, 0.3, 0.9, 1, 0), "ade20k": (0.4, 0.4, 0.8, 1, 1)}
 
 
@@ -61,7 +61,7 @@ def softmax(x):
 
 
 def enlarge(logits, height, width):
-    """Bilinear, corners aligned: two dense interpolation matrices of hat functions."""
+    """Bilinear resizing with aligned corners, by two dense interpolation matrices of hat functions."""
 
     def hats(n_out, n_in):
         return np.maximum(0, 1 - abs(np.linspace(0, n_in - 1, n_out)[:, None] - np.arange(n_in)))
@@ -70,7 +70,7 @@ def enlarge(logits, height, width):
 
 
 def merge_slot_by_slot(mask_logits, class_logits, height, width, rules, pixel_threshold, num_things):
-    """Class-head channel (-1: void), rank + 1, and confidence of the owner of each pixel."""
+    """Class-head channel (-1: void), rank + 1 and confidence of each pixel's owner."""
     thing, stuff, overlap, class_weight, mask_weight = rules
     probabilities = softmax(class_logits)[:, :-1]
     channel, confidence = probabilities.argmax(-1), probabilities.max(-1)
@@ -91,7 +91,7 @@ def merge_slot_by_slot(mask_logits, class_logits, height, width, rules, pixel_th
 
 
 def random_logits(seed, slots=24, classes=6):
-    """Blob-like masks of which many overlap, so that the order of claims matters."""
+    """Blob-like masks with many overlaps, so that the order of claims matters."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:17, 0:21]
     centers = rng.uniform(0, 1, [slots, 2]) * [16, 20]
@@ -161,7 +161,7 @@ def test_worked_example(five_classes, mode, limits, expected):
 
 
 @pytest.mark.parametrize("mode", ["maskwise", "pixelwise"])
-def test_nothing_passes(mode):
+def test_all_slots_below_the_thresholds(mode):
     mask_logits, _ = random_logits(0)
     class_logits = np.zeros([1, 24, 20], np.float32)  # all classes equally likely
     maps = build_postprocessor(make_config("cityscapes_panoptic", mode))(
@@ -216,14 +216,17 @@ def test_restore_size_crops_and_takes_the_nearest(resized, raw):
 
 @pytest.mark.parametrize(
     ("dataset", "message"),
-    [("scene_panoptic", "did you mean 'scenes_panoptic'"), ("", "train_dataset_options.dataset is not set")],
+    [
+        ("scene_panoptic", "did you mean 'scenes_panoptic'"),
+        ("", "neither train_dataset_options.dataset nor eval_dataset_options.dataset is set"),
+    ],
 )
 def test_unknown_datasets(dataset, message):
     with pytest.raises(ConfigError, match=message):
         build_postprocessor(make_config(dataset, "maskwise"))
 
 
-def test_the_evaluation_dataset_names_the_classes_if_there_is_no_other():
+def test_the_evaluation_dataset_determines_the_classes_if_there_is_no_other():
     config = make_config("", "maskwise")
     config.eval_dataset_options.dataset = "scenes_panoptic"
     mask_logits, class_logits = random_logits(0)
@@ -244,7 +247,7 @@ def test_model_of_another_dataset():
 
 @pytest.mark.parametrize("mode", ["maskwise", "pixelwise"])
 def test_more_slots_than_instance_ids(mode):
-    """300 slots and a divisor of 256: the same segments as with a divisor that has room, numbered by their order."""
+    """300 slots and a divisor of 256: the same segments as with a larger divisor, numbered in order."""
     slots, classes = 300, 6
     random = np.random.default_rng(3)
     mask_logits = random.normal(size=(33, 41, slots)).astype(np.float32)
@@ -267,7 +270,7 @@ def test_more_slots_than_instance_ids(mode):
 
 
 def test_more_things_than_instance_ids():
-    """A pixel of its own for each of 300 things: those beyond the 255 ids are void."""
+    """300 things of one pixel each: those beyond the 255 ids become void."""
     slots = 300
     mask_logits = np.zeros((1, 15, 20, slots), np.float32)
     mask_logits[0].reshape(slots, slots)[np.arange(slots), np.arange(slots)] = 20

@@ -1,4 +1,4 @@
-"""Tasks in processes of their own: results, progress, errors, sudden ends and their own peak memory."""
+"""Tasks in separate processes: results, progress, errors, crashes and separate peak memory."""
 
 import os
 import signal
@@ -36,19 +36,19 @@ def _exhaust(*, progress) -> None:
     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore lines")
 
 
-def test_each_task_has_a_process_and_a_peak_of_its_own():
+def test_each_task_has_its_own_process_and_peak_memory():
     lines = []
     large_id, large = run_alone("large", _peak_with, 1200, progress=lines.append)
     small_id, small = run_alone("small", _peak_with, 200, progress=lines.append)
     assert lines == ["allocating", "allocated"] * 2
     assert len({large_id, small_id, os.getpid()}) == 3
-    # The exact difference, unless this process itself has been larger: a child's peak starts at that of its parent.
+    # Not exact if this process was larger before, because a child's peak starts at that of its parent.
     if peak_host_memory() < small:
         assert large - small == pytest.approx(1000, abs=50)
     assert large > 1200
 
 
-def test_errors_arrive_as_they_were_raised():
+def test_errors_keep_their_type_and_traceback():
     with pytest.raises(ConfigError) as caught:
         run_alone("task", _fail, ConfigError("no such thing"), progress=print)
     assert str(caught.value) == "no such thing"
@@ -58,11 +58,11 @@ def test_errors_arrive_as_they_were_raised():
 @pytest.mark.parametrize(
     ("task", "arguments", "message"),
     [
-        (_kill, (), "^task: the system ended the process, as it does when memory runs out"),
+        (_kill, (), "^task: the system killed the process, probably because memory ran out; try a smaller size"),
         (_exit, (3,), "^task: the process ended with exit code 3"),
-        (_exhaust, (), "^a device has no memory left for this: OOM when allocating tensor$"),
+        (_exhaust, (), "^out of device memory; try a smaller size: OOM when allocating tensor$"),
     ],
 )
-def test_sudden_ends_become_messages(task, arguments, message):
+def test_crashes_become_messages(task, arguments, message):
     with pytest.raises(UserError, match=message):
         run_alone("task", task, *arguments, progress=print)

@@ -1,4 +1,4 @@
-"""What is measured of the input pipeline: which records, at which crops, and rates that fit the clock."""
+"""Measurements of the input pipeline: records, crops, and rates that are consistent with the clock."""
 
 import json
 import time
@@ -42,19 +42,19 @@ def test_drawn_records_are_always_the_same(tmp_path, name):
     assert 3 < np.mean(segments) < 14
 
 
-def test_drawn_records_stand_in_for_missing_ones(short):
+def test_synthetic_records_replace_missing_ones(short):
     config = load_config(_COCO, ["train_dataset_options.file_pattern=/nowhere/*"])
     lines = []
     job = input_speed.InputJob(config.SerializeToString(), ((65, 65), (97, 129)))
     started = time.perf_counter()
     result = input_speed.measure_input(job, progress=lines.append)
     seconds = time.perf_counter() - started
-    assert result["records"] == "64 drawn images of 192x256 (height x width)"
+    assert result["records"] == "64 synthetic images of 192x256 (height x width)"
     assert list(result["crops"]) == ["65x65", "97x129"] and len(lines) == 3
     for rate in (result["decoding"], *result["crops"].values()):
-        # At least one batch of 16 in the time there was.
+        # At least one batch of 16 in the elapsed time.
         assert 16 / seconds < rate["images_per_second"] and rate["cpu_ms_per_image"] > 0
-    # Two images are decoded for each, and the rest takes longer than that.
+    # Each example decodes two images, and the rest takes longer than decoding.
     assert 2 * result["decoding"]["cpu_ms_per_image"] < result["crops"]["65x65"]["cpu_ms_per_image"]
 
 
@@ -63,7 +63,7 @@ def test_records_of_the_config_are_measured(short, tiny_config):
     assert input_speed.measure_input(job, progress=print)["records"] == "the records of the config"
 
 
-def test_a_record_that_cannot_be_used_is_named(short, tiny_config, records, tmp_path):
+def test_error_for_an_invalid_record_names_it(short, tiny_config, records, tmp_path):
     image = tf.io.encode_jpeg(np.zeros((40, 40, 3), np.uint8)).numpy()
     with tf.io.TFRecordWriter(str(tmp_path / "bad.tfrecord")) as writer:
         writer.write(schema.build_example(image, "jpeg", "street", 40, 40, None).SerializeToString())
@@ -81,7 +81,7 @@ def test_a_record_that_cannot_be_used_is_named(short, tiny_config, records, tmp_
 
 
 @pytest.mark.slow
-def test_the_command_at_both_crops():
+def test_command_measures_both_crops():
     completed = run_door("trainer/benchmark.py", f"--config_file={_COCO}", "--input")
     assert completed.returncode == 0, completed.stderr
     result = json.loads(completed.stdout.splitlines()[-1])
@@ -100,7 +100,7 @@ def test_crops_replace_sizes_that_are_set():
     assert not list(sized.min_resize_value) and list(sized.max_resize_value) == [0]
 
 
-def test_training_records_are_needed():
+def test_train_dataset_options_are_required():
     config = load_config(_COCO)
     config.ClearField("train_dataset_options")
     with pytest.raises(ConfigError, match="--input needs train_dataset_options"):

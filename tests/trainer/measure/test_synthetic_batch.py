@@ -1,4 +1,4 @@
-"""Synthetic batches against those of the input pipeline."""
+"""Synthetic batches compared with those of the input pipeline."""
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +19,7 @@ def test_shapes_and_types_are_those_of_the_pipeline(tiny_config):
         assert tf.TensorSpec.from_tensor(value).is_compatible_with(expected[name]), name
 
 
-def test_targets_are_things_before_stuff(tiny_config):
+def test_targets_are_things_on_stuff(tiny_config):
     config = load_config(tiny_config, ["train_dataset_options.crop_size=[65,97]"])
     info = dataset_info(config)
     batch = synthetic_batch(config.train_dataset_options, info)
@@ -35,7 +35,7 @@ def test_targets_are_things_before_stuff(tiny_config):
     assert 0 <= images.min() and images.max() <= 255 and images.std() > 50 and not np.array_equal(images[0], images[1])
 
 
-def test_no_more_things_than_there_is_room_for(tiny_config):
+def test_at_most_max_thing_id_things(tiny_config):
     config = load_config(tiny_config, ["train_dataset_options.max_thing_id=4"])
     batch = synthetic_batch(config.train_dataset_options, dataset_info(config))
     assert (batch["thing_id_class_gt"].numpy() >= 0).sum(1).tolist() == [4, 4]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmax_tf.layers.dropping import Dropout, DropPath
+from kmax_tf.layers.drop_path import Dropout, DropPath
 from kmax_tf.randomness import random_stream
 
 
@@ -16,7 +16,7 @@ def test_drop_path_keeps_whole_examples_and_the_mean():
     values = output[:, :1, :1]
     np.testing.assert_array_equal(output, np.broadcast_to(values, output.shape))
     assert set(np.unique(values)) == {0.0, np.float32(1 / 0.8)}
-    # Five standard deviations of a share of 0.8.
+    # Five standard deviations of a fraction of 0.8.
     assert np.mean(values > 0) == pytest.approx(0.8, abs=5 * np.sqrt(0.16 / 20000))
 
 

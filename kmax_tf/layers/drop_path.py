@@ -1,4 +1,4 @@
-"""Layers that drop at random in training: stochastic depth and dropout."""
+"""Drop path (stochastic depth) and dropout."""
 
 import tensorflow as tf
 import tf_keras
@@ -7,7 +7,7 @@ from kmax_tf import randomness
 
 
 class DropPath(tf_keras.layers.Layer):
-    """Drops the whole residual branch of an example in training, and scales the kept ones by 1 / keep_probability."""
+    """Drops whole residual branches per example in training, and scales the remaining ones by 1 / keep_probability."""
 
     def __init__(self, keep_probability: float):
         super().__init__()
@@ -22,7 +22,7 @@ class DropPath(tf_keras.layers.Layer):
 
 
 class Dropout(tf_keras.layers.Layer):
-    """Sets a share `rate` of the values to 0 in training, and scales the others by 1 / (1 - rate)."""
+    """Sets values to 0 with probability `rate` in training, and scales the others by 1 / (1 - rate)."""
 
     def __init__(self, rate: float):
         super().__init__()
