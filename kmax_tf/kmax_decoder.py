@@ -4,10 +4,10 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf import randomness
-from kmax_tf.interactions.kmeans import KMeansLayer
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm, truncated_normal
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.registry import registered
 from protos import model_pb2
 
 
@@ -19,7 +19,9 @@ class KMaXDecoder(tf_keras.layers.Layer):
         self.slots = options.num_mask_slots
         self.kept_in_training = options.num_mask_slots - options.num_dropped_mask_slots
         self.channels = options.decoder_channels
-        self.stages = [[KMeansLayer(options, num_classes, norm) for _ in range(layers)] for layers in options.num_decoders]
+        name = model_pb2.MaXDeepLabOptions.Interaction.Name(options.interaction)
+        layer = registered("kmax_tf.interactions", "INTERACTIONS")[name]
+        self.stages = [[layer(options, num_classes, norm) for _ in range(layers)] for layers in options.num_decoders]
         self.class_embedding = DenseNorm(self.channels, norm, activation=gelu)
         self.mask_embedding = DenseNorm(self.channels, norm, activation=gelu)
 

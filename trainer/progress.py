@@ -1,9 +1,10 @@
 """The line that tells how a run is getting on."""
 
+import re
 import time
 
-# Terms of the main output, in the order in which they are shown, with short names.
-_SHOWN = {
+# Short names of terms, in the order in which they are shown; others follow under their own names.
+_SHORT = {
     "total_loss": "loss",
     "pq_style_loss_class_term": "class",
     "pq_style_loss_mask_dice_term": "dice",
@@ -11,6 +12,8 @@ _SHOWN = {
     "instance_discrimination_loss": "instance",
     "semantic_loss": "semantic",
 }
+# Terms of kMaX decoders, which are left out.
+_AUXILIARY = re.compile(r"aux_\d")
 
 
 class Stopwatch:
@@ -43,8 +46,9 @@ def duration(seconds: float) -> str:
 def progress_line(
     step: int, total_steps: int, terms: dict[str, float], steps_per_second: float, input_share: float, learning_rate: float
 ) -> str:
-    """One line: step, losses, learning rate, speed, time left, share of time waiting for input."""
-    losses = "  ".join(f"{short} {terms[name]:.4g}" for name, short in _SHOWN.items() if name in terms)
+    """One line: step, losses of the main output, learning rate, speed, time left, share of time waiting for input."""
+    others = {name: name for name in terms if name not in _SHORT and not _AUXILIARY.match(name)}
+    losses = "  ".join(f"{short} {terms[name]:.4g}" for name, short in (_SHORT | others).items() if name in terms)
     left = duration((total_steps - step) / steps_per_second) if steps_per_second > 0 else "?"
     return (
         f"step {step}/{total_steps}  {losses}  lr {learning_rate:.2e}  {steps_per_second:.2f} steps/s  "

@@ -79,6 +79,18 @@ def test_decoders_read_the_feature_of_their_stride(decoders):
     assert [tuple(one["pixel_space_mask_logits"].shape[1:3]) for one in predictions] == expected
 
 
+def test_layers_are_those_that_are_registered_for_the_interaction_of_the_config(monkeypatch):
+    class Other(KMeansLayer):
+        pass
+
+    options = small_config(["model_options.max_deeplab.interaction=KMEANS"]).model_options.max_deeplab
+    options.num_decoders[:] = [1, 0, 2]
+    assert [type(layer) for stage in KMaXDecoder(options, 6, NormSpec()).stages for layer in stage] == 3 * [KMeansLayer]
+    tables = {("kmax_tf.interactions", "INTERACTIONS"): {"KMEANS": Other}}
+    monkeypatch.setattr("kmax_tf.kmax_decoder.registered", lambda *table: tables[table])
+    assert [type(layer) for stage in KMaXDecoder(options, 6, NormSpec()).stages for layer in stage] == 3 * [Other]
+
+
 def test_drop_query_samples_new_slots_in_each_step_and_uses_all_at_inference():
     overrides = [f"model_options.max_deeplab.{field}" for field in ("num_dropped_mask_slots=5", "num_decoders=[1,0,0]")]
     decoder = KMaXDecoder(small_config(overrides).model_options.max_deeplab, num_classes=6, norm=NormSpec())

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from kmax_tf.registry import registered
-from protos import trainer_pb2
+from protos import model_pb2, trainer_pb2
 from protos.rules import IGNORED, RULES
 
 
@@ -24,6 +24,10 @@ def test_every_name_that_a_config_accepts_is_registered(package, table, message,
 def test_every_loss_term_that_a_config_accepts_is_registered():
     fields = {field.name for field in trainer_pb2.LossOptions.DESCRIPTOR.fields}
     assert set(registered("kmax_tf.losses", "LOSS_TERMS")) == fields - set(IGNORED["LossOptions"])
+
+
+def test_every_interaction_that_a_config_may_name_is_registered():
+    assert set(registered("kmax_tf.interactions", "INTERACTIONS")) == set(model_pb2.MaXDeepLabOptions.Interaction.keys())
 
 
 def test_duplicate_names_are_refused(monkeypatch, tmp_path):
