@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 
 from absl import flags  # noqa: E402
 
-from data import conversion_flags, describe, filter_flags, image_lists, source_checks  # noqa: E402
+from data.conversion import conversion_flags, describe, filter_flags, image_lists, source_checks  # noqa: E402
 from kmax_tf.cli.command_flags import define_path  # noqa: E402
 from kmax_tf.coco_panoptic import categories  # noqa: E402
 from protos import descriptions  # noqa: E402

@@ -18,8 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exception
 
 from absl import flags  # noqa: E402
 
-from data import conversion_flags, image_lists, scene_drawing, scene_files  # noqa: E402
-from data.records import DataError  # noqa: E402
+from data.conversion import conversion_flags, image_lists  # noqa: E402
+from data.records.schema import DataError  # noqa: E402
+from data.scenes import scene_drawing, scene_files  # noqa: E402
 from protos import descriptions  # noqa: E402
 
 _NUM_TRAIN = flags.DEFINE_integer("num_train", 400, "Scenes to train on.", lower_bound=1)

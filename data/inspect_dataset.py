@@ -22,9 +22,9 @@ from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 from data.inspection import frequency_chart, model_view, notes, report  # noqa: E402
 from data.inspection import scan as record_scan  # noqa: E402
-from kmax_tf import visualize  # noqa: E402
 from kmax_tf.cli.command import run_command  # noqa: E402
 from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402
+from kmax_tf.drawing import pictures  # noqa: E402
 from protos import experiment_pb2  # noqa: E402
 from protos.config import load_config  # noqa: E402
 from protos.descriptions import ConfigError, DatasetInfo, load  # noqa: E402
@@ -138,7 +138,7 @@ def contact_sheet(samples: Sequence[model_view.Sample], info: DatasetInfo) -> np
 
     uint8 [H, W, 3]; each picture is scaled to a longest side of PANEL pixels.
     """
-    return visualize.contact_sheet([_row(sample, info) for sample in samples], ("input", "labels", "classes"))
+    return pictures.contact_sheet([_row(sample, info) for sample in samples], ("input", "labels", "classes"))
 
 
 def _row(sample: model_view.Sample, info: DatasetInfo) -> list[np.ndarray]:
@@ -149,9 +149,9 @@ def _row(sample: model_view.Sample, info: DatasetInfo) -> list[np.ndarray]:
     pictures = [np.concatenate([caption, image])]
     if sample.panoptic is not None:
         panoptic = np.asarray(Image.fromarray(sample.panoptic.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
-        overlay = visualize.overlay_panoptic(_striped(image, panoptic, info), panoptic, info)
+        overlay = pictures.overlay_panoptic(_striped(image, panoptic, info), panoptic, info)
         pictures.append(np.concatenate([np.full_like(caption, 255), overlay]))
-        pictures.append(visualize.legend(panoptic, info, size=LINE * 2 // 3))
+        pictures.append(pictures.legend(panoptic, info, size=LINE * 2 // 3))
     return pictures
 
 

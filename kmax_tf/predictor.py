@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.coco_panoptic.results import bounding_box, segment_score
+from kmax_tf.drawing.pictures import overlay_panoptic
 from kmax_tf.evaluation.segments import decode_segments
 from kmax_tf.files.tensorflow_paths import literal_path
 from kmax_tf.image_files import read_rgb
-from kmax_tf.visualize import overlay_panoptic
 from protos import descriptions
 from protos.descriptions import ConfigError, DatasetInfo
 

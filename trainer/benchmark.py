@@ -23,7 +23,7 @@ from typing import Any  # noqa: E402
 
 from absl import flags  # noqa: E402
 
-from data.pipeline import bad_example_message  # noqa: E402
+from data.input.pipeline import bad_example_message  # noqa: E402
 from kmax_tf import ConfigError, load_config  # noqa: E402
 from kmax_tf.cli.command import run_command  # noqa: E402
 from kmax_tf.cli.command_flags import define_config_flags  # noqa: E402

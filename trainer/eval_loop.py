@@ -10,8 +10,8 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from data.pipeline import evaluation_dataset, input_problems
-from data.records import DataError
+from data.input.pipeline import evaluation_dataset, input_problems
+from data.records.schema import DataError
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text

@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from absl import flags  # noqa: E402
 
-from data.pipeline import bad_example_message  # noqa: E402
+from data.input.pipeline import bad_example_message  # noqa: E402
 from kmax_tf import load_config  # noqa: E402
 from kmax_tf.cli.command import run_command  # noqa: E402
 from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from data import fitting
-from data.preprocessing_options import preprocessing
+from data.input import resize_and_pad
+from data.input.preprocessing_options import preprocessing
 from kmax_tf import build_model, build_postprocessor, load_checkpoint
 from kmax_tf.model import KMaXDeepLab
 from kmax_tf.postprocessing.raw_size import restore_size
@@ -45,9 +45,9 @@ class PanopticPredictor(tf.Module):
             assignments[f"decoder_{i}"] = slots[:, : kept[0], : kept[1]]
         return assignments
 
-    def _run(self, image: tf.Tensor) -> tuple[fitting.Fit, Outputs]:
-        fit = fitting.plan(tf.shape(image)[0], tf.shape(image)[1], self._prepare)
-        return fit, self._forward(fitting.fit_image(image, fit)[None])
+    def _run(self, image: tf.Tensor) -> tuple[resize_and_pad.Fit, Outputs]:
+        fit = resize_and_pad.plan(tf.shape(image)[0], tf.shape(image)[1], self._prepare)
+        return fit, self._forward(resize_and_pad.fit_image(image, fit)[None])
 
 
 def load_predictor(config: experiment_pb2.ExperimentOptions, checkpoint: str) -> PanopticPredictor:

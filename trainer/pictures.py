@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kmax_tf.coco_panoptic import names
-from kmax_tf.visualize import overlay_panoptic, side_by_side
+from kmax_tf.drawing.pictures import overlay_panoptic, side_by_side
 from protos.descriptions import DatasetInfo
 
 

@@ -27,19 +27,19 @@ import tensorflow as tf  # noqa: E402
 from absl import flags  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from data.pipeline import bad_example_message  # noqa: E402
-from data.source_images import read_image  # noqa: E402
+from data.conversion.source_images import read_image  # noqa: E402
+from data.input.pipeline import bad_example_message  # noqa: E402
 from kmax_tf import load_config  # noqa: E402
 from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint  # noqa: E402
 from kmax_tf.cli.command import run_command  # noqa: E402
 from kmax_tf.cli.command_flags import define_config_flags, define_path, define_paths  # noqa: E402
 from kmax_tf.coco_panoptic import names  # noqa: E402
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter  # noqa: E402
+from kmax_tf.drawing.pictures import cluster_assignment, contact_sheet, overlay_panoptic  # noqa: E402
 from kmax_tf.files.lock import own_folder  # noqa: E402
 from kmax_tf.files.patterns import matching_files  # noqa: E402
 from kmax_tf.files.tensorflow_paths import literal_path  # noqa: E402
 from kmax_tf.predictor import DESCRIPTION_FILE, is_exported  # noqa: E402
-from kmax_tf.visualize import cluster_assignment, contact_sheet, overlay_panoptic  # noqa: E402
 from protos import descriptions  # noqa: E402
 from protos.config import config_to_text, dataset_info  # noqa: E402
 from protos.descriptions import DatasetInfo  # noqa: E402

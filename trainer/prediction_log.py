@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from data import journal
+from kmax_tf.files import journal
 
 _BLOCK_BYTES = 1 << 24
 

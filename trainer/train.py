@@ -19,8 +19,8 @@ import orbit  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from absl import flags, logging  # noqa: E402
 
-from data.pipeline import bad_example_message  # noqa: E402
-from data.record_index import source_patterns  # noqa: E402
+from data.input.pipeline import bad_example_message  # noqa: E402
+from data.records.record_index import source_patterns  # noqa: E402
 from kmax_tf import CheckpointError, ConfigError, load_config  # noqa: E402
 from kmax_tf.cli.command import run_command  # noqa: E402
 from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402
@@ -156,7 +156,7 @@ def run_experiment(
     Raises:
       UserError: config, data, checkpoint or folder cannot be used, or another process trains there; the message says what to
         change.
-      tf.errors.OpError: a record is damaged, see data.pipeline.bad_example_message.
+      tf.errors.OpError: a record is damaged, see data.input.pipeline.bad_example_message.
     """
     trains = mode in ("train", "train_and_eval")
     _check_mode(config, mode, trains)

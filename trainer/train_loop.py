@@ -8,7 +8,7 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from data.pipeline import InputProblems, input_problems, training_dataset
+from data.input.pipeline import InputProblems, input_problems, training_dataset
 from protos.errors import UserError
 from trainer.experiment import Experiment
 from trainer.progress import Stopwatch, progress_line

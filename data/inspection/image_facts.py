@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from data import records
-from data.example_reader import Example
+from data.input.example_reader import Example
+from data.records import schema
 from kmax_tf.coco_panoptic import pngs
 from protos.descriptions import DatasetInfo
 
@@ -20,8 +20,8 @@ _EXIF_ORIENTATION = 0x0112
 class ImageFacts:
     """One usable record.
 
-    `digest` identifies the encoded image; `image_format` is its file format and colour mode (`JPEG RGB`); `is_turned` tells of
-    an EXIF orientation other than upright; `label_format` is that of data/records.py, empty without a label. `segments` int64
+    `digest` identifies the encoded image; `image_format` is its file format and color mode (`JPEG RGB`); `is_turned` tells of
+    an EXIF orientation other than upright; `label_format` is that of the record, empty without a label. `segments` int64
     [k, 3] has class id, instance id and area in pixels of each distinct panoptic id, void included.
     """
 
@@ -41,7 +41,7 @@ def image_facts(example: Example, info: DatasetInfo) -> ImageFacts:
     encoded, panoptic = example.encoded, example.panoptic
     image_format, is_turned = _read_header(encoded)
     return ImageFacts(
-        name=records.shown_name(example.name),
+        name=schema.shown_name(example.name),
         digest=hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest(),
         size=example.image.shape[:2],
         image_format=image_format,

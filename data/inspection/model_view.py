@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
-from data import augmentation, pipeline
+from data.input import augmentation, pipeline
 from data.inspection.scan import ProblemList, Section
-from data.records import DataError
+from data.records.schema import DataError
 from kmax_tf.tensor_keys import SEMANTIC_GT, THING_CLASS_GT, THING_MASK_GT
 from protos.descriptions import DatasetInfo
 
@@ -97,7 +97,7 @@ def target_panoptic(example: Mapping[str, np.ndarray], info: DatasetInfo) -> np.
     """The panoptic map that the targets of one image describe.
 
     Args:
-      example: `semantic_gt` and `thing_id_mask_gt` [h, w], `thing_id_class_gt` [max_thing_id], see data/targets.py.
+      example: `semantic_gt` and `thing_id_mask_gt` [h, w], `thing_id_class_gt` [max_thing_id], see data/input/targets.py.
       info: classes and coding.
 
     Raises:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from data import fitting
+from data.input import resize_and_pad
+from data.input.preprocessing_options import preprocessing
 from data.inspection.model_view import ModelView
 from data.inspection.scan import Scan
 from data.inspection.section_counts import TINY_AREA, SectionCounts
-from data.preprocessing_options import preprocessing
 
 # Shares from which on something is worth a look.
 _MUCH_VOID = 0.5
@@ -117,7 +117,7 @@ def _size_notes(scan: Scan) -> Iterator[str]:
         return
     prepare = preprocessing(scan.section.options, is_training=scan.section.name == "train")
     median = np.median(scan.counts.sizes, axis=0).astype(np.int32)
-    height, width = (int(side) for side in fitting.plan(*(tf.constant(side) for side in median), prepare).size)
+    height, width = (int(side) for side in resize_and_pad.plan(*(tf.constant(side) for side in median), prepare).size)
     crop = prepare.crop
     seen = _overlap(crop, (height, width), prepare.jitter.lowest) / (height * width * prepare.jitter.lowest**2)
     if seen < _SMALL_PART:

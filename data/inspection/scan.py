@@ -7,13 +7,13 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from data import record_classes, record_index
-from data.example_reader import ExampleReader
-from data.input_problems import InputProblems
+from data.input.example_reader import ExampleReader
+from data.input.input_problems import InputProblems
 from data.inspection.image_facts import ImageFacts, image_facts
 from data.inspection.section_counts import SectionCounts
-from data.record_index import RecordIndex
-from data.records import DataError
+from data.records import record_classes, record_index
+from data.records.record_index import RecordIndex
+from data.records.schema import DataError
 from kmax_tf.cli.progress import Progress
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo

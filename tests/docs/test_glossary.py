@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from data import fitting
-from data.conversion import shard_name
-from data.preprocessing_options import preprocessing
+from data.conversion.conversion import shard_name
+from data.input import resize_and_pad
+from data.input.preprocessing_options import preprocessing
 from protos import descriptions
 from protos.config import load_config
 
@@ -74,7 +74,7 @@ def test_examples_are_those_of_the_code(term, example):
 
 def test_examples_of_sizes_are_those_of_the_coco_recipe():
     options = load_config(ROOT / "configs" / "coco" / "kmax_r50.textproto").eval_dataset_options
-    fit = fitting.plan(480, 640, preprocessing(options, is_training=False))
+    fit = resize_and_pad.plan(480, 640, preprocessing(options, is_training=False))
     sides = [" x ".join(str(int(side)) for side in size) for size in (fit.source, fit.size, fit.crop)]
     assert [TERMS[f"{kind} size"][2].split(" (")[0] for kind in ("raw", "resized", "padded")] == sides
     assert f"at stride 4 are {(fit.crop[0] - 1) // 4 + 1} x" in TERMS["padded size"][2]

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from panoptic_fixtures import encode, random_panoptic
 
-from data import records
+from data.records import schema
 
 _SIZE = (20, 30)
 
@@ -21,7 +21,7 @@ def bad_record(kind: str) -> bytes:
         panoptic[3, 4] = 9 * 256
     elif kind == "divisor":
         panoptic = panoptic // 256 * 1000 + panoptic % 256
-    example = records.build_example(encoded, "jpeg", "street", *_SIZE, panoptic, label_format="raw")
+    example = schema.build_example(encoded, "jpeg", "street", *_SIZE, panoptic, label_format="raw")
     features = example.features.feature
     if kind == "jpeg":
         features["image/encoded"].bytes_list.value[0] = encoded[:-300]
@@ -31,7 +31,7 @@ def bad_record(kind: str) -> bytes:
         features["image/segmentation/class/encoded"].bytes_list.value[0] = panoptic[:-1].tobytes()
     elif kind in ("png label size", "png label"):
         cut = slice(None, -1) if kind == "png label size" else slice(None)
-        label = records.encode_label(panoptic[cut])
+        label = schema.encode_label(panoptic[cut])
         features["image/segmentation/class/encoded"].bytes_list.value[0] = label if kind == "png label size" else label[:-40]
         features["image/segmentation/class/format"].bytes_list.value[0] = b"png"
     elif kind == "grey label":

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 from panoptic_fixtures import INFO, encode
 
-from data import inspect_dataset, records
+from data import inspect_dataset
+from data.records import schema
 from protos import descriptions
 from protos.config import load_config
 
@@ -36,7 +37,7 @@ def write_labels(path, labels, *, names=None, seed=0):
         for number, panoptic in enumerate(labels):
             image = encode(rng.integers(0, 256, (*panoptic.shape, 3), dtype=np.uint8))
             name = names[number] if names else f"noise_{seed}_{number}"
-            writer.write(records.build_example(image, "png", name, *panoptic.shape, panoptic).SerializeToString())
+            writer.write(schema.build_example(image, "png", name, *panoptic.shape, panoptic).SerializeToString())
 
 
 def report_of(root):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from data import records
+from data.records import schema
 from protos import descriptions
 from protos.descriptions import ClassInfo, DatasetInfo
 
@@ -54,7 +54,7 @@ def write_records(path: pathlib.Path, count: int, *, seed: int = 0, size: tuple[
         for number in range(count):
             image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
             panoptics.append(random_panoptic(rng, *size))
-            example = records.build_example(encode(image), "png", f"img_{seed}_{number}", *size, panoptics[-1])
+            example = schema.build_example(encode(image), "png", f"img_{seed}_{number}", *size, panoptics[-1])
             writer.write(example.SerializeToString())
     return panoptics
 

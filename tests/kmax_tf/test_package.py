@@ -30,7 +30,7 @@ def test_public_names_are_those_of_their_modules():
 
 
 def test_errors_of_a_user_have_one_base():
-    from data.records import DataError
+    from data.records.schema import DataError
     from kmax_tf.coco_panoptic.values import PanopticFileError
     from protos.errors import UserError
 

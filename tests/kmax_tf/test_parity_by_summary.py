@@ -3,23 +3,19 @@
 import dataclasses
 import json
 import math
-import pathlib
-import sys
 import tempfile
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from deeplab2_textprotos import textproto
 from published_checkpoint import write_checkpoint
 from published_values import GOLDEN, checkpoint_keys, outputs_by_name
 
 from kmax_tf import build_model, load_checkpoint, load_config
 from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
 from kmax_tf.checkpoints.variable_names import named_variables
-
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "protos"))
-from deeplab2_textprotos import textproto
 
 SUMMARIES = json.loads((GOLDEN / "summaries.json").read_text())
 

@@ -10,8 +10,8 @@ from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import DescriptorProto
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
-from data import pipeline
-from data.records import DataError
+from data.input import pipeline
+from data.records.schema import DataError
 from kmax_tf.registry import registered
 from protos import experiment_pb2
 from protos.config import dataset_info, load_config
@@ -205,8 +205,8 @@ def test_every_field_is_read_or_listed_as_ignored():
     read = {node.attr for path in files for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     # The criterion looks up the options of registered terms by name.
     read |= set(registered("kmax_tf.losses", "LOSS_TERMS"))
-    # data/copy_paste.py composes these names.
-    assert 'f"panoptic_copy_paste_{region}_option"' in (ROOT / "data/copy_paste.py").read_text()
+    # data/input/copy_paste.py composes these names.
+    assert 'f"panoptic_copy_paste_{region}_option"' in (ROOT / "data/input/copy_paste.py").read_text()
     read |= {f"panoptic_copy_paste_{region}_option" for region in ("thing", "stuff", "void")}
     assert {field for owner, field in fields if field not in IGNORED.get(owner, {})} <= read
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data import records as schema
+from data.records import schema as schema
 from kmax_tf import ConfigError, load_config
 from kmax_tf.cli.command import exit_code
 from trainer.checkpoints import RunCheckpoints

@@ -15,7 +15,7 @@ from command_line import ROOT, run_door
 from tiny_config import TINY
 
 from kmax_tf import ConfigError, build_model, load_config
-from kmax_tf.cost import model_cost
+from kmax_tf.cost.model_cost import model_cost
 from protos.errors import UserError
 from trainer.benchmark import benchmark, parse_size, sized_config
 from trainer.measure.jobs import Job

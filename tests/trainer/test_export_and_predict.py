@@ -12,8 +12,8 @@ import tensorflow as tf
 from command_line import run_door
 from PIL import Image
 
-from data.image_lists import read_panoptic_json
-from data.pipeline import evaluation_dataset
+from data.conversion.image_lists import read_panoptic_json
+from data.input.pipeline import evaluation_dataset
 from kmax_tf import Predictor, build_model, load_checkpoint, load_config
 from kmax_tf.checkpoints.variable_names import named_variables
 from protos.config import dataset_info

@@ -12,7 +12,7 @@ from command_line import run_door
 from counting_model import CountingModel
 from PIL import Image
 
-from data import records
+from data.records import schema
 from kmax_tf import load_config
 from kmax_tf.checkpoints.variable_names import named_variables
 from protos.errors import UserError
@@ -167,7 +167,7 @@ def test_from_predictions_to_pseudo_labels(checkpoint, tiny_config, images, tmp_
             expected[annotation["file_name"].removesuffix(".png")] = np.where(np.isin(ids, kept), ids, 0)
     found = {}
     for serialized in tf.data.TFRecordDataset([str(path) for path in (tmp_path / "scenes").glob("pseudo-*.tfrecord")]):
-        example = records.decode_record(serialized.numpy())
+        example = schema.decode_record(serialized.numpy())
         found[example.name.decode()] = example.panoptic
     assert list(found) == list(expected) and len(expected) >= 1
     assert f"pseudo: {len(expected)} images" in made.stdout

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data import records as schema
-from data.records import DataError
+from data.records import schema as schema
+from data.records.schema import DataError
 from kmax_tf import load_config
 from trainer.distribution import make_strategy
 from trainer.eval_loop import EvalLoop

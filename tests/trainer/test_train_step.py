@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from command_line import ROOT
 
-from data.pipeline import training_dataset
+from data.input.pipeline import training_dataset
 from kmax_tf import load_config
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from data import records
+from data.records import schema
 from protos.descriptions import DatasetInfo
 
 # Height and width in pixels.
@@ -25,7 +25,7 @@ def write_drawn_records(path: pathlib.Path, info: DatasetInfo) -> None:
             image, panoptic = _draw(rng, info)
             buffer = io.BytesIO()
             Image.fromarray(image).save(buffer, format="jpeg", quality=_JPEG_QUALITY)
-            example = records.build_example(buffer.getvalue(), "jpeg", f"drawn_{number}", *SIZE, panoptic)
+            example = schema.build_example(buffer.getvalue(), "jpeg", f"drawn_{number}", *SIZE, panoptic)
             writer.write(example.SerializeToString())
 
 

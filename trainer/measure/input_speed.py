@@ -10,10 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from data import record_index
-from data.example_reader import ExampleReader
-from data.pipeline import bad_example_message, input_problems, training_dataset
-from data.records import DataError
+from data.input.example_reader import ExampleReader
+from data.input.pipeline import bad_example_message, input_problems, training_dataset
+from data.records import record_index
+from data.records.schema import DataError
 from kmax_tf.files.patterns import matching_files
 from protos import dataset_pb2, experiment_pb2
 from protos.config import dataset_info

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf import build_model
-from kmax_tf.cost import RESULTS, ModelCost, model_cost
+from kmax_tf.cost.model_cost import RESULTS, ModelCost, model_cost
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
 from trainer.distribution import make_strategy

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kmax_tf.cost import KINDS, ModelCost
+from kmax_tf.cost.model_cost import KINDS, ModelCost
 
 _KINDS = tuple(dict.fromkeys(KINDS.values()))
 

@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from data import segment_codes
-from data.label_map import from_panoptic
-from data.targets import build_targets, target_options
+from data.input.targets import build_targets, target_options
+from data.records import segment_codes
+from data.records.label_map import from_panoptic
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
 
@@ -14,7 +14,7 @@ _GRID = 3
 
 
 def synthetic_batch(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> dict[str, tf.Tensor]:
-    """`image` float32 [batch_size,*crop_size,3] in 0..255 and the targets of data.targets.build_targets, with static shapes.
+    """`image` float32 [batch_size,*crop_size,3] in 0..255 and the targets of data/input/targets.py, with static shapes.
 
     All images have the same targets: up to nine things on two stuff regions, if the dataset has such classes.
     """

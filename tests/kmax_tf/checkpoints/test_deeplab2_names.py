@@ -14,7 +14,7 @@ from kmax_tf import build_model, load_checkpoint, load_config
 from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
 from kmax_tf.checkpoints.variable_names import named_variables
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
 PUBLISHED = checkpoint_keys()
 # The others take seconds each; the parity tests load four of them.
 FAST = ("ade20k_r50", "cityscapes_convnext_tiny", "coco_axial_r50")

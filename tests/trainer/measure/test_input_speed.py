@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 from command_line import ROOT, run_door
 
-from data import pipeline
-from data import records as schema
-from data.example_reader import ExampleReader
-from data.record_index import build_index
-from data.records import DataError
+from data.input import pipeline
+from data.input.example_reader import ExampleReader
+from data.records import schema as schema
+from data.records.record_index import build_index
+from data.records.schema import DataError
 from kmax_tf import load_config
 from protos import descriptions
 from protos.descriptions import ConfigError

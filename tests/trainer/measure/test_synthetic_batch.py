@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from data.pipeline import training_dataset
+from data.input.pipeline import training_dataset
 from kmax_tf import load_config
 from protos.config import dataset_info
 from trainer.measure.synthetic_batch import synthetic_batch

@@ -1,0 +1,151 @@
+"""Reads the files of ADE20K as the scene parsing challenge has them and as Mask2Former's preparation makes them."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data.conversion import image_lists, json_labels
+from data.conversion.image_lists import SourceImage
+from data.records.schema import DataError
+from kmax_tf.coco_panoptic import pngs
+from kmax_tf.coco_panoptic.segments import parse_segments
+from protos.descriptions import DatasetInfo
+
+OFFICIAL_IMAGES = {"train": 20210, "val": 2000}
+_FOLDERS = {"train": "training", "val": "validation"}
+_OTHER_CATEGORY = 255
+# Semantic values are 8 bit: ids from here on are free for instances.
+_FIRST_INSTANCE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoFileImage(SourceImage):
+    """An image whose label is a semantic PNG (`label_path`) and one of instances (`instance_path`)."""
+
+    instance_path: pathlib.Path | None = None
+
+    @property
+    def files(self) -> tuple[pathlib.Path, ...]:
+        """All files that the record is made from."""
+        return (*super().files, self.instance_path)
+
+    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
+        """Both files as one map, by the rule of Mask2Former's prepare_ade20k_pan_seg.py.
+
+        Things come from the instance file, ordered by instance number, and cover the stuff of the semantic file. Pixels that
+        the semantic file gives to a thing and the instance file to none belong to no segment.
+
+        Raises:
+          UserError: a PNG is missing, damaged or of another mode or size, has an id that does not exist, or gives one instance
+            several categories.
+        """
+        expected = "the semantic annotations of the challenge have 8 bits per pixel (class 1 .. 150, 0: other)"
+        semantic = pngs.read_png(self.label_path, ("L",), expected)
+        expected = "the instance annotations of the challenge are RGB (R: category 1 .. 100, G: number of the instance)"
+        category, number = np.moveaxis(pngs.read_png(self.instance_path, ("RGB",), expected), -1, 0)[:2]
+        if number.shape != semantic.shape:
+            raise DataError(
+                f"{self.instance_path} is {number.shape[1]}x{number.shape[0]} (width x height), {self.label_path} is "
+                f"{semantic.shape[1]}x{semantic.shape[0]}: fetch both again"
+            )
+        self._check_classes(semantic, info)
+        stuff = {c.id: c.category_id for c in info.classes if not c.is_thing}
+        ids = np.where(np.isin(semantic, list(stuff)), semantic, 0)
+        ids = np.where(number > 0, _FIRST_INSTANCE + number.astype(np.int32), ids)
+        segments = [{"id": i, "category_id": stuff[i]} for i in np.unique(ids).tolist() if i in stuff]
+        return ids, segments + self._instances(category, number, info)
+
+    def _check_classes(self, semantic: np.ndarray, info: DatasetInfo) -> None:
+        if semantic.size and semantic.max() >= info.num_ids:
+            raise DataError(
+                f"{self.label_path} has class {semantic.max()}, ADE20K has classes 1 .. {info.num_ids - 1} and 0: it is not a "
+                "semantic annotation of the challenge"
+            )
+
+    def _instances(self, category: np.ndarray, number: np.ndarray, info: DatasetInfo) -> list[dict[str, Any]]:
+        # The 100 categories of the instance annotations are the things in ascending order of the classes.
+        things = [c for c in info.classes if c.is_thing]
+        segments = []
+        pairs = np.unique(256 * number[number > 0].astype(np.int32) + category[number > 0]).tolist()
+        for instance, thing in (divmod(pair, 256) for pair in pairs):
+            if not 1 <= thing <= len(things):
+                raise DataError(
+                    f"{self.instance_path}: instance {instance} has category {thing}, the instance annotations have categories "
+                    f"1 .. {len(things)}: fetch it again"
+                )
+            if segments and segments[-1]["id"] == _FIRST_INSTANCE + instance:
+                raise DataError(f"{self.instance_path}: instance {instance} has more than one category: fetch it again")
+            segments.append({"id": _FIRST_INSTANCE + instance, "category_id": things[thing - 1].category_id})
+        return segments
+
+
+class PanopticImage(SourceImage):
+    """An image whose label is that of prepare_ade20k_pan_seg.py."""
+
+    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
+        """Segments without areas and those that have pixels: the file lists stuff as it was before things covered it.
+
+        Category 255 is no class: its pixels have id 0.
+        """
+        ids, segments = super().read_label(info)
+        records = parse_segments(segments, str(self.label_path)).values()
+        other = [segment.id for segment in records if segment.category_id == _OTHER_CATEGORY]
+        ids = np.where(np.isin(ids, other), 0, ids)
+        visible = set(np.unique(ids).tolist())
+        return ids, [
+            {"id": segment.id, "category_id": segment.category_id, "iscrowd": int(segment.is_crowd)}
+            for segment in records
+            if segment.id in visible
+        ]
+
+
+def list_images(root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
+    """The images images/{training,validation}/*.jpg, in the order of their names.
+
+    Raises:
+      DataError: there is no such folder, or it holds no images.
+    """
+    return image_lists.list_images(_folder(root, "images", split))
+
+
+def find_panoptic_json(root: pathlib.Path, split: str) -> pathlib.Path | None:
+    """The annotation file that prepare_ade20k_pan_seg.py made; None if there is none."""
+    path = root / f"ade20k_panoptic_{split}.json"
+    return path if path.is_file() else None
+
+
+def with_panoptic_json(
+    images: Sequence[SourceImage], root: pathlib.Path, split: str, json_path: pathlib.Path, info: DatasetInfo
+) -> tuple[SourceImage, ...]:
+    """Gives each image its annotation in the file of find_panoptic_json.
+
+    Raises:
+      UserError: the file does not fit the images or the classes.
+    """
+    labelled = json_labels.from_panoptic_json(images, _folder(root, "images", split), json_path, info)
+    return tuple(PanopticImage(**vars(image)) for image in labelled)
+
+
+def with_two_files(images: Sequence[SourceImage], root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
+    """Gives each image its PNGs in annotations/ and annotations_instance/, which may be missing.
+
+    Raises:
+      DataError: a folder is missing.
+    """
+    semantic = _folder(root, "annotations", split)
+    instance = _folder(root, "annotations_instance", split)
+    return tuple(
+        TwoFileImage(image.name, image.image_path, semantic / name, problem=image.problem, instance_path=instance / name)
+        for image, name in ((image, f"{image.name}.png") for image in images)
+    )
+
+
+def _folder(root: pathlib.Path, kind: str, split: str) -> pathlib.Path:
+    folder = root / kind / _FOLDERS[split]
+    if not folder.is_dir():
+        hint = " (the challenge has it as a download of its own)" if kind == "annotations_instance" else ""
+        raise DataError(f"{folder} is not a directory: --ade20k_root should hold {kind}/{_FOLDERS[split]}/{hint}")
+    return folder

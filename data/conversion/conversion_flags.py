@@ -1,0 +1,101 @@
+"""Flags that all converters share, and what follows from them."""
+
+import pathlib
+import sys
+from collections.abc import Callable, Collection, Sequence
+
+from absl import flags
+
+from data.conversion import conversion
+from data.conversion.conversion_summary import summary
+from data.conversion.image_conversion import Settings
+from data.conversion.image_lists import SourceImage
+from data.conversion.segment_filter import SegmentFilter
+from data.records import schema
+from data.records.schema import DataError
+from kmax_tf.cli.command import run_command
+from kmax_tf.cli.command_flags import define_path
+from kmax_tf.coco_panoptic import names
+from kmax_tf.files.lock import own_folder
+from protos.descriptions import DatasetInfo
+
+_NOT_IN_NAMES = "/\\\0\n*?[]{}"
+
+OUTPUT_DIR = define_path("output_dir", "Directory of the TFRecords; is made if it does not exist.", required=True)
+_NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Files of each split. Default: one for 128 images.", lower_bound=1)
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", None, "Processes. Default: one for each 1000 images, at most one for each processor.", lower_bound=1
+)
+_LABEL_FORMAT = flags.DEFINE_enum(
+    "label_format", "png", schema.LABEL_FORMATS, "Coding of labels: png is compressed, raw is what DeepLab2 writes."
+)
+_CROWD = flags.DEFINE_bool(
+    "treat_crowd_as_ignore", True, "Crowds become pixels without a label; otherwise they keep their class, without instance id."
+)
+_ON_BAD_EXAMPLE = flags.DEFINE_enum(
+    "on_bad_example",
+    "FAIL",
+    ("FAIL", "SKIP"),
+    "What an image does whose file or annotation cannot be used: end the conversion, or be named, counted and left out. Files "
+    "that list the images end it either way.",
+)
+
+
+def check_splits(splits: Sequence[str], known: Collection[str]) -> None:
+    """Refuses values of a --splits flag that are not `known`.
+
+    Raises:
+      DataError: names the first one.
+    """
+    for split in splits:
+        if split not in known:
+            raise DataError(f"--splits: {split!r} is not one of {', '.join(known)}")
+
+
+def check_file_name(flag: flags.FlagHolder[str]) -> None:
+    """Refuses a value that cannot begin a file name, or would be a pattern in a config.
+
+    Raises:
+      DataError: names the flag.
+    """
+    found = sorted(set(flag.value or "") & set(_NOT_IN_NAMES))
+    if found or flag.value in ("", ".", ".."):
+        what = f"holds {', '.join(map(repr, found))}, but" if found else f"is {flag.value!r}, but"
+        raise DataError(f"--{flag.name} {what} file names start with it: give a plain name")
+    if not names.is_utf8(flag.value or ""):
+        raise DataError(f"--{flag.name} is {names.shown(flag.value)}, which is not UTF-8: give a plain name")
+
+
+def convert_split(
+    sources: Sequence[SourceImage],
+    split: str,
+    info: DatasetInfo,
+    *,
+    official_images: int | None = None,
+    segment_filter: SegmentFilter | None = None,
+) -> None:
+    """Converts one split as the flags say and prints a summary; another number than `official_images` is mentioned."""
+    if official_images not in (None, len(sources)):
+        print(f"{split}: note: {len(sources)} images, the official split has {official_images}", file=sys.stderr)
+    output_dir = pathlib.Path(OUTPUT_DIR.value)
+    settings = Settings(info, _LABEL_FORMAT.value, _CROWD.value, segment_filter or SegmentFilter())
+    counts = conversion.convert(
+        sources,
+        output_dir,
+        split,
+        settings,
+        skip_bad=_ON_BAD_EXAMPLE.value == "SKIP",
+        num_shards=_NUM_SHARDS.value,
+        num_workers=_NUM_WORKERS.value,
+    )
+    print(summary(split, counts, output_dir, settings))
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a converter as the only owner of its output folder; see run_command."""
+
+    def convert() -> None:
+        with own_folder(pathlib.Path(OUTPUT_DIR.value)):
+            main()
+
+    run_command(convert, interrupted="interrupted: finished shards are kept, the same command continues from them")

@@ -1,0 +1,51 @@
+"""Tells a user what a conversion made."""
+
+import pathlib
+
+from data.conversion.conversion_log import shard_files
+from data.conversion.image_conversion import Settings
+from data.conversion.label_counts import LabelCounts
+from kmax_tf.coco_panoptic import names
+
+_BYTES_PER_RAW_PIXEL = 4
+
+
+def summary(split: str, counts: LabelCounts, output_dir: pathlib.Path, settings: Settings) -> str:
+    """Some lines on what a split holds and lacks: images, segments per class, crowds, share without a label, bytes."""
+    size = sum(path.stat().st_size for path in shard_files(output_dir, split))
+    lines = [f"{split}: {counts.images} images, {size / 1e6:.1f} MB in {output_dir}"]
+    if counts.pixels:
+        lines += _labels(counts, settings)
+    if counts.without_segment:
+        lines.append(
+            f"  {len(counts.without_segment)} images have no segment, first: {names.shown(min(counts.without_segment))}"
+        )
+    if counts.dropped:
+        lines.append(f"  {counts.dropped} segments of these images dropped: they do not pass {settings.segment_filter}")
+    if counts.left_out:
+        lines.append(f"  {counts.left_out} images left out: they have {no_label(settings)}")
+    if counts.skipped:
+        lines.append(
+            f"  {len(counts.skipped)} images skipped, first: {min(counts.skipped)}\n"
+            "  once they are repaired, run this again: it makes the shards that lack them again"
+        )
+    return "\n".join(lines)
+
+
+def no_label(settings: Settings) -> str:
+    """Why images are left out whose label would be void alone."""
+    return f"no segment that passes {settings.segment_filter}, or crowds and unlabelled pixels alone"
+
+
+def _labels(counts: LabelCounts, settings: Settings) -> list[str]:
+    info, raw = settings.info, counts.pixels * _BYTES_PER_RAW_PIXEL
+    segments, share = sum(counts.segments.values()), counts.unlabelled / counts.pixels
+    lines = [
+        f"  {segments} segments, {counts.crowds} crowds, {share:.2%} of the pixels without a label",
+        f"  labels take {counts.label_bytes / 1e6:.2f} MB, {counts.label_bytes / raw:.1%} of raw int32 ({raw / 1e6:.2f} MB)",
+    ]
+    lines += [f"  {counts.segments[c.id]:8d}  {c.name}" for c in info.classes if counts.segments[c.id]]
+    absent = sum(not counts.segments[c.id] for c in info.classes)
+    if absent:
+        lines.append(f"  {absent} of {info.num_classes} classes have no segment")
+    return lines

@@ -1,0 +1,232 @@
+"""Where every record of a set of TFRecord files lies, so that any of them can be read at any time."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import os
+import struct
+import threading
+from collections.abc import Callable, Sequence
+
+import google_crc32c
+import numpy as np
+import tensorflow as tf
+
+from data.input.input_problems import InputProblems
+from data.records import record_classes
+from data.records.schema import DataError
+from kmax_tf.files.patterns import matching_files
+from protos import dataset_pb2
+
+# Layout: uint64 length, uint32 masked CRC of the length, data, uint32 masked CRC of the data.
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+_SCAN_THREADS = 16
+
+
+class ChecksumError(DataError):
+    """A record that is not what was written; `data` are its bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("its checksum is wrong, its bytes have changed since it was written: copy or convert this file again")
+        self.data = data
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordIndex:
+    """Records in the order of their files' names.
+
+    `file_numbers`, `offsets` (of the data, in bytes), `lengths` (bytes) and `numbers` (position inside the file, from 0) are
+    int64 [num_records].
+    """
+
+    files: tuple[str, ...]
+    file_numbers: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+    numbers: np.ndarray
+    _opened: Callable[[str], "_LocalFile | _RemoteFile"] = dataclasses.field(default_factory=lambda: _cached_open())
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def describe(self, index: int) -> str:
+        """`<file> record <n>`, for messages."""
+        return f"{self.files[self.file_numbers[index]]} record {self.numbers[index]}"
+
+    def read(self, index: int) -> bytes:
+        """The serialized example.
+
+        Raises:
+          ChecksumError: its bytes are not those that were written.
+          DataError: the file has become shorter since it was indexed, or cannot be read any more.
+        """
+        path, length = self.files[self.file_numbers[index]], int(self.lengths[index])
+        try:
+            data = self._opened(path).read_at(int(self.offsets[index]), length + _FOOTER.size)
+        except (OSError, tf.errors.OpError) as error:
+            raise DataError(f"cannot be read: {_one_line(error)}") from None
+        if len(data) != length + _FOOTER.size:
+            raise DataError(f"holds {len(data)} of {length + _FOOTER.size} bytes: the file was changed while it was in use")
+        data, footer = data[:length], data[length:]
+        if _FOOTER.unpack(footer) != (_masked_crc(data),):
+            raise ChecksumError(data)
+        return data
+
+
+def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblems | None = None) -> RecordIndex:
+    """Scans the headers of all files that match the patterns; files without a record are allowed.
+
+    Args:
+      patterns: globs of TFRecord files.
+      made_by: command that makes such files, for the message when there are none.
+      problems: if it skips, damaged files count as one bad example each, and their records before the damage are used.
+
+    Raises:
+      DataError: a pattern matches nothing, a file is truncated or not a TFRecord file, or there is no record at all.
+    """
+    found = {path for pattern in patterns for path in _matches(pattern, made_by)}
+    files = sorted(path for path in found if not record_classes.is_note(path))
+    if found and not files:
+        raise DataError(
+            f"file_pattern {', '.join(patterns)}: only notes of a conversion match, no records; {made_by} makes them"
+        )
+    if not files:
+        raise DataError(f"file_pattern is empty: name the TFRecord files; {made_by} makes them")
+    with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
+        spans = list(pool.map(_scan, files))
+    for damage in (span[2] for span in spans if span[2]):
+        if problems is None or not problems.skip:
+            raise DataError(damage)
+        problems.bad_example(damage)
+    offsets = np.concatenate([span[0] for span in spans])
+    if not len(offsets):
+        raise DataError(f"file_pattern {', '.join(patterns)}: {len(files)} files match, but they hold no records; {made_by}")
+    counts = [len(span[0]) for span in spans]
+    return RecordIndex(
+        files=tuple(files),
+        file_numbers=np.repeat(np.arange(len(files)), counts),
+        offsets=offsets,
+        lengths=np.concatenate([span[1] for span in spans]),
+        numbers=np.concatenate([np.arange(count) for count in counts]),
+    )
+
+
+def source_patterns(options: dataset_pb2.DatasetOptions) -> list[list[str]]:
+    """The file patterns of each source; those of file_pattern are one source."""
+    return [list(source.file_pattern) for source in options.source] or [list(options.file_pattern)]
+
+
+def open_sources(
+    options: dataset_pb2.DatasetOptions, *, made_by: str, problems: InputProblems | None = None
+) -> tuple[RecordIndex, list[int]]:
+    """One index of the records of all sources, and how many each has; arguments and errors as those of build_index."""
+    indexes = [build_index(patterns, made_by=made_by, problems=problems) for patterns in source_patterns(options)]
+    return join(indexes), [len(index) for index in indexes]
+
+
+def join(indexes: Sequence[RecordIndex]) -> RecordIndex:
+    """One index of the records of all, in their order."""
+    first_files = np.cumsum([0, *(len(index.files) for index in indexes)])
+    return RecordIndex(
+        files=tuple(path for index in indexes for path in index.files),
+        file_numbers=np.concatenate([index.file_numbers + first for index, first in zip(indexes, first_files)]),
+        offsets=np.concatenate([index.offsets for index in indexes]),
+        lengths=np.concatenate([index.lengths for index in indexes]),
+        numbers=np.concatenate([index.numbers for index in indexes]),
+    )
+
+
+def _matches(pattern: str, made_by: str) -> list[str]:
+    try:
+        found = matching_files(pattern)
+    except (OSError, tf.errors.OpError) as error:
+        raise DataError(f"file_pattern {pattern!r} cannot be looked up: {_one_line(error)}") from None
+    if not found:
+        where = "" if os.path.isabs(pattern) or "://" in pattern else f" in {os.getcwd()}"
+        raise DataError(f"file_pattern {pattern!r} matches no file{where}: correct it, or make the records with {made_by}")
+    return found
+
+
+def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """Offsets and lengths of the records of one file, up to where it is damaged, and what is wrong there."""
+    offsets: list[int] = []
+    lengths: list[int] = []
+    damage = None
+    try:
+        _walk(path, offsets, lengths)
+    except (OSError, tf.errors.OpError) as error:
+        damage = f"{path} cannot be read: {_one_line(error)}"
+    except DataError as error:
+        damage = str(error)
+    return np.array(offsets, np.int64), np.array(lengths, np.int64), damage
+
+
+def _walk(path: str, offsets: list[int], lengths: list[int]) -> None:
+    """Adds the offsets and lengths of all records; a DataError says what is wrong behind the last of them."""
+    file, position = _open(path), 0
+    while position < file.size:
+        header = file.read_at(position, _HEADER.size)
+        if len(header) == _HEADER.size:
+            length, checksum = _HEADER.unpack(header)
+            if _masked_crc(header[:8]) != checksum:
+                raise DataError(
+                    f"{path}: record {len(offsets)} (byte {position}) does not start with a TFRecord header: "
+                    "the file is damaged, compressed or no TFRecord file; make or copy it again"
+                )
+            end = position + _HEADER.size + length + _FOOTER.size
+        if len(header) < _HEADER.size or end > file.size:
+            raise DataError(
+                f"{path} is cut off in record {len(offsets)} (byte {position} of {file.size}): copy or convert this file again"
+            )
+        offsets.append(position + _HEADER.size)
+        lengths.append(length)
+        position = end
+
+
+class _LocalFile:
+    """Reads of one descriptor from many threads, without a lock."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return os.pread(self._descriptor, length, offset)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+class _RemoteFile:
+    """Reads through TensorFlow's file systems (gs://, ...)."""
+
+    def __init__(self, path: str) -> None:
+        self.size = tf.io.gfile.stat(path).length
+        self._file = tf.io.gfile.GFile(path, "rb")
+        self._lock = threading.Lock()
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(length)
+
+
+def _open(path: str) -> _LocalFile | _RemoteFile:
+    return _RemoteFile(path) if "://" in path else _LocalFile(path)
+
+
+def _cached_open() -> Callable[[str], _LocalFile | _RemoteFile]:
+    # Fewer than the usual limit of 1024 open files of a process.
+    return functools.lru_cache(maxsize=256)(_open)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _masked_crc(data: bytes) -> int:
+    """CRC-32C in the masked form of TFRecord files."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,0 +1,179 @@
+"""The TFRecord schema: one tf.train.Example per image, as DeepLab2 reads and writes it. Labels: label_coding."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from data.records.errors import DataError
+from data.records.label_coding import LABEL_FORMATS, decode_label, decode_with, encode_label
+from data.records.label_map import LabelMap
+
+__all__ = [
+    "IMAGE_FORMATS",
+    "LABEL_FORMATS",
+    "DataError",
+    "Record",
+    "build_example",
+    "decode_features",
+    "decode_record",
+    "encode_label",
+    "image_name",
+    "parse_features",
+    "shown_name",
+]
+
+IMAGE_FORMATS = ("jpeg", "png")
+_NO_NAME = "image without a name"
+_LABEL = "image/segmentation/class/encoded"
+_LABEL_FORMAT = "image/segmentation/class/format"
+
+
+def build_example(
+    image: bytes,
+    image_format: str,
+    filename: str,
+    height: int,
+    width: int,
+    panoptic: np.ndarray | None,
+    *,
+    label_format: str = "png",
+) -> tf.train.Example:
+    """The record of one image.
+
+    Args:
+      image: encoded JPEG or PNG of `height` x `width` pixels.
+      image_format: `jpeg` or `png`.
+      filename: name of the image without folder and extension; predictions are reported under it.
+      height: pixels.
+      width: pixels.
+      panoptic: panoptic map [height, width], or None for an image without labels.
+      label_format: `png` or `raw`.
+
+    Raises:
+      ValueError: a format that does not exist, or a label of another size than the image.
+    """
+    if image_format not in IMAGE_FORMATS:
+        raise ValueError(f"image_format {image_format!r} does not exist: choose one of {', '.join(IMAGE_FORMATS)}")
+    features = {
+        "image/encoded": _bytes(image),
+        "image/filename": _bytes(filename.encode()),
+        "image/format": _bytes(image_format.encode()),
+        "image/height": _int64(height),
+        "image/width": _int64(width),
+        "image/channels": _int64(3),
+    }
+    if panoptic is not None:
+        if panoptic.shape != (height, width):
+            raise DataError(f"{filename}: the label is {panoptic.shape}, the image is {(height, width)} (height, width)")
+        features[_LABEL] = _bytes(encode_label(panoptic, label_format))
+        features[_LABEL_FORMAT] = _bytes(label_format.encode())
+    return tf.train.Example(features=tf.train.Features(feature=features))
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A decoded record.
+
+    `name` identifies the image, `encoded` holds its bytes, `image` is uint8 [h, w, 3], `label` None if it was not asked for.
+    `label_format` is its coding (empty without a label) and `label_bytes` the size of that.
+    """
+
+    name: bytes
+    encoded: bytes
+    image: np.ndarray
+    label: LabelMap | None
+    label_format: str
+    label_bytes: int
+
+    @property
+    def panoptic(self) -> np.ndarray | None:
+        """Panoptic id of each pixel, int32 [h, w]."""
+        return self.label and self.label.panoptic
+
+
+def parse_features(serialized: bytes) -> Mapping[str, tf.train.Feature]:
+    """The features of a serialized record.
+
+    Raises:
+      DataError: the bytes are no tf.train.Example.
+    """
+    try:
+        return tf.train.Example.FromString(serialized).features.feature
+    except DecodeError as error:
+        raise DataError(f"is no tf.train.Example ({error}): convert it again") from None
+
+
+def shown_name(name: bytes) -> str:
+    """The name of an image as messages have it."""
+    return name.decode(errors="replace") or _NO_NAME
+
+
+def image_name(features: Mapping[str, tf.train.Feature]) -> str:
+    """shown_name of the image of a record."""
+    return shown_name(_raw_name(features))
+
+
+def decode_record(serialized: bytes, *, with_label: bool = True) -> Record:
+    """parse_features and decode_features in one."""
+    return decode_features(parse_features(serialized), with_label=with_label)
+
+
+def decode_features(features: Mapping[str, tf.train.Feature], *, with_label: bool = True) -> Record:
+    """Decodes a record; image and label have the size that it states.
+
+    Raises:
+      DataError: a key is missing, bytes do not decode, or sizes contradict each other.
+    """
+    height, width = (_number(features, f"image/{side}") for side in ("height", "width"))
+    encoded = _value(features, "image/encoded")
+    image = decode_with(tf.raw_ops.DecodeImage, "image", contents=encoded, channels=3, expand_animations=False)
+    if image.shape[:2] != (height, width):
+        raise DataError(
+            f"the image is {image.shape[:2]}, but image/height and image/width say {(height, width)}: convert it again"
+        )
+    label = _label(features, height, width) if with_label else None
+    coding = (_label_format(features), len(_value(features, _LABEL))) if label else ("", 0)
+    return Record(_raw_name(features), encoded, image, label, *coding)
+
+
+def _raw_name(features: Mapping[str, tf.train.Feature]) -> bytes:
+    names = features["image/filename"].bytes_list.value if "image/filename" in features else ()
+    return names[0] if names else b""
+
+
+def _label(features: Mapping[str, tf.train.Feature], height: int, width: int) -> LabelMap:
+    if _LABEL not in features:
+        raise DataError(
+            "it has no label: evaluate labelled records, or set decode_groundtruth_label: false to predict without metrics"
+        )
+    return decode_label(_value(features, _LABEL), _label_format(features), height, width)
+
+
+def _label_format(features: Mapping[str, tf.train.Feature]) -> str:
+    values = features[_LABEL_FORMAT].bytes_list.value if _LABEL_FORMAT in features else ()
+    return values[0].decode(errors="replace") if values else "raw"
+
+
+def _value(features: Mapping[str, tf.train.Feature], key: str) -> bytes:
+    values = features[key].bytes_list.value if key in features else ()
+    if len(values) != 1:
+        raise DataError(f"it has no {key}: these are not records of data/build_*.py")
+    return values[0]
+
+
+def _number(features: Mapping[str, tf.train.Feature], key: str) -> int:
+    values = features[key].int64_list.value if key in features else ()
+    if len(values) != 1:
+        raise DataError(f"it has no {key}: these are not records of data/build_*.py")
+    return values[0]
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _int64(value: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))

@@ -1,0 +1,155 @@
+"""Annotation files: order, pairing and errors."""
+
+import json
+
+import pytest
+from panoptic_fixtures import write_coco
+
+from data.conversion import image_lists
+from protos.errors import UserError
+
+
+def _read(root):
+    return image_lists.read_panoptic_json(root / "panoptic.json", root / "images", root / "panoptic")
+
+
+def test_images_are_sorted_and_paired(tmp_path):
+    path = write_coco(tmp_path)
+    content = json.loads(path.read_text())
+    content["images"].reverse()
+    path.write_text(json.dumps(content))
+    read = _read(tmp_path)
+    assert [image.name for image in read.images] == ["scene_0", "scene_1", "scene_2"]
+    assert [image.segments[0]["id"] for image in read.images] == [70_000, 70_001, 70_002]
+    assert {image.size for image in read.images} == {(12, 16)}
+    assert read.images[1].label_path == tmp_path / "panoptic" / "scene_1.png"
+    assert read.most_instances() == 2
+
+
+def test_images_without_labels(tmp_path):
+    write_coco(tmp_path)
+    (tmp_path / "images" / "notes.txt").write_text("")
+    listed = image_lists.list_images(tmp_path / "images")
+    assert [(image.name, image.label_path) for image in listed] == [("scene_0", None), ("scene_1", None), ("scene_2", None)]
+
+
+def test_files_of_systems_are_no_images(tmp_path):
+    write_coco(tmp_path)
+    for name in ("._scene_0.png", ".DS_Store", "Thumbs.db", ".hidden.jpg"):
+        (tmp_path / "images" / name).write_text("")
+    assert [image.name for image in image_lists.list_images(tmp_path / "images")] == ["scene_0", "scene_1", "scene_2"]
+
+
+def test_images_of_one_file_name_in_two_folders(tmp_path):
+    path = write_coco(tmp_path)
+    content = json.loads(path.read_text())
+    for number, entry in enumerate(content["images"]):
+        entry["file_name"] = f"seq{number}/0000.png"
+    path.write_text(json.dumps(content))
+    read = _read(tmp_path)
+    assert [image.name for image in read.images] == ["seq0/0000", "seq1/0000", "seq2/0000"]
+    assert [image.image_path for image in read.images] == [tmp_path / "images" / f"seq{i}" / "0000.png" for i in range(3)]
+    assert [image.segments[0]["id"] for image in read.images] == [70_000, 70_001, 70_002]
+
+
+def test_annotations_that_meet_no_image_are_told(tmp_path, capsys):
+    path = write_coco(tmp_path, 4)
+    content = json.loads(path.read_text())
+    del content["images"][:2]
+    path.write_text(json.dumps(content))
+    assert [image.name for image in _read(tmp_path).images] == ["scene_2", "scene_3"]
+    told = capsys.readouterr().err
+    assert told.startswith("warning: ") and told.count("\n") == 1
+    assert "panoptic.json: 2 of 4 annotations belong to no image of the file, first: image_id 100 (scene_0.png)" in told
+
+
+def test_ids_of_another_type_meet(tmp_path):
+    path = write_coco(tmp_path)
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+        for entry in annotation["segments_info"]:
+            entry["category_id"] = str(entry["category_id"])
+    content["categories"][0]["id"] = "17"
+    path.write_text(json.dumps(content))
+    read = _read(tmp_path)
+    assert [image.segments[0]["id"] for image in read.images] == [70_000, 70_001, 70_002]
+    assert read.most_instances() == 2
+
+
+def test_images_without_annotation_have_a_problem(tmp_path):
+    path = write_coco(tmp_path)
+    content = json.loads(path.read_text())
+    del content["annotations"][1:]
+    path.write_text(json.dumps(content))
+    problems = [image.problem for image in _read(tmp_path).images]
+    assert problems[0] == "" and [problem.startswith("has no annotation (id 10") for problem in problems] == [False, True, True]
+
+
+def test_annotations_alone(tmp_path):
+    """As DeepLab2 reads COCO: images are JPEGs with the names of the PNGs."""
+    path = write_coco(tmp_path)
+    path.write_text(json.dumps({"annotations": json.loads(path.read_text())["annotations"]}))
+    read = image_lists.read_panoptic_json(path, tmp_path / "images", tmp_path / "panoptic", annotations_alone=True)
+    assert [image.image_path for image in read.images] == [tmp_path / "images" / f"scene_{i}.jpg" for i in range(3)]
+    assert [image.label_path for image in read.images] == [tmp_path / "panoptic" / f"scene_{i}.png" for i in range(3)]
+    assert read.categories == ()
+    with pytest.raises(UserError, match="there is no list `categories`"):
+        _read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["annotations"].append(c["annotations"][0]), "image 100 has more than one annotation"),
+        (lambda c: c.pop("categories"), "there is no list `categories`"),
+        (lambda c: c["categories"][1].pop("name"), "category 18 has no name"),
+        (lambda c: c["categories"][1].update(id="dog"), "a category: id is 'dog', not a whole number"),
+        (lambda c: c["categories"][1].update(isthing=None), "category 18: isthing is None, not 0 or 1"),
+        (lambda c: c["categories"][1].update(id=17), "category 17 is listed twice"),
+        (lambda c: c["images"][1].update(id=100), "two images have id 100, scene_0.png and scene_1.png"),
+        (lambda c: c["images"][1].update(id=None), "images.1.: id is None"),
+        (lambda c: c["images"][1].update(id=[1]), "images.1.: id is .1."),
+        (lambda c: c["images"][1].update(file_name=7), "images.1.: file_name is 7"),
+        (lambda c: c["images"][1].update(width="wide"), "image scene_1.png: width is 'wide', not a number of pixels"),
+        (lambda c: c["annotations"][1].pop("image_id"), "annotations.1. has no image_id"),
+        (
+            lambda c: c["annotations"][1].update(segments_info=None),
+            "101.: segments_info is None, not a list",
+        ),
+        (
+            lambda c: c["annotations"][1].update(segments_info=[3]),
+            "101.: segments_info.0. is 3, not an object",
+        ),
+        (lambda c: c["annotations"][1].pop("segments_info"), "annotations.1. .image_id 101. has no segments_info"),
+        (lambda c: c.update(annotations={}), "there is no list `annotations`"),
+        (lambda c: c["images"].clear(), "holds no images"),
+        (
+            lambda c: c["images"][1].update(file_name="./scene_0.jpg"),
+            "'scene_0': scene_0.jpg and scene_0.png share",
+        ),
+        (lambda c: c["images"][1].update(file_name="scene\0.jpg"), "images.1.: file_name is 'scene.x00.jpg'"),
+        (lambda c: c["annotations"][1].update(file_name="scene\0.png"), "annotations.1.: file_name is 'scene.x00.png'"),
+    ],
+)
+def test_errors_name_the_file(tmp_path, change, message):
+    path = write_coco(tmp_path)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"panoptic.json.*{message}"):
+        _read(tmp_path)
+
+
+def test_missing_files(tmp_path):
+    path = write_coco(tmp_path)
+    with pytest.raises(UserError, match="gone is not a directory: it should hold the panoptic PNGs"):
+        image_lists.read_panoptic_json(path, tmp_path / "images", tmp_path / "gone")
+    with pytest.raises(UserError, match="gone.json: no such file"):
+        image_lists.read_panoptic_json(tmp_path / "gone.json", tmp_path / "images", tmp_path / "panoptic")
+    path.write_text("{")
+    with pytest.raises(UserError, match="panoptic.json: is not valid JSON"):
+        _read(tmp_path)
+    path.write_text("null")
+    with pytest.raises(UserError, match="panoptic.json: is not in COCO's panoptic format"):
+        _read(tmp_path)

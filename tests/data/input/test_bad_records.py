@@ -1,0 +1,193 @@
+"""Records that cannot be used: named under FAIL, replaced and counted under SKIP."""
+
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from bad_records import write_bad_records
+from google.protobuf import text_format
+from panoptic_fixtures import INFO, encode, write_records
+
+from data.input import pipeline
+from data.input.input_problems import InputProblems
+from data.records import schema
+from protos import dataset_pb2
+
+_KINDS = [
+    ("jpeg", "street", "the image does not decode"),
+    ("jpeg bytes", "street", "the image does not decode"),
+    ("label size", "street", "the label has 2280 bytes, not the 2400 of image/height x image/width int32 values"),
+    ("png label size", "street", "the label is (19, 30), the image (20, 30)"),
+    ("grey label", "street", "the label is a grey PNG or one of 16 bits, not RGB of 8 bits"),
+    ("png label", "street", "the label does not decode"),
+    ("label format", "street", "'zip' is not one of png, raw"),
+    ("image size", "street", "image/height and image/width say (30, 20)"),
+    ("class", "street", "class id 9 on 1 pixels, which toy_panoptic does not have"),
+    ("divisor", "street", "panoptic_label_divisor 256"),
+    ("key", "street", "it has no image/encoded"),
+    ("no label", "street", "it has no label: evaluate labelled records, or set decode_groundtruth_label: false"),
+    ("bytes", "name unknown", "is no tf.train.Example"),
+]
+
+
+def _options(path, text=""):
+    base = f'file_pattern: "{path}/*.tfrecord" crop_size: [33, 33] max_thing_id: 40 '
+    return text_format.Parse(base + text, dataset_pb2.DatasetOptions())
+
+
+def _first_error(dataset):
+    with pytest.raises(tf.errors.OpError) as caught:
+        for _ in dataset.take(4):
+            pass
+    return pipeline.bad_example_message(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "name", "problem"), _KINDS)
+def test_bad_records_are_named(tmp_path, kind, name, problem):
+    write_records(tmp_path / "a.tfrecord", 1)
+    path = tmp_path / "b.tfrecord"
+    write_bad_records(path, "none", kind)
+    message = _first_error(pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=1))
+    assert message.startswith(f"Bad example: {path} record 1 ({name}): ")
+    assert problem in message
+    assert "\n" not in message
+    assert _first_error(pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=1)) == message
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _, _ in _KINDS])
+def test_bad_records_are_replaced_in_training(tmp_path, kind, caplog):
+    write_records(tmp_path / "a.tfrecord", 3)
+    write_bad_records(tmp_path / "b.tfrecord", kind)
+    options = _options(tmp_path, "on_bad_example: SKIP augmentations { panoptic_copy_paste { panoptic_copy_paste_scale: 1 } }")
+    problems = pipeline.input_problems(options)
+    arguments = {"seed": 2, "batch_size": 4}
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        dataset = pipeline.training_dataset(options, INFO, problems=problems, **arguments)
+        batches = list(dataset.take(4).as_numpy_iterator())
+    names = [name.decode() for batch in batches for name in batch["image_name"]]
+    assert len(names) == 16 and set(names) == {"img_0_0", "img_0_1", "img_0_2"}
+    # In each of four epochs the bad one has its turn once as base and once as pasted image, and may be drawn as replacement.
+    assert problems.skipped_examples >= 8
+    assert caplog.text.count("It is skipped (on_bad_example: SKIP)") == 1 and "b.tfrecord record 0" in caplog.text
+    # What takes its place does not depend on where training starts.
+    later = pipeline.training_dataset(options, INFO, start_step=2, **arguments)
+    for one, other in zip(batches[2:], later.take(2).as_numpy_iterator(), strict=True):
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=key)
+
+
+def test_records_that_are_all_bad_end_the_training(tmp_path):
+    write_bad_records(tmp_path / "a.tfrecord", "jpeg", "class")
+    options = _options(tmp_path, "on_bad_example: SKIP")
+    message = _first_error(pipeline.training_dataset(options, INFO, seed=0, batch_size=1))
+    assert message.startswith("Bad example: too many examples cannot be used")
+    assert list(pipeline.evaluation_dataset(options, INFO, batch_size=1)) == []
+
+
+def test_truncated_files_and_the_policy(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 3)
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(schema.DataError, match="a.tfrecord is cut off in record 2"):
+        pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=1)
+    options = _options(tmp_path, "on_bad_example: SKIP")
+    problems = pipeline.input_problems(options)
+    assert len(list(pipeline.evaluation_dataset(options, INFO, batch_size=1, problems=problems))) == 2
+    assert problems.skipped_examples == 1
+
+
+def test_a_changed_byte_is_named_and_skipped(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 2)
+    path = tmp_path / "a.tfrecord"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 4] ^= 1
+    path.write_bytes(data)
+    message = _first_error(pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=1))
+    assert message.startswith(f"Bad example: {path} record 0 (img_0_0): its checksum is wrong")
+    options = _options(tmp_path, "on_bad_example: SKIP")
+    assert len(list(pipeline.evaluation_dataset(options, INFO, batch_size=1))) == 1
+
+
+def test_other_errors_have_no_bad_example():
+    assert pipeline.bad_example_message(tf.errors.InvalidArgumentError(None, None, "shapes differ")) is None
+
+
+def test_more_instances_than_rows_keeps_the_largest(tmp_path, caplog):
+    panoptic = np.full((32, 32), 768, np.int32)
+    for number in range(5):
+        panoptic[6 * number : 6 * number + number + 1, :8] = 257 + number
+    example = schema.build_example(encode(np.zeros((32, 32, 3), np.uint8)), "png", "crowded", 32, 32, panoptic)
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
+        writer.write(example.SerializeToString())
+    options = _options(tmp_path)
+    options.max_thing_id = 3
+    problems = pipeline.input_problems(options)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        (batch,) = pipeline.evaluation_dataset(options, INFO, batch_size=1, problems=problems)
+    assert "image crowded, with what was pasted over it, has 2 instances more than max_thing_id = 3" in caplog.text
+    assert "Raise max_thing_id" in caplog.text
+    assert problems.dropped_instances == 2
+    numbers, semantic = batch["thing_id_mask_gt"][0, :32, :32].numpy(), batch["semantic_gt"][0, :32, :32].numpy()
+    np.testing.assert_array_equal(numbers, np.where(panoptic >= 768, -1, panoptic - 259).clip(-1))
+    np.testing.assert_array_equal(semantic, np.where((panoptic == 257) | (panoptic == 258), 0, panoptic // 256))
+
+
+def test_too_many_instances_after_pasting_are_reported_by_image(tmp_path, caplog):
+    write_records(tmp_path / "a.tfrecord", 2)
+    paste = "panoptic_copy_paste { panoptic_copy_paste_scale: 1 panoptic_copy_paste_thing_option: 'all' }"
+    options = _options(tmp_path, "augmentations { " + paste + " }")
+    options.crop_size[:] = [129, 129]
+    options.max_thing_id = 6
+    problems = pipeline.input_problems(options)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        batches = pipeline.training_dataset(options, INFO, seed=0, batch_size=4, problems=problems)
+        batch = next(iter(batches))
+    assert "instances more than max_thing_id = 6" in caplog.text
+    assert problems.dropped_instances > 0
+    assert batch["thing_id_mask_gt"].numpy().max() == 5
+
+
+def test_only_the_first_crowded_images_are_named(caplog):
+    problems = InputProblems()
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        for number in range(40):
+            problems.too_many_instances(f"image_{number}", 2, 100)
+    assert problems.dropped_instances == 80
+    assert [f"image_{number}, " in caplog.text for number in (0, 9, 10, 39)] == [True, True, False, False]
+    assert "further ones are counted, not named" in caplog.text
+
+
+def test_only_the_first_bad_examples_are_named(caplog):
+    problems = InputProblems(skip=True)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        for number in (*range(80), *range(80)):
+            problems.bad_example(f"record {number}: broken")
+    assert problems.skipped_examples == 160
+    assert caplog.text.count("is skipped") == 50 and "further ones are counted, not named" in caplog.text
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1)])
+def test_tiny_images(tmp_path, size):
+    """Images of one pixel train and evaluate like others."""
+    panoptic = np.full(size, 257, np.int32)
+    image = np.full((*size, 3), 50, np.uint8)
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
+        writer.write(schema.build_example(encode(image), "png", "dot", *size, panoptic).SerializeToString())
+    text = """augmentations { min_scale_factor: 0.3 max_scale_factor: 1.7 scale_factor_step_size: 0.1
+      autoaugment_policy_name: "simple_classification_policy"
+      panoptic_copy_paste { panoptic_copy_paste_scale: 0.5 panoptic_copy_paste_thing_option: "all" } }"""
+    (batch,) = pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=1)
+    assert (batch["semantic_gt"].numpy() == 1).sum() == np.prod(batch["resized_size"][0])
+    options = _options(tmp_path, text)
+    for batch in pipeline.training_dataset(options, INFO, seed=0, batch_size=5).take(6).as_numpy_iterator():
+        assert np.isfinite(batch["image"]).all()
+        np.testing.assert_array_equal((batch["semantic_gt"] == 1).any((1, 2)), True)
+
+
+def test_an_image_without_any_label_trains(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
+        image, panoptic = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), np.int32)
+        writer.write(schema.build_example(encode(image), "png", "empty", 20, 30, panoptic).SerializeToString())
+    batch = next(iter(pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=2)))
+    assert (batch["semantic_gt"].numpy() == 0).all() and (batch["thing_id_mask_gt"].numpy() == -1).all()

@@ -1,0 +1,92 @@
+"""Options of preprocessing: the published scale factors, defaults and errors."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+
+from data.input.preprocessing_options import preprocessing
+from protos import dataset_pb2
+from protos.descriptions import ConfigError
+
+
+def _read(text, is_training=True):
+    return preprocessing(text_format.Parse(text, dataset_pb2.DatasetOptions()), is_training=is_training)
+
+
+@pytest.mark.parametrize(
+    ("scales", "main", "pasted"),
+    [
+        ((0.3, 1.7, 0.1), np.arange(3, 18) / 10, np.linspace(0.15, 0.85, 8)),
+        # 15 values of 0.107 instead of 16 of 0.1, as in the published code.
+        ((0.5, 2.0, 0.1), np.linspace(0.5, 2.0, 15), np.linspace(0.25, 1.0, 8)),
+    ],
+)
+def test_scale_factors_of_the_published_configs(scales, main, pasted):
+    low, high, step = scales
+    options = _read(
+        f"crop_size: [65, 65] augmentations {{ min_scale_factor: {low} max_scale_factor: {high} scale_factor_step_size: {step} "
+        "panoptic_copy_paste { panoptic_copy_paste_scale: 0.5 } }"
+    )
+    np.testing.assert_allclose(options.jitter.values, main, atol=1e-6)
+    np.testing.assert_allclose(options.paste_jitter.values, pasted, atol=1e-6)
+    for values in (options.jitter.values, options.paste_jitter.values):
+        # To the last bit what tf.linspace gives for float32, which decides on a pixel of some sizes.
+        ends = (tf.constant(values[0], tf.float32), tf.constant(values[-1], tf.float32))
+        assert list(values) == tf.linspace(*ends, len(values)).numpy().tolist()
+
+
+def test_scale_factors_as_they_were_meant():
+    for low, high, step, count in ((0.5, 2.0, 0.1, 16), (0.3, 1.7, 0.1, 15), (0.5, 2.0, 0.4, 4), (0.5, 0.6, 0.25, 1)):
+        scales = f"min_scale_factor: {low} max_scale_factor: {high} scale_factor_step_size: {step}"
+        values = _read(f"crop_size: [65, 65] reference_quirks: false augmentations {{ {scales} }}").jitter.values
+        np.testing.assert_allclose(values, low + step * np.arange(count), atol=1e-6)
+
+
+def test_scale_without_steps_is_continuous():
+    options = _read("crop_size: [65, 65] augmentations { min_scale_factor: 0.5 max_scale_factor: 2 scale_factor_step_size: 0 }")
+    assert (options.jitter.lowest, options.jitter.highest, options.jitter.values) == (0.5, 2.0, ())
+
+
+def test_defaults():
+    options = _read("crop_size: [65, 97]")
+    assert (options.crop, options.min_size, options.max_size, options.policy) == ((65, 97), None, None, None)
+    assert (options.jitter.values, options.paste_jitter, options.flip_probability) == ((1.0,), None, 0.5)
+    assert _read("crop_size: [65, 97]", is_training=False).max_size == (65, 97)
+    assert _read("crop_size: [65, 97] min_resize_value: 0 max_resize_value: [60, 90]").max_size == (60, 90)
+    assert _read("crop_size: [65, 97] min_resize_value: 33").min_size == (33, 33)
+    assert _read("crop_size: [65, 97] augmentations { panoptic_copy_paste {} }").paste_jitter is None
+
+
+@pytest.mark.parametrize("values", ["0", "[0, 0]", "[41, 0]", "[0, 41]"])
+def test_zero_for_either_side_leaves_a_limit_unset(values):
+    text = f"crop_size: [65, 97] min_resize_value: {values} max_resize_value: {values}"
+    assert (_read(text).min_size, _read(text).max_size) == (None, None)
+    assert (_read(text, is_training=False).min_size, _read(text, is_training=False).max_size) == (None, (65, 97))
+
+
+def test_sides_are_rounded_where_a_resize_field_is_there():
+    assert _read("crop_size: [65, 97] resize_factor: 32").size_factor is None
+    assert _read("crop_size: [65, 97] resize_factor: 32 max_resize_value: 0").size_factor == 32
+    assert _read("crop_size: [65, 97] resize_factor: 32", is_training=False).size_factor == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "crop_size must be two positive numbers"),
+        ("crop_size: 65", "crop_size must be two numbers .height and width., not \\[65\\]"),
+        ("crop_size: [65, 65] max_resize_value: 66", "max_resize_value \\[66, 66\\] is larger than crop_size \\[65, 65\\]"),
+        ("crop_size: [65, 65] min_resize_value: -1", "min_resize_value must be one or two numbers, none below 0"),
+        ("crop_size: [65, 65] augmentations { flip_probability: 2 }", "flip_probability must be in \\[0, 1\\]"),
+        (
+            "crop_size: [65, 65] augmentations { min_scale_factor: 2 }",
+            "0 < min_scale_factor <= max_scale_factor, not 2.0 and 1.0",
+        ),
+        ("crop_size: [65, 65] augmentations { scale_factor_step_size: -1 }", "scale_factor_step_size must not be negative"),
+        ('crop_size: [65, 65] augmentations { autoaugment_policy_name: "x" }', "autoaugment_policy_name 'x' does not exist"),
+    ],
+)
+def test_errors_name_the_field(text, message):
+    with pytest.raises(ConfigError, match=message):
+        _read(text)

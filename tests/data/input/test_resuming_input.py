@@ -1,0 +1,73 @@
+"""200 steps of input that stop anywhere and go on: the same examples, places, flips and scales, on one host and on two."""
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from panoptic_fixtures import INFO, write_records
+
+from data.input import pipeline
+from protos import dataset_pb2
+
+_STEPS, _BATCH = 200, 4
+
+
+def _options(path):
+    return text_format.Parse(
+        f"""crop_size: [33, 33] min_resize_value: 33 max_resize_value: 33 max_thing_id: 60
+        source {{ file_pattern: "{path}/real.tfrecord" weight: 3 }} source {{ file_pattern: "{path}/pseudo.tfrecord" }}
+        augmentations {{
+          min_scale_factor: 0.3 max_scale_factor: 1.7 scale_factor_step_size: 0.1
+          autoaugment_policy_name: "simple_classification_policy"
+          panoptic_copy_paste {{ panoptic_copy_paste_scale: 0.5 panoptic_copy_paste_thing_option: "all" }}
+        }}""",
+        dataset_pb2.DatasetOptions(),
+    )
+
+
+def _lines(path, start, count, shard, num_shards):
+    """One tuple for each image: names, scale, place and flip of both images, and what the crop looks like."""
+    dataset = pipeline.training_dataset(
+        _options(path), INFO, seed=11, start_step=start, batch_size=_BATCH, shard=shard, num_shards=num_shards, with_draws=True
+    )
+    lines = []
+    for batch in dataset.take(count).as_numpy_iterator():
+        sums = batch["image"].sum((1, 2, 3)), batch["thing_id_mask_gt"].sum((1, 2))
+        names = zip(batch["image_name"].tolist(), batch["pasted_name"].tolist(), strict=True)
+        rows = zip(names, batch["draws"].tolist(), *sums, strict=True)
+        lines.append([(*pair, draws, float(pixels), int(numbers)) for pair, draws, pixels, numbers in rows])
+    return lines
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_interrupted_runs_see_what_an_uninterrupted_one_sees(tmp_path, num_shards):
+    write_records(tmp_path / "real.tfrecord", 7)
+    write_records(tmp_path / "pseudo.tfrecord", 5, seed=1)
+    rng = np.random.default_rng(num_shards)
+    steps = [[] for _ in range(_STEPS)]
+    for shard in range(num_shards):
+        whole = _lines(tmp_path, 0, _STEPS, shard, num_shards)
+        stops = [0, *sorted(rng.choice(np.arange(1, _STEPS), 2, replace=False).tolist()), _STEPS]
+        parts = [_lines(tmp_path, start, stop - start, shard, num_shards) for start, stop in zip(stops, stops[1:])]
+        assert [step for part in parts for step in part] == whole
+        for step, lines in zip(steps, whole, strict=True):
+            step += lines
+    images = [line for step in steps for line in step]
+    assert len(images) == _STEPS * _BATCH
+    # Nothing is lost or doubled between hosts: every source runs through its epochs.
+    real = [line[0] for line in images if line[0].startswith(b"img_0")]
+    assert len(real) == pytest.approx(600, abs=20)
+    for epoch in range(len(real) // 7):
+        assert len(set(real[7 * epoch : 7 * epoch + 7])) == 7
+    draws = np.array([line[2] for line in images])
+    assert draws.shape == (800, 2, 4)
+    np.testing.assert_allclose(np.unique(draws[:, 0, 0]), np.arange(3, 18) / 10, atol=1e-6)
+    np.testing.assert_allclose(np.unique(draws[:, 1, 0]), np.linspace(0.15, 0.85, 8), atol=1e-6)
+    assert 0.4 < draws[..., 3].mean() < 0.6
+
+
+def test_hosts_share_the_batches_of_one(tmp_path):
+    write_records(tmp_path / "real.tfrecord", 7)
+    write_records(tmp_path / "pseudo.tfrecord", 5, seed=1)
+    single = _lines(tmp_path, 3, 20, 0, 1)
+    hosts = [_lines(tmp_path, 3, 20, shard, 2) for shard in range(2)]
+    assert [one + two for one, two in zip(*hosts, strict=True)] == single

@@ -1,0 +1,45 @@
+"""A program that ends while its input pipeline is at work does end."""
+
+import pathlib
+import subprocess
+import sys
+
+from panoptic_fixtures import write_records
+
+_ROOT = pathlib.Path(__file__).resolve().parents[3]
+_PROGRAM = """
+import sys
+from data.input import pipeline
+from protos import dataset_pb2, descriptions
+
+options = dataset_pb2.DatasetOptions(file_pattern=[sys.argv[1]], crop_size=[129, 129])
+info = descriptions.load("coco_panoptic")
+dataset = pipeline.training_dataset(options, info, seed=0, batch_size=64)
+iterator = iter(dataset)
+print(next(iterator)["image"].shape, flush=True)
+"""
+
+
+def test_exit_with_reads_in_flight(tmp_path):
+    """Without data/input/shutdown.py about every second run never ends."""
+    write_records(tmp_path / "a.tfrecord", 20)
+    command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "a.tfrecord")]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (0, "(64, 129, 129, 3)\n"), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_calls_are_refused_once_the_program_ends():
+    program = """
+from data.input import shutdown
+double = shutdown.python_call(lambda value: 2 * value)
+assert double(4) == 8
+shutdown._finish_calls()
+try:
+    double(4)
+except StopIteration:
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=_ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "refused\n", done.stderr

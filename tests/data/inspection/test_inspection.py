@@ -1,0 +1,177 @@
+"""What the inspection counts, notes and names, against NumPy."""
+
+import io
+
+import numpy as np
+import tensorflow as tf
+from bad_records import write_bad_records
+from inspection_runs import cells, report_of, run_inspection, write_labels
+from panoptic_fixtures import INFO, write_records
+from PIL import Image
+
+from data.records import schema
+
+_KINDS = {
+    "jpeg": "the image does not decode",
+    "jpeg bytes": "the image does not decode",
+    "label size": "the label has 2280 bytes",
+    "png label size": "the label is (19, 30)",
+    "png label": "the label does not decode",
+    "label format": "'zip' is not one of png, raw",
+    "image size": "image/height and image/width say (30, 20)",
+    "class": "class id 9 on 1 pixels",
+    "divisor": "panoptic_label_divisor 256",
+    "key": "it has no image/encoded",
+    "no label": "it has no label",
+    "bytes": "is no tf.train.Example",
+}
+
+
+def test_statistics_are_those_of_numpy(tmp_path):
+    labels = [
+        *write_records(tmp_path / "train-a.tfrecord", 5),
+        *write_records(tmp_path / "train-b.tfrecord", 4, seed=1, size=(40, 20)),
+    ]
+    findings = run_inspection(tmp_path)
+    counts = findings.scans[0].counts
+    assert findings.problems == [] and counts.images == 9
+    for c in INFO.classes:
+        assert counts.class_pixels[c.id] == sum(int((label // 256 == c.id).sum()) for label in labels)
+        assert counts.class_images[c.id] == sum(bool((label // 256 == c.id).any()) for label in labels)
+        assert counts.class_segments[c.id] == sum(len(np.unique(label[label // 256 == c.id])) for label in labels)
+    void, pixels = sum(int((label < 256).sum()) for label in labels), sum(label.size for label in labels)
+    assert (counts.unlabelled_pixels, counts.pixels) == (void, pixels)
+    instances = [len(np.unique(label[(label > 256) & (label < 768)])) for label in labels]
+    assert counts.instances == instances
+    report = report_of(tmp_path)
+    assert cells(report, "records read")[1] == "9"
+    assert cells(report, "pixels without a label")[1] == f"{void / pixels:.2%}"
+    assert cells(report, "width x height (min / median / max)")[1] == "20x24 / 32x24 / 32x40"
+    assert cells(report, "label coding")[1].startswith("png: 9; ")
+    row = cells(report, "cat")
+    assert row[2:5] == ["thing", str(counts.class_images[1]), str(counts.class_segments[1])]
+    assert row[5] == f"{counts.class_pixels[1] / (pixels - void):.3%}"
+
+
+def test_crowds_tiny_instances_and_gaps(tmp_path):
+    label = np.full((24, 24), 3 * 256, np.int32)
+    label[:8, :8], label[:3, 10:15], label[12:, :8], label[20:, 20:] = 257, 258 + 2, 2 * 256, 4 * 256
+    write_labels(tmp_path / "train.tfrecord", [label])
+    counts = run_inspection(tmp_path).scans[0].counts
+    assert (counts.instances, counts.segments) == ([2], [4])
+    assert (dict(counts.crowds), dict(counts.tiny), counts.gaps) == ({2: 1}, {1: 1}, 1)
+
+
+def test_every_bad_record_is_named_and_the_others_are_counted(tmp_path):
+    write_records(tmp_path / "train-a.tfrecord", 2)
+    write_bad_records(tmp_path / "train-b.tfrecord", "none", *_KINDS)
+    findings = run_inspection(tmp_path)
+    assert findings.scans[0].counts.images == 3
+    assert len(findings.problems) == len(_KINDS)
+    report = report_of(tmp_path)
+    listed = (tmp_path / "out" / "problems.txt").read_text().splitlines()
+    for number, (kind, problem) in enumerate(_KINDS.items(), start=1):
+        name = "name unknown" if kind == "bytes" else "street"
+        start = f"train: {tmp_path}/train-b.tfrecord record {number} ({name}): "
+        assert [line for line in listed if line.startswith(start) and problem in line], kind
+        assert f"* {start}" in report
+    assert "12 problems" in report and Image.open(tmp_path / "out" / "contact_sheet.png").width
+
+
+def test_changed_bytes_and_truncated_files_are_found(tmp_path):
+    for name, seed in (("train-a", 0), ("train-b", 1)):
+        write_records(tmp_path / f"{name}.tfrecord", 4, seed=seed)
+    changed, cut = tmp_path / "train-a.tfrecord", tmp_path / "train-b.tfrecord"
+    content = bytearray(changed.read_bytes())
+    place = content.index(b"img_0_2") + len("img_0_")
+    content[place] ^= 1
+    changed.write_bytes(content)
+    cut.write_bytes(cut.read_bytes()[:-9])
+    findings = run_inspection(tmp_path)
+    first, second = findings.problems
+    assert first.startswith(f"train: {cut} is cut off in record 3")
+    assert second.startswith(f"train: {changed} record 2 (img_0_3): its checksum is wrong")
+    assert sorted(findings.scans[0].counts.names) == [f"img_0_{i}" for i in (0, 1, 3)] + [f"img_1_{i}" for i in (0, 1, 2)]
+
+
+def test_nothing_usable_still_makes_a_report(tmp_path):
+    write_bad_records(tmp_path / "train.tfrecord", "jpeg", "class")
+    findings = run_inspection(tmp_path)
+    assert (len(findings.problems), findings.pictures) == (2, [])
+    assert not (tmp_path / "out" / "contact_sheet.png").exists()
+    assert cells(report_of(tmp_path), "records that can be used")[1] == "0"
+
+
+def test_repeated_images_and_leakage(tmp_path):
+    label = np.full((24, 24), 3 * 256, np.int32)
+    write_labels(tmp_path / "train-a.tfrecord", [label] * 3)
+    write_labels(tmp_path / "train-b.tfrecord", [label], names=["noise_0_1"], seed=5)
+    (tmp_path / "val.tfrecord").write_bytes((tmp_path / "train-a.tfrecord").read_bytes())
+    write_labels(tmp_path / "val-b.tfrecord", [label], names=["noise_0_1"], seed=6)
+    notes = "\n".join(run_inspection(tmp_path, evaluation=True).notes)
+    assert "3 of 4 evaluation images are also in the training records (noise_0_0, noise_0_1, noise_0_2)" in notes
+    assert "train: 1 image names are there more than once, with other pixels (noise_0_1)" in notes
+    assert "train: 3 of 4 classes never occur: cat, dog, road" in notes
+    assert cells(report_of(tmp_path), "image names there more than once")[1:] == ["1", "1"]
+
+
+def test_notes_on_label_conventions(tmp_path):
+    shifted = np.zeros((24, 24), np.int32)
+    shifted[:6, :6], shifted[10:12] = 256, 3 * 256
+    write_labels(tmp_path / "train.tfrecord", [shifted] * 2)
+    notes = "\n".join(run_inspection(tmp_path).notes)
+    assert "train: 85% of the pixels have no label (class id 0, the ignore_label of toy_panoptic)" in notes
+    assert "the last class, id 4, never occurs: if your labels number the classes from 0" in notes
+    assert "train: things without any instance: cat. All their segments have instance id 0" in notes
+    assert "train: 2 of 4 classes never occur: dog, road" in notes
+    assert "86% of the pixels that the model sees are padding" in notes
+
+
+def test_notes_on_limits_of_the_config(tmp_path):
+    label = np.full((640, 640), 3 * 256, np.int32)
+    for number in range(9):
+        label[40 * number : 40 * number + 20, :50] = 257 + number
+    label[-40:] = 0
+    write_labels(tmp_path / "train.tfrecord", [label])
+    write_labels(tmp_path / "val.tfrecord", [np.where(label == 257, 513, label)], seed=1)
+    overrides = ("train_dataset_options.max_thing_id=5", "model_options.max_deeplab.num_mask_slots=8")
+    notes = "\n".join(run_inspection(tmp_path, evaluation=True, overrides=overrides).notes)
+    assert "train: 1 images have more instances than max_thing_id = 5 (most: 9 in noise_0_0)" in notes
+    assert "train: 1 images have more segments than the model has num_mask_slots = 8 (most: 10 in noise_0_0)" in notes
+    assert "a crop of 65x65 shows at most 1% of an image of median size (640x640" in notes
+    assert "classes that evaluation has and training never: dog; they cannot be learned" in notes
+    assert "eval: 1 images have more instances" not in notes
+
+
+def test_limited_records_are_spread_evenly(tmp_path):
+    write_records(tmp_path / "train-a.tfrecord", 30)
+    write_records(tmp_path / "train-b.tfrecord", 31, seed=1)
+    findings = run_inspection(tmp_path, max_records=5)
+    assert sorted(findings.scans[0].counts.names) == ["img_0_0", "img_0_15", "img_1_0", "img_1_15", "img_1_30"]
+    assert cells(report_of(tmp_path), "records read")[1] == "5 of 61 (evenly spread)"
+
+
+def test_image_formats_and_orientation(tmp_path):
+    label = np.full((24, 24), 3 * 256, np.int32)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    with tf.io.TFRecordWriter(str(tmp_path / "train.tfrecord")) as writer:
+        for number, (mode, exif) in enumerate([("RGB", turned), ("L", Image.Exif()), ("L", Image.Exif())]):
+            buffer = io.BytesIO()
+            Image.new(mode, (24, 24), 40 * number).save(buffer, "jpeg", exif=exif)
+            example = schema.build_example(buffer.getvalue(), "jpeg", f"image_{number}", 24, 24, label)
+            writer.write(example.SerializeToString())
+    findings = run_inspection(tmp_path)
+    assert cells(report_of(tmp_path), "images")[1] == "JPEG L: 2, JPEG RGB: 1"
+    assert any(note.startswith("train: 1 images carry an EXIF orientation") for note in findings.notes)
+
+
+def test_note_on_instances_that_are_never_told_apart(tmp_path):
+    label = np.full((24, 24), 3 * 256, np.int32)
+    label[:8, :8] = label[12:20, 12:20] = 257
+    write_labels(tmp_path / "train-a.tfrecord", [label] * 20)
+    expected = "train: no image has two instances of one class"
+    assert [note for note in run_inspection(tmp_path).notes if note.startswith(expected)]
+    label[12:20, 12:20] = 258
+    write_labels(tmp_path / "train-b.tfrecord", [label], seed=1)
+    assert not [note for note in run_inspection(tmp_path).notes if note.startswith(expected)]
