@@ -146,13 +146,13 @@ def _row(sample: model_view.Sample, info: DatasetInfo) -> list[np.ndarray]:
     size = tuple(max(1, round(side * PANEL / max(height, width))) for side in (width, height))
     image = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR))
     caption = _caption(sample.caption, size[0])
-    pictures = [np.concatenate([caption, image])]
+    panels = [np.concatenate([caption, image])]
     if sample.panoptic is not None:
         panoptic = np.asarray(Image.fromarray(sample.panoptic.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
         overlay = pictures.overlay_panoptic(_striped(image, panoptic, info), panoptic, info)
-        pictures.append(np.concatenate([np.full_like(caption, 255), overlay]))
-        pictures.append(pictures.legend(panoptic, info, size=LINE * 2 // 3))
-    return pictures
+        panels.append(np.concatenate([np.full_like(caption, 255), overlay]))
+        panels.append(pictures.legend(panoptic, info, size=LINE * 2 // 3))
+    return panels
 
 
 def _striped(image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
