@@ -1,7 +1,7 @@
 # make demo       from nothing to pictures: environment, scenes, training, evaluation, export, prediction
 # make test       the test suite; make test-slow: the end-to-end checks that it leaves out
 # make overfit    learns the images of COCO_SAMPLE by heart: a check of the whole training path
-# make venv       the environment alone; make lint; make protos; make build-file
+# make venv       the environment alone; make lint; make protos
 # Finished steps are skipped. Deleting runs/demo, runs/overfit or .venv starts over.
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ OVERFIT := runs/overfit
 PROTOC := build/protoc
 
 .DELETE_ON_ERROR:
-.PHONY: venv demo test test-slow overfit protos build-file lint
+.PHONY: venv demo test test-slow overfit protos lint
 
 venv: $(VENV)
 
@@ -76,9 +76,6 @@ $(PROTOC)/.installed: | $(VENV)
 
 protos: $(PROTOC)/.installed
 	$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. protos/*.proto
-
-build-file: $(VENV)
-	$(BIN)/python tests/bazel/build_targets.py --write
 
 lint: $(VENV)
 	$(BIN)/ruff check .

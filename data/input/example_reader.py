@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from data.input import shutdown
-from data.input.input_problems import MARKER, InputProblems
 from data.records import schema, segment_codes
+from data.records.input_problems import MARKER, InputProblems
 from data.records.record_index import ChecksumError, RecordIndex
 from data.records.schema import DataError, Record
 from protos.descriptions import DatasetInfo

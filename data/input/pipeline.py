@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from data.input import augmentation, copy_paste, resize_and_pad, sampling, shutdown, targets
 from data.input.example_reader import ExampleReader, GraphRead
-from data.input.input_problems import InputProblems, bad_example_message
 from data.input.preprocessing_options import Preprocessing, ScaleJitter, preprocessing
 from data.records import record_classes, record_index, segment_codes
+from data.records.input_problems import InputProblems, bad_example_message
 from protos import dataset_pb2
 from protos.descriptions import ConfigError, DatasetInfo
 

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from data.input.example_reader import ExampleReader
-from data.input.input_problems import InputProblems
 from data.inspection.image_facts import ImageFacts, image_facts
 from data.inspection.section_counts import SectionCounts
 from data.records import record_classes, record_index
+from data.records.input_problems import InputProblems
 from data.records.record_index import RecordIndex
 from data.records.schema import DataError
 from kmax_tf.cli.progress import Progress

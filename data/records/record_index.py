@@ -12,8 +12,8 @@ import google_crc32c
 import numpy as np
 import tensorflow as tf
 
-from data.input.input_problems import InputProblems
 from data.records import record_classes
+from data.records.input_problems import InputProblems
 from data.records.schema import DataError
 from kmax_tf.files.patterns import matching_files
 from protos import dataset_pb2

@@ -10,8 +10,8 @@ from google.protobuf import text_format
 from panoptic_fixtures import INFO, encode, write_records
 
 from data.input import pipeline
-from data.input.input_problems import InputProblems
 from data.records import schema
+from data.records.input_problems import InputProblems
 from protos import dataset_pb2
 
 _KINDS = [

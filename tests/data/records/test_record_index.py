@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from panoptic_fixtures import write_records
 
-from data.input.input_problems import InputProblems
 from data.records import record_index
+from data.records.input_problems import InputProblems
 from data.records.schema import DataError
 
 
