@@ -14,26 +14,26 @@ import pathlib
 import re
 import sys
 
-if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors arrive as exceptions
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # works in a clone that is not installed, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
-from collections.abc import Sequence  # noqa: E402
-from typing import Any  # noqa: E402
+from collections.abc import Sequence
+from typing import Any
 
-from absl import flags  # noqa: E402
+from absl import flags
 
-from data.input.pipeline import bad_example_message  # noqa: E402
-from kmax_tf import ConfigError, load_config  # noqa: E402
-from kmax_tf.cli.command import run_command  # noqa: E402
-from kmax_tf.cli.command_flags import define_config_flags  # noqa: E402
-from protos import experiment_pb2, trainer_pb2  # noqa: E402
-from protos.errors import UserError  # noqa: E402
-from protos.input_sizes import SIZE_STEP, next_size  # noqa: E402
-from trainer.measure import jobs  # noqa: E402
-from trainer.measure.fresh_process import run_alone  # noqa: E402
-from trainer.measure.input_speed import InputJob, measure_input  # noqa: E402
-from trainer.measure.report import cost_report, input_report, machine_report, speed_report  # noqa: E402
+from data.input.pipeline import bad_example_message
+from kmax_tf import ConfigError, load_config
+from kmax_tf.cli.command import run_command
+from kmax_tf.cli.command_flags import define_config_flags
+from protos import experiment_pb2, trainer_pb2
+from protos.errors import UserError
+from protos.input_sizes import SIZE_STEP, next_size
+from trainer.measure import jobs
+from trainer.measure.fresh_process import run_alone
+from trainer.measure.input_speed import InputJob, measure_input
+from trainer.measure.report import cost_report, input_report, machine_report, speed_report
 
 _TASKS = {
     "model": jobs.measure_model,
@@ -159,7 +159,8 @@ def main() -> None:
     print(json.dumps(result))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Runs the command with the flags of the command line."""
     define_config_flags()
     flags.DEFINE_string("image_size", None, "Height and width of images in pixels: H,W. With --input: 257,257 and 641,641.")
     flags.DEFINE_bool("input", False, "Measure the input pipeline of training instead of the model.")
@@ -170,3 +171,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("steps", 10, "Calls to measure; after a minute three are enough.", lower_bound=1)
     flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds, measure nothing.")
     run_command(main, explain=bad_example_message)
+
+
+if __name__ == "__main__":
+    run()

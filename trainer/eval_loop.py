@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from data.input.pipeline import evaluation_dataset, input_problems
 from data.records.schema import DataError
+from kmax_tf.cli.progress import Progress, duration
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text
@@ -20,7 +21,7 @@ from kmax_tf.postprocessing.raw_size import restore_size
 from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS
 from trainer.experiment import Experiment
 from trainer.pictures import PictureBook
-from trainer.progress import Stopwatch, duration
+from trainer.progress import Stopwatch
 from trainer.stopping import StopRequested
 
 _SCALARS = {
@@ -73,7 +74,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         losses: list[dict[str, float]] = []
         results = self._results_writer(step)
         evaluated, record = 0, None
-        progress = _Progress()
+        progress, watch = Progress("evaluation", "images"), Stopwatch()
         for example, maps, example_losses in itertools.islice(self._predictions(), limit):
             name = example["image_name"].decode(errors="replace")
             if self._labels:
@@ -83,10 +84,11 @@ class EvalLoop(orbit.AbstractEvaluator):
                 results.add(f"{name}.jpg", maps["panoptic_pred"], maps)
             self._pictures.add(step, example, maps)
             evaluated, record = evaluated + 1, example
-            progress.add_image()
+            progress.update(evaluated)
             if self._stop.is_set():
                 raise StopRequested
-        progress.finish()
+        seconds = watch.elapsed
+        print(f"evaluated {evaluated} images in {duration(seconds)} ({evaluated / seconds:.2f} images/s)", flush=True)
         if results:
             results.finish()
         self._pictures.finish(step)
@@ -174,26 +176,6 @@ class EvalLoop(orbit.AbstractEvaluator):
         # A step that is evaluated again replaces its line.
         history = [entry for entry in self._history() if entry["step"] != metrics["step"]]
         write_text(self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics]))
-
-
-class _Progress:
-    """Tells every ten seconds how many images have been evaluated, and at which rate."""
-
-    def __init__(self):
-        self._watch = Stopwatch()
-        self._count = 0
-        self._told = 0.0
-
-    def add_image(self) -> None:
-        self._count += 1
-        elapsed = self._watch.elapsed
-        if elapsed - self._told > 10:
-            self._told = elapsed
-            print(f"evaluated {self._count} images, {self._count / elapsed:.2f} images/s", flush=True)
-
-    def finish(self) -> None:
-        elapsed = self._watch.elapsed
-        print(f"evaluated {self._count} images in {duration(elapsed)} ({self._count / elapsed:.2f} images/s)", flush=True)
 
 
 def _make_predict(experiment: Experiment):

@@ -11,25 +11,25 @@ JSON object with pq, sq, rq, pq_things, pq_stuff (percent) and per_class.
 """
 
 import json
+import os
 import pathlib
 import sys
-import time
 
-if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # works in a clone that is not installed, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
-from absl import flags, logging  # noqa: E402
+from absl import flags, logging
 
-from kmax_tf.cli.command import run_command  # noqa: E402
-from kmax_tf.cli.command_flags import define_path  # noqa: E402
-from kmax_tf.coco_panoptic import categories, names, pairing  # noqa: E402
-from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, few, read_panoptic_file  # noqa: E402
-from kmax_tf.coco_panoptic.values import PanopticFileError  # noqa: E402
-from kmax_tf.evaluation.panoptic_quality import PanopticQuality  # noqa: E402
-from kmax_tf.evaluation.segments import Segment, count_labels  # noqa: E402
-from protos.descriptions import ClassInfo  # noqa: E402
-
-_SECONDS_BETWEEN_REPORTS = 10
+from kmax_tf.cli.command import run_command
+from kmax_tf.cli.command_flags import define_path
+from kmax_tf.cli.progress import Progress
+from kmax_tf.coco_panoptic import categories, names, pairing
+from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, few, read_panoptic_file
+from kmax_tf.coco_panoptic.values import PanopticFileError
+from kmax_tf.evaluation.panoptic_quality import PanopticQuality
+from kmax_tf.evaluation.segments import Segment, count_labels
+from protos.descriptions import ClassInfo
 
 
 def pair_by_id(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
@@ -83,13 +83,10 @@ def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str,
     for file in (ground_truth, predictions):
         _check_categories(file, known, ground_truth)
     quality = PanopticQuality(classes)
-    started = reported = time.monotonic()
+    progress = Progress("evaluation", "images", len(ground_truth.segments))
     for done, image_id in enumerate(ground_truth.segments, 1):
         quality.update(*_load(ground_truth, predictions, image_id))
-        now = time.monotonic()
-        if now - reported > _SECONDS_BETWEEN_REPORTS:
-            reported = now
-            logging.info("%d of %d images, %.1f per second", done, len(ground_truth.segments), done / (now - started))
+        progress.update(done)
     return quality.result()
 
 
@@ -173,7 +170,8 @@ def main() -> None:
     print(json.dumps(result))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Runs the command with the flags of the command line."""
     define_path("ground_truth_json", "Ground truth in COCO panoptic format.", required=True)
     define_path("predictions_json", "Predictions in COCO panoptic format.", required=True)
     define_path("ground_truth_dir", "PNG files of the ground truth. Default: its JSON's path without .json.")
@@ -182,3 +180,7 @@ if __name__ == "__main__":
         "pair_images_by", "id", ["id", "name"], "By image_id, or by file names: those of the images, or else of the PNGs."
     )
     run_command(main)
+
+
+if __name__ == "__main__":
+    run()

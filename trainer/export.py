@@ -12,25 +12,25 @@ import pathlib
 import shutil
 import sys
 
-if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors arrive as exceptions
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # works in a clone that is not installed, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from absl import flags  # noqa: E402
+import numpy as np
+import tensorflow as tf
+from absl import flags
 
-from data.input.pipeline import bad_example_message  # noqa: E402
-from kmax_tf import load_config  # noqa: E402
-from kmax_tf.cli.command import run_command  # noqa: E402
-from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402
-from kmax_tf.files.lock import LOCK_NAME, own_folder  # noqa: E402
-from kmax_tf.files.tensorflow_paths import literal_path  # noqa: E402
-from kmax_tf.predictor import DESCRIPTION_FILE, is_exported  # noqa: E402
-from protos import descriptions, experiment_pb2  # noqa: E402
-from protos.config import config_to_text, dataset_info  # noqa: E402
-from protos.errors import UserError  # noqa: E402
-from trainer.inference import PanopticPredictor, load_predictor  # noqa: E402
+from data.input.pipeline import bad_example_message
+from kmax_tf import load_config
+from kmax_tf.cli.command import run_command
+from kmax_tf.cli.command_flags import define_config_flags, define_path
+from kmax_tf.files.lock import LOCK_NAME, own_folder
+from kmax_tf.files.tensorflow_paths import literal_path
+from kmax_tf.predictor import DESCRIPTION_FILE, is_exported
+from protos import descriptions, experiment_pb2
+from protos.config import config_to_text, dataset_info
+from protos.errors import UserError
+from trainer.inference import PanopticPredictor, load_predictor
 
 # Share of pixels on which the exported maps must agree with those in process.
 _LEAST_AGREEMENT = 0.999
@@ -91,9 +91,14 @@ def main() -> None:
     print(f"SavedModel of {size / 1e6:.0f} MB in {output_dir}, checked against the model in process")
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Runs the command with the flags of the command line."""
     define_config_flags()
     define_path("checkpoint", "Checkpoint prefix, or a directory whose latest one is taken.", required=True)
     define_path("output_dir", "Folder to write; replaced if it exists.", required=True)
     flags.DEFINE_enum("format", "saved_model", ["saved_model"], "What to write.")
     run_command(main, explain=bad_example_message)
+
+
+if __name__ == "__main__":
+    run()

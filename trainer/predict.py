@@ -15,38 +15,37 @@ the exit code is 1 at the end.
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Callable, Sequence
 
-if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors arrive as exceptions
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # works in a clone that is not installed, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from absl import flags  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from PIL import Image
 
-from data.conversion.source_images import read_image  # noqa: E402
-from data.input.pipeline import bad_example_message  # noqa: E402
-from kmax_tf import load_config  # noqa: E402
-from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint  # noqa: E402
-from kmax_tf.cli.command import run_command  # noqa: E402
-from kmax_tf.cli.command_flags import define_config_flags, define_path, define_paths  # noqa: E402
-from kmax_tf.coco_panoptic import names  # noqa: E402
-from kmax_tf.coco_panoptic.results import PanopticResultsWriter  # noqa: E402
-from kmax_tf.drawing.pictures import cluster_assignment, contact_sheet, overlay_panoptic  # noqa: E402
-from kmax_tf.files.lock import own_folder  # noqa: E402
-from kmax_tf.files.patterns import matching_files  # noqa: E402
-from kmax_tf.files.tensorflow_paths import literal_path  # noqa: E402
-from kmax_tf.predictor import DESCRIPTION_FILE, is_exported  # noqa: E402
-from protos import descriptions  # noqa: E402
-from protos.config import config_to_text, dataset_info  # noqa: E402
-from protos.descriptions import DatasetInfo  # noqa: E402
-from protos.errors import UserError  # noqa: E402
-from trainer.inference import load_predictor  # noqa: E402
-from trainer.prediction_log import PredictionLog, fingerprint  # noqa: E402
-from trainer.progress import duration  # noqa: E402
+from data.conversion.source_images import read_image
+from data.input.pipeline import bad_example_message
+from kmax_tf import load_config
+from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint
+from kmax_tf.cli.command import run_command
+from kmax_tf.cli.command_flags import define_config_flags, define_path, define_paths
+from kmax_tf.cli.progress import Progress
+from kmax_tf.coco_panoptic import names
+from kmax_tf.coco_panoptic.results import PanopticResultsWriter
+from kmax_tf.drawing.pictures import cluster_assignment, contact_sheet, overlay_panoptic
+from kmax_tf.files.lock import own_folder
+from kmax_tf.files.patterns import matching_files
+from kmax_tf.files.tensorflow_paths import literal_path
+from kmax_tf.predictor import DESCRIPTION_FILE, is_exported
+from protos import descriptions
+from protos.config import config_to_text, dataset_info
+from protos.descriptions import DatasetInfo
+from protos.errors import UserError
+from trainer.inference import load_predictor
+from trainer.prediction_log import PredictionLog, fingerprint
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -106,28 +105,32 @@ def predict_folder(
     log = PredictionLog(output_dir / "panoptic.jsonl", model)
     if log.of_other_model:
         print(f"{log.of_other_model} predictions of another model in {names.shown(output_dir)} are replaced", flush=True)
-    bad, progress = [], _Progress(len(paths))
-    for path, file_name in zip(map(os.path.abspath, paths), file_names, strict=True):
-        path, name = pathlib.Path(path), names.image_name(file_name)
+    jobs = []
+    for path, file_name in zip(map(pathlib.Path, map(os.path.abspath, paths)), file_names, strict=True):
+        name = names.image_name(file_name)
         files = _files(output_dir, name, clusters=clusters is not None, overlays=overlays)
-        records = log.find(f"{name}.png", path, files.values())
-        kept = records is not None
-        if kept:
+        jobs.append((path, file_name, files, log.find(f"{name}.png", path, files.values())))
+    kept = sum(records is not None for *_, records in jobs)
+    bad, done, progress = [], 0, Progress("prediction", "images", len(jobs), kept)
+    for path, file_name, files, records in jobs:
+        if records is not None:
             writer.restore(records)
-        else:
-            try:
-                image = read_rgb(path)
-                maps = predict(image)
-                records = writer.add(file_name, maps["panoptic_pred"], maps)
-                _draw(files, image, maps["panoptic_pred"], info, clusters)
-                log.add(path, files.values(), records)
-            except UserError as error:
-                bad.append(names.shown(str(error)))
-                print(f"error: {bad[-1]}", file=sys.stderr, flush=True)
-        progress.add(kept)
+            continue
+        try:
+            image = read_rgb(path)
+            maps = predict(image)
+            records = writer.add(file_name, maps["panoptic_pred"], maps)
+            _draw(files, image, maps["panoptic_pred"], info, clusters)
+            log.add(path, files.values(), records)
+        except UserError as error:
+            bad.append(names.shown(str(error)))
+            print(f"error: {bad[-1]}", file=sys.stderr, flush=True)
+        done += 1
+        progress.update(done)
     if len(bad) == len(paths):
         raise UserError(f"none of the {len(paths)} images could be read, first: {bad[0]}")
-    progress.finish()
+    if kept:
+        print(f"{kept} predictions of an earlier run with this model were kept", flush=True)
     writer.finish()
     return bad
 
@@ -152,29 +155,6 @@ def _draw_clusters(image: np.ndarray, assignments: dict[str, np.ndarray], path: 
     names = sorted(assignments, key=lambda n: int(n.rsplit("_", 1)[1]))
     pictures = [cluster_assignment(assignments[name], image.shape[:2]) for name in names]
     Image.fromarray(contact_sheet([[image, *pictures]], ["image", *names])).save(path)
-
-
-class _Progress:
-    """Tells every five seconds how many images are done, and at which rate."""
-
-    def __init__(self, total: int):
-        self._total, self._done, self._kept = total, 0, 0
-        self._start = self._shown = time.perf_counter()
-
-    def add(self, kept: bool) -> None:
-        self._done += 1
-        self._kept += kept
-        now = time.perf_counter()
-        predicted = self._done - self._kept
-        if predicted and (now - self._shown > 5 or self._done == self._total):
-            self._shown = now
-            rate = predicted / (now - self._start)
-            left = duration((self._total - self._done) / rate)
-            print(f"{self._done}/{self._total} images, {rate:.2f} images/s, {left} left", flush=True)
-
-    def finish(self) -> None:
-        if self._kept:
-            print(f"{self._kept} predictions of an earlier run with this model were kept", flush=True)
 
 
 def _find_images(patterns: Sequence[str]) -> list[str]:
@@ -242,7 +222,8 @@ def _predict(paths: Sequence[str], output_dir: pathlib.Path) -> None:
         )
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Runs the command with the flags of the command line."""
     define_path("model", "SavedModel of trainer/export.py.")
     define_config_flags(required=False, help_text="The experiment, with --checkpoint, instead of --model.")
     define_path("checkpoint", "Checkpoint prefix, or a directory whose latest one is taken.")
@@ -255,3 +236,7 @@ if __name__ == "__main__":
         interrupted="interrupted: finished predictions are kept, the same command continues from them",
         explain=bad_example_message,
     )
+
+
+if __name__ == "__main__":
+    run()

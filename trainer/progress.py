@@ -3,6 +3,8 @@
 import re
 import time
 
+from kmax_tf.cli.progress import duration
+
 # Short names of terms, in the order in which they are shown; others follow under their own names.
 _SHORT = {
     "total_loss": "loss",
@@ -35,12 +37,6 @@ class Stopwatch:
     def input_share(self) -> float:
         """Share of the elapsed time spent waiting for input, 0..1."""
         return self._waited / max(self.elapsed, 1e-9)
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds: 1:02:03."""
-    minutes, seconds = divmod(int(round(seconds)), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 def progress_line(

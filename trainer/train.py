@@ -11,37 +11,37 @@ import pathlib
 import secrets
 import sys
 
-if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors arrive as exceptions
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # works in a clone that is not installed, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
-import orbit  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from absl import flags, logging  # noqa: E402
+import orbit
+import tensorflow as tf
+from absl import flags, logging
 
-from data.input.pipeline import bad_example_message  # noqa: E402
-from data.records.record_index import source_patterns  # noqa: E402
-from kmax_tf import CheckpointError, ConfigError, load_config  # noqa: E402
-from kmax_tf.cli.command import run_command  # noqa: E402
-from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402
-from kmax_tf.files.atomic import write_text  # noqa: E402
-from kmax_tf.files.lock import own_folder  # noqa: E402
-from protos import experiment_pb2, trainer_pb2  # noqa: E402
-from protos.config import config_to_text  # noqa: E402
-from protos.rules import IGNORED  # noqa: E402
-from trainer.checkpoints import (  # noqa: E402
+from data.input.pipeline import bad_example_message
+from data.records.record_index import source_patterns
+from kmax_tf import CheckpointError, ConfigError, load_config
+from kmax_tf.cli.command import run_command
+from kmax_tf.cli.command_flags import define_config_flags, define_path
+from kmax_tf.files.atomic import write_text
+from kmax_tf.files.lock import own_folder
+from protos import experiment_pb2, trainer_pb2
+from protos.config import config_to_text
+from protos.rules import IGNORED
+from trainer.checkpoints import (
     RunCheckpoints,
     prepare_model_dir,
     remove_unfinished_checkpoints,
     saved_checkpoints,
 )
-from trainer.distribution import make_strategy  # noqa: E402
-from trainer.eval_loop import EvalLoop  # noqa: E402
-from trainer.experiment import Experiment, build_experiment  # noqa: E402
-from trainer.initial_weights import load_initial_weights, load_weights_to_evaluate  # noqa: E402
-from trainer.resuming import check_resumed_config  # noqa: E402
-from trainer.stopping import Stop, StopRequested, stop_on_signals  # noqa: E402
-from trainer.train_loop import TrainLoop  # noqa: E402
+from trainer.distribution import make_strategy
+from trainer.eval_loop import EvalLoop
+from trainer.experiment import Experiment, build_experiment
+from trainer.initial_weights import load_initial_weights, load_weights_to_evaluate
+from trainer.resuming import check_resumed_config
+from trainer.stopping import Stop, StopRequested, stop_on_signals
+from trainer.train_loop import TrainLoop
 
 LOSS_TERMS = tuple(
     field.name for field in trainer_pb2.LossOptions.DESCRIPTOR.fields if field.name not in IGNORED["LossOptions"]
@@ -215,7 +215,8 @@ def main() -> int:
     return run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Runs the command with the flags of the command line."""
     define_config_flags()
     flags.DEFINE_enum("mode", "train_and_eval", MODES, "What to do.")
     define_path("model_dir", "Checkpoints, metrics and summaries; default runs/<experiment_name>.")
@@ -223,3 +224,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("num_gpus", 0, "GPUs to use; 0: the CPU.")
     flags.DEFINE_bool("print_config", False, "Print the config with base, overrides and defaults filled in; do nothing else.")
     run_command(main, explain=bad_example_message)
+
+
+if __name__ == "__main__":
+    run()
