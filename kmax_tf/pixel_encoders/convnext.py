@@ -105,8 +105,8 @@ class ConvNeXt(tf_keras.layers.Layer):
         return features
 
 
-def _build(variant: Variant) -> Callable[[model_pb2.BackboneOptions, NormSpec], ConvNeXt]:
-    return lambda options, norm: ConvNeXt(variant, options.drop_path_keep_prob)
+def _build(name: str) -> Callable[[model_pb2.BackboneOptions, NormSpec], ConvNeXt]:
+    return lambda options, norm: ConvNeXt(VARIANTS[name], options.drop_path_keep_prob)
 
 
-ENCODERS = {f"kmax_convnext_{name}": _build(variant) for name, variant in VARIANTS.items()}
+ENCODERS = {f"kmax_convnext_{name}": _build(name) for name in VARIANTS}

@@ -7,6 +7,7 @@ import pytest
 from command_line import run_door
 from tiny_config import TINY
 
+from kmax_tf.pixel_encoders import axial_resnet, convnext, resnet
 from protos import descriptions
 from protos.descriptions import DatasetInfo
 
@@ -37,3 +38,12 @@ def images(records: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
 def info() -> DatasetInfo:
     """The classes of the drawn scenes."""
     return descriptions.load("scenes_panoptic")
+
+
+@pytest.fixture
+def few_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoders with fewer blocks, with and without a projected shortcut: the same kinds of sums in less time."""
+    depths = (2, 1, 1, 2)
+    monkeypatch.setattr(resnet, "BLOCKS", depths)
+    monkeypatch.setattr(axial_resnet, "BLOCKS", depths)
+    monkeypatch.setitem(convnext.VARIANTS, "atto", convnext.Variant(depths, (8, 16, 32, 64)))

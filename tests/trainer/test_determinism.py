@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 import tensorflow as tf
-from command_line import ROOT
 from tensorflow.python.eager import context
 
 from kmax_tf import load_config
-from kmax_tf.pixel_encoders import axial_resnet, convnext, resnet
 from trainer.distribution import make_strategy
 from trainer.experiment import Experiment, build_experiment
 from trainer.measure.synthetic_batch import synthetic_batch
@@ -20,15 +18,6 @@ from trainer.train_step import make_train_step
 
 # The last two are what TensorFlow's memory optimizer makes of an AddN of many inputs: they add up as inputs arrive.
 BY_ARRIVAL = ("AccumulateNV2", "TemporaryVariable", "AssignAdd")
-
-
-@pytest.fixture
-def few_blocks(monkeypatch):
-    """Encoders with fewer blocks, with and without a projected shortcut: the same kinds of sums in less time."""
-    depths = (2, 1, 1, 2)
-    monkeypatch.setattr(resnet, "BLOCKS", depths)
-    monkeypatch.setattr(axial_resnet, "BLOCKS", depths)
-    monkeypatch.setitem(convnext.VARIANTS, "atto", convnext.Variant(depths, (8, 16, 32, 64)))
 
 
 @pytest.fixture
@@ -96,8 +85,9 @@ def test_no_sum_of_a_step_depends_on_timing(tiny_config, overrides):
 
 @contextlib.contextmanager
 def _busy_processors() -> Iterator[None]:
-    """As many other processes as there are processors want to run all the time."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+    """As many other processes as there are processors want to run all the time; they end with this one at the latest."""
+    spin = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100000))"
+    processes = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(os.cpu_count())]
     try:
         yield
     finally:
@@ -109,13 +99,9 @@ def _busy_processors() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("default_graph_optimizers")
-def test_step_of_resnet50_repeats_exactly_beside_other_load():
-    small = (
-        "train_dataset_options.batch_size=2",
-        "train_dataset_options.crop_size=[65,65]",
-        "trainer_options.solver_options.warmup_steps=0",
-    )
-    experiment, batch = _experiment(ROOT / "configs" / "coco" / "kmax_r50.textproto", small)
+def test_step_of_resnet50_repeats_exactly_beside_other_load(tiny_config):
+    overrides = ("model_options.backbone.name=kmax_resnet50", "trainer_options.solver_options.warmup_steps=0")
+    experiment, batch = _experiment(tiny_config, overrides)
     variables = [*experiment.model.variables, *experiment.optimizer.variables, *experiment.encoder_optimizer.variables]
     variables.append(experiment.global_step)
     initial = [variable.numpy() for variable in variables]

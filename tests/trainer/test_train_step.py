@@ -12,6 +12,7 @@ from trainer.experiment import build_experiment
 from trainer.train_step import accumulated_gradients, make_train_step
 
 
+@pytest.mark.usefixtures("few_blocks")
 def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_config):
     """Two parts with the same example have the batch statistics, losses and gradients of that example."""
     config = load_config(
