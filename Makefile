@@ -47,9 +47,14 @@ $(DEMO)/pictures/.done: $(DEMO)/saved_model/.done | $(VENV)
 	$(BIN)/python trainer/predict.py --model=$(DEMO)/saved_model --images='$(DEMO)/data/val/*.jpg' --output_dir=$(DEMO)/pictures
 	@touch $@
 
-# Two processes: tracing, which takes most of the time, uses one core. Together they take up to 18 GB.
+# Two processes: tracing, which takes most of the time, uses one core. In parts, because TensorFlow keeps the graphs of models
+# in memory for as long as a process lives.
+TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+
 test: $(VENV)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(TEST) tests/kmax_tf
+	$(TEST) tests/trainer
+	$(TEST) --ignore=tests/kmax_tf --ignore=tests/trainer
 
 test-slow: $(VENV)
 	$(BIN)/python -m pytest -m slow

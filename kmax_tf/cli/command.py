@@ -30,7 +30,20 @@ def run_command(main: Main, *, interrupted: str = "interrupted", explain: Explai
       interrupted: what to print after Ctrl-C or SIGTERM.
       explain: returns the message for an error raised by a TensorFlow graph, or None if it does not recognize the error.
     """
+    _complete_help(main)
     app.run(lambda argv: exit_code(main, argv[1:], interrupted=interrupted, explain=explain))
+
+
+def _complete_help(main: Main) -> None:
+    """Makes --help show the docstring of the command's module and its flags, wherever they are defined.
+
+    absl takes both from the module that was started, which for a console script is not that of the command.
+    """
+    sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        if module.partition(".")[0] in ("kmax_tf", "data", "trainer"):
+            for flag in defined:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def exit_code(main: Main, arguments: list[str], *, interrupted: str, explain: Explain = lambda _: None) -> int | None:

@@ -1,5 +1,6 @@
 """Programs of the environment that the README names: they start, with the versions that constraints.txt pins."""
 
+import ast
 import json
 import pathlib
 import re
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -63,6 +65,19 @@ def test_program_starts(program: str) -> None:
     result = subprocess.run([PROGRAMS / program, "--help"], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "usage" in result.stdout.lower()
+
+
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
+
+@pytest.mark.parametrize("program", SCRIPTS)
+def test_console_script_is_the_command(program: str) -> None:
+    """It shows the help of the command that the README starts with python trainer/<command>.py."""
+    command = SCRIPTS[program].removesuffix(":run").replace(".", "/") + ".py"
+    result = subprocess.run([PROGRAMS / program, "--helpshort"], capture_output=True, text=True, timeout=120)
+    first_line = ast.get_docstring(ast.parse((ROOT / command).read_text())).splitlines()[0]
+    assert first_line in result.stdout and "a path" in result.stdout, "flags that are defined elsewhere, too"
+    assert not result.stderr
 
 
 def test_setuptools_is_pinned_below_the_version_without_pkg_resources() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data.records import schema as schema
+from data.records import schema
 from kmax_tf import load_config
 from protos import descriptions
 from trainer.distribution import make_strategy

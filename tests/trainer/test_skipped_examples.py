@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data.records import schema as schema
+from data.records import schema
 from data.records.schema import DataError
 from kmax_tf import load_config
 from trainer.distribution import make_strategy

@@ -10,7 +10,7 @@ from command_line import ROOT, run_door
 
 from data.input import pipeline
 from data.input.example_reader import ExampleReader
-from data.records import schema as schema
+from data.records import schema
 from data.records.record_index import build_index
 from data.records.schema import DataError
 from kmax_tf import load_config
