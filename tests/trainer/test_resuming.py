@@ -10,6 +10,7 @@ from kmax_tf import CheckpointError, ConfigError, load_checkpoint, load_config
 from kmax_tf.checkpoints.origin import read_origin
 from protos import descriptions
 from protos.config import config_to_text
+from protos.errors import UserError
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
 from trainer.resuming import changed_fields, check_resumed_config
@@ -121,7 +122,8 @@ def test_checkpoints_of_other_classes_are_refused(pets, trained):
     experiment = build_experiment(load_config(pets), make_strategy(), 0)
     with pytest.raises(CheckpointError) as refused:
         load_checkpoint(experiment.model, str(trained))
-    assert "disc, box" in str(refused.value) and "cat, dog" in str(refused.value)
+    message = str(refused.value)
+    assert "class 1 cat (thing) of pets is 1 disc (thing)" in message and "2 dog (thing)" in message and "2 box" in message
     report = load_checkpoint(experiment.model, str(trained), skip_mismatched=True)
     assert not report.mismatched and not report.missing
 
@@ -129,7 +131,11 @@ def test_checkpoints_of_other_classes_are_refused(pets, trained):
 def test_run_of_other_classes_is_not_continued(pets, model_dir):
     (model_dir / "config.textproto").unlink()
     before = sorted(path.name for path in model_dir.iterdir())
-    for mode, error in (("train", ConfigError), ("eval", CheckpointError)):
-        with pytest.raises(error):
-            run_experiment(load_config(pets), mode, model_dir, make_strategy())
+    with pytest.raises(
+        ConfigError, match="train_dataset_options.dataset: scenes_panoptic -> .*pets.textproto: the run would mix"
+    ):
+        run_experiment(load_config(pets), "train", model_dir, make_strategy())
+    # The records carry their classes too.
+    with pytest.raises(UserError, match="class 1 cat .thing. of pets is 1 disc"):
+        run_experiment(load_config(pets), "eval", model_dir, make_strategy())
     assert sorted(path.name for path in model_dir.iterdir()) == before
