@@ -1,6 +1,6 @@
-"""Worker processes: the same files as without, progress within a shard, and an orderly end."""
+"""Worker processes: they write the same files as one process, report progress within a shard, and end cleanly."""
 
-import concurrent.futures
+import multiprocessing
 import os
 import pathlib
 import re
@@ -23,7 +23,7 @@ import pathlib, sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests/helpers"]
 if __name__ == "__main__":
     import signal
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run, it may be ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests run
     from data.conversion import conversion_flags, image_lists
     from panoptic_fixtures import INFO
     root = pathlib.Path(sys.argv[2])
@@ -42,13 +42,6 @@ def _wait_for_end(group):
             time.sleep(0.1)
 
 
-_submit = concurrent.futures.ProcessPoolExecutor.submit
-
-
-def _submit_first_argument_only(pool, function, first, *_):
-    return _submit(pool, function, first)
-
-
 def _sources(root, count=6):
     path = write_coco(root, count)
     return image_lists.read_panoptic_json(path, root / "images", root / "panoptic").images
@@ -65,7 +58,7 @@ def test_processes_write_what_one_process_writes(tmp_path):
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [".conversion", *names]
 
 
-def test_an_error_in_a_process_arrives(tmp_path):
+def test_an_error_in_a_worker_ends_the_conversion(tmp_path):
     sources = _sources(tmp_path)
     (tmp_path / "images" / "scene_3.png").unlink()
     with pytest.raises(DataError, match="scene_3.png does not exist"):
@@ -73,19 +66,23 @@ def test_an_error_in_a_process_arrives(tmp_path):
     assert not list((tmp_path / "out").glob(".val*"))
 
 
-def test_a_killed_process_is_told(tmp_path, monkeypatch):
-    # In the process that it is sent to, this argument ends it.
-    monkeypatch.setattr(shards, "_work", os._exit)
-    monkeypatch.setattr(shards.concurrent.futures.ProcessPoolExecutor, "submit", _submit_first_argument_only)
-    with pytest.raises(DataError, match="a process was killed.*--num_workers"):
-        list(shards.write_all({1: ()}, _SETTINGS, skip_bad=False, num_workers=2, progress=lambda seen: None))
+def test_a_killed_worker_is_reported(tmp_path):
+    def kill_workers(seen):
+        for worker in multiprocessing.active_children():
+            worker.kill()
+
+    parts = {tmp_path / "a": _sources(tmp_path) * 50, tmp_path / "b": ()}
+    with pytest.raises(DataError, match="a worker process ended unexpectedly.*killed.*fewer --num_workers"):
+        list(shards.write_all(parts, _SETTINGS, skip_bad=False, num_workers=2, progress=kill_workers))
+    assert not multiprocessing.active_children() and not list(tmp_path.glob(".a*"))
 
 
-def test_progress_is_told_within_a_shard(tmp_path):
-    told = []
-    parts = {tmp_path / "a": _sources(tmp_path)}
-    list(shards.write_all(parts, _SETTINGS, skip_bad=False, num_workers=1, progress=told.append))
-    assert told == [1, 2, 3, 4, 5, 6]
+def test_progress_is_reported_within_a_shard(tmp_path):
+    parts = {tmp_path / "a": _sources(tmp_path), tmp_path / "b": ()}
+    for num_workers in (1, 2):
+        reported = []
+        list(shards.write_all(parts, _SETTINGS, skip_bad=False, num_workers=num_workers, progress=reported.append))
+        assert reported == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
