@@ -38,7 +38,7 @@ SHEETS = {
 _CHART, _REPORT, _PROBLEMS = "class_frequencies.png", "report.md", "problems.txt"
 # Longest side of a picture on the sheet, height of a line of its caption, and period of the stripes over void; pixels.
 PANEL, LINE, _STRIPES = 448, 18, 12
-# Pixels below this have light stripes; grey level.
+# Pixels below this have light stripes; gray level.
 _DARK = 64
 
 
@@ -75,9 +75,9 @@ def inspect(
     views = [model_view.view_section(section, num_samples=num_samples, seed=seed) for section in opened]
     pictures = _draw_sheets(opened, views, output_dir)
     scans = [record_scan.scan(section, max_records) for section in opened]
-    labelled = [scan for scan in scans if scan.counts.labelled_images]
-    if labelled:
-        frequency_chart.save_frequencies(labelled, output_dir / _CHART)
+    labeled = [scan for scan in scans if scan.counts.labeled_images]
+    if labeled:
+        frequency_chart.save_frequencies(labeled, output_dir / _CHART)
         pictures.append(("Classes", _CHART))
     findings = report.Findings(config.experiment_name, source, scans, views, _all_notes(config, scans, views), pictures)
     if findings.problems:

@@ -125,8 +125,8 @@ def with_panoptic_json(
     Raises:
       UserError: the file does not fit the images or the classes.
     """
-    labelled = json_labels.from_panoptic_json(images, _folder(root, "images", split), json_path, info)
-    return tuple(PanopticImage(**vars(image)) for image in labelled)
+    labeled = json_labels.from_panoptic_json(images, _folder(root, "images", split), json_path, info)
+    return tuple(PanopticImage(**vars(image)) for image in labeled)
 
 
 def with_two_files(images: Sequence[SourceImage], root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:

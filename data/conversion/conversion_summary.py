@@ -34,7 +34,7 @@ def summary(split: str, counts: LabelCounts, output_dir: pathlib.Path, settings:
 
 def no_label(settings: Settings) -> str:
     """Why images are left out whose label would be void alone."""
-    return f"no segment that passes {settings.segment_filter}, or crowds and unlabelled pixels alone"
+    return f"no segment that passes {settings.segment_filter}, or crowds and unlabeled pixels alone"
 
 
 def _labels(counts: LabelCounts, settings: Settings) -> list[str]:

@@ -30,7 +30,7 @@ class EncodedImage:
 def read_image(path: pathlib.Path) -> EncodedImage:
     """Reads an image of any kind that pillow knows.
 
-    RGB JPEGs and PNGs are passed on byte for byte. Grey, CMYK, palette and transparent images and those rotated by their EXIF
+    RGB JPEGs and PNGs are passed on byte for byte. Gray, CMYK, palette and transparent images and those rotated by their EXIF
     orientation are converted to upright RGB and encoded again: JPEG at quality 95, everything else as PNG.
 
     Raises:
@@ -72,11 +72,11 @@ def _to_rgb(image: Image.Image) -> Image.Image | None:
     if image.mode == "F":
         return None
     if image.mode.startswith("I"):
-        # 16-bit grey: pillow's own conversion clips at 255 instead of scaling.
-        grey = np.asarray(image).astype(np.float64)
-        if grey.min() < 0 or grey.max() > _LARGEST_OF_16_BITS:
+        # 16-bit gray: pillow's own conversion clips at 255 instead of scaling.
+        gray = np.asarray(image).astype(np.float64)
+        if gray.min() < 0 or gray.max() > _LARGEST_OF_16_BITS:
             return None
-        image = Image.fromarray(np.round(grey / 257.0).astype(np.uint8))
+        image = Image.fromarray(np.round(gray / 257.0).astype(np.uint8))
     rgb = image.convert("RGB")
     rgb.info.clear()
     return rgb

@@ -1,4 +1,4 @@
-"""Random preprocessing of training images: scale, colours, place in the crop, flip."""
+"""Random preprocessing of training images: scale, colors, place in the crop, flip."""
 
 import dataclasses
 
@@ -71,13 +71,13 @@ def place(shape: tf.Tensor, uniform: tf.Tensor, options: Preprocessing, jitter: 
 
 
 def augment_image(image: tf.Tensor, where: Placement, uniform: tf.Tensor, policy: autoaugment.Policy | None) -> tf.Tensor:
-    """Resizes, colours (AutoAugment), crops or pads with 127.5, and flips.
+    """Resizes, colors (AutoAugment), crops or pads with 127.5, and flips.
 
     Args:
       image: uint8 [h, w, 3].
       where: see place.
       uniform: the numbers that `where` was drawn from.
-      policy: None: colours stay.
+      policy: None: colors stay.
 
     Returns:
       float32 [crop height, crop width, 3] with values 0..255.
@@ -87,7 +87,7 @@ def augment_image(image: tf.Tensor, where: Placement, uniform: tf.Tensor, policy
     if policy is None:
         pixels = pixels[top:bottom, left:right]
     else:
-        pixels = _coloured(pixels, where, uniform[4:], policy)
+        pixels = _colored(pixels, where, uniform[4:], policy)
     pixels = tf.pad(pixels, [*where.paddings, (0, 0)], constant_values=PADDING_VALUE)
     pixels = tf.cond(where.flipped, lambda: tf.reverse(pixels, [1]), lambda: pixels)
     return tf.ensure_shape(pixels, [*where.crop, 3])
@@ -114,7 +114,7 @@ def _start(size: tf.Tensor, crop: int, uniform: tf.Tensor, reference_quirks: boo
     return tf.where(margin > 0, -number, number)
 
 
-def _coloured(pixels: tf.Tensor, where: Placement, uniform: tf.Tensor, policy: autoaugment.Policy) -> tf.Tensor:
+def _colored(pixels: tf.Tensor, where: Placement, uniform: tf.Tensor, policy: autoaugment.Policy) -> tf.Tensor:
     """The window after AutoAugment, whose operations may need a margin around it, or the whole image."""
     decided = autoaugment.draw(uniform, policy)
     height, width = where.sizes[-1]

@@ -1,4 +1,4 @@
-"""Colour augmentation of the kMaX configs: the AutoAugment sub-policies that leave shapes alone.
+"""Color augmentation of the kMaX configs: the AutoAugment sub-policies that leave shapes alone.
 
 From "AutoAugment" (Cubuk et al., 2019) in the selection and with the arithmetic that DeepLab2 trained with. All images are
 uint8 [h, w, 3], casts to uint8 truncate. An image may be a window of a larger one: all operations but Equalize and Contrast (as
@@ -32,7 +32,7 @@ class Policy:
     `scale` is a factor on the magnitudes. With `reference_quirks` it is that literally, as the published Cityscapes models were
     trained: the factors of Sharpness and others move away from 1 (no change is at magnitude 5) and Solarize inverts more
     values, so that the "weaker" policy is stronger; and Contrast blends with the number of pixels / 256, white for all but
-    small images, instead of the mean grey value. Without, `scale` is a factor on the distance from no change.
+    small images, instead of the mean gray value. Without, `scale` is a factor on the distance from no change.
     """
 
     scale: float = 1.0
@@ -116,7 +116,7 @@ def _operation(name: str, magnitude: float, num_pixels: tf.Tensor, policy: Polic
         "brightness": functools.partial(brightness, factor=factor),
         "color": functools.partial(color, factor=factor),
         "contrast": lambda image: blend(
-            published_grey(num_pixels) if policy.reference_quirks else mean_grey(image), image, factor
+            published_gray(num_pixels) if policy.reference_quirks else mean_gray(image), image, factor
         ),
         "solarize": functools.partial(solarize, threshold=policy.solarize_threshold(magnitude)),
         "equalize": equalize,
@@ -131,7 +131,7 @@ def blend(first: tf.Tensor, second: tf.Tensor, factor: float) -> tf.Tensor:
 
 
 def color(image: tf.Tensor, factor: float) -> tf.Tensor:
-    """Blends with the grey image: 0 is grey, 1 the image."""
+    """Blends with the gray image: 0 is gray, 1 the image."""
     return blend(tf.image.rgb_to_grayscale(image), image, factor)
 
 
@@ -140,13 +140,13 @@ def brightness(image: tf.Tensor, factor: float) -> tf.Tensor:
     return blend(tf.zeros_like(image), image, factor)
 
 
-def published_grey(num_pixels: tf.Tensor) -> tf.Tensor:
-    """The grey value that Contrast blends with, as published: the sum of a histogram, which is the number of pixels, / 256."""
+def published_gray(num_pixels: tf.Tensor) -> tf.Tensor:
+    """The gray value that Contrast blends with, as published: the sum of a histogram, which is the number of pixels, / 256."""
     return tf.minimum(num_pixels // 256, 255)
 
 
-def mean_grey(image: tf.Tensor) -> tf.Tensor:
-    """The mean grey value of an image, rounded, which Contrast is meant to blend with (pillow's ImageEnhance.Contrast)."""
+def mean_gray(image: tf.Tensor) -> tf.Tensor:
+    """The mean gray value of an image, rounded, which Contrast is meant to blend with (pillow's ImageEnhance.Contrast)."""
     return tf.cast(tf.reduce_mean(tf.cast(tf.image.rgb_to_grayscale(image), tf.float32)) + 0.5, tf.int32)
 
 

@@ -23,7 +23,7 @@ class ScaleJitter:
 class Preprocessing:
     """Sizes are (height, width) in pixels; None: no such limit. `size_factor` None: resized sides are not rounded.
 
-    `policy` None: no colour augmentation. `reference_quirks`: with the faults of the published code, see protos/dataset.proto.
+    `policy` None: no color augmentation. `reference_quirks`: with the faults of the published code, see protos/dataset.proto.
     """
 
     crop: tuple[int, int]

@@ -30,7 +30,7 @@ def plan(height: tf.Tensor, width: tf.Tensor, prepare: Preprocessing) -> Fit:
 
 
 def fit_image(image: tf.Tensor, fit: Fit) -> tf.Tensor:
-    """uint8 [h,w,3] -> float32 [*crop,3]; padding has the value that normalises to 0."""
+    """uint8 [h,w,3] -> float32 [*crop,3]; padding has the value that normalizes to 0."""
     resized = resampling.resize_image(image, [fit.size])
     padded = tf.pad(resized, [*fit.paddings, [0, 0]], constant_values=augmentation.PADDING_VALUE)
     return tf.ensure_shape(padded, [*fit.crop, 3])

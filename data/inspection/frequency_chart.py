@@ -18,7 +18,7 @@ _LEAST_SEGMENTS, _LEAST_PERCENT = 0.5, 0.001
 
 
 def save_frequencies(scans: Sequence[Scan], path: pathlib.Path) -> None:
-    """Writes a PNG with one row for each class, most pixels first: numbers of segments and shares of the labelled pixels of
+    """Writes a PNG with one row for each class, most pixels first: numbers of segments and shares of the labeled pixels of
     each section, on logarithmic axes; classes that never occur have no bar and a red name."""
     classes = sorted(scans[0].counts.info.classes, key=lambda c: -max(_pixel_share(scan, c.id) for scan in scans))
     figure = Figure(figsize=(10, 1.2 + _ROW_INCHES * len(classes)), dpi=100, layout="constrained")
@@ -34,7 +34,7 @@ def save_frequencies(scans: Sequence[Scan], path: pathlib.Path) -> None:
             axes.barh(places, values, height, color=colors, alpha=_OPACITY[k], edgecolor="black", linewidth=0.4)
     names = " (upper bars), ".join(scan.section.name for scan in scans) + " (lower bars)" * (len(scans) > 1)
     left.set_title(f"segments: {names}", fontsize=9)
-    right.set_title("% of labelled pixels", fontsize=9)
+    right.set_title("% of labeled pixels", fontsize=9)
     for axes, least in ((left, _LEAST_SEGMENTS), (right, _LEAST_PERCENT)):
         axes.set_xscale("log")
         axes.set_xlim(left=least)

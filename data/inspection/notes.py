@@ -50,12 +50,12 @@ def split_notes(train: Scan, evaluation: Scan) -> list[str]:
 
 def _label_notes(scan: Scan) -> Iterator[str]:
     counts, info = scan.counts, scan.section.info
-    if not counts.labelled_images:
+    if not counts.labeled_images:
         return
     absent = counts.absent
-    if counts.unlabelled_share > _MUCH_VOID:
+    if counts.unlabeled_share > _MUCH_VOID:
         text = (
-            f"{counts.unlabelled_share:.0%} of the pixels have no label (class id {info.ignore_label}, the ignore_label of "
+            f"{counts.unlabeled_share:.0%} of the pixels have no label (class id {info.ignore_label}, the ignore_label of "
             f"{info.name}) and count for nothing"
         )
         if info.ignore_label == 0 and info.num_ids - 1 in absent:

@@ -54,12 +54,12 @@ def report_text(findings: Findings) -> str:
         parts.append("## Labels\n\n" + _fact_table(findings, _LABEL_FACTS))
     parts.append("## What the model sees\n\n" + _fact_table(findings, _VIEW_FACTS))
     parts.append(
-        "The pictures show the targets that the model gets, a colour for each class and a border around each instance; stripes "
+        "The pictures show the targets that the model gets, a color for each class and a border around each instance; stripes "
         "mean no label (padding too). Check that names fit objects, that each object has a border of its own, and that labels "
         "lie on their objects. A crop that starts at negative x or y has padding there."
     )
     parts += [f"### {title}\n\n![{title}]({name})" for title, name in findings.pictures]
-    parts += [_class_part(scan) for scan in findings.scans if scan.counts.labelled_images]
+    parts += [_class_part(scan) for scan in findings.scans if scan.counts.labeled_images]
     return "\n\n".join(parts) + "\n"
 
 
@@ -71,11 +71,11 @@ def summary_text(findings: Findings) -> str:
         lines.append(
             f"{scan.section.name}: {_checked(scan, view)} records, {_usable(scan, view)} usable, {_size(scan, view)} pixels"
         )
-        if counts.labelled_images:
+        if counts.labeled_images:
             lines.append(
                 f"  {sum(counts.class_segments.values())} segments of {counts.info.num_classes - len(counts.absent)} of "
                 f"{counts.info.num_classes} classes; instances per image {_range(counts.instances)} (min / median / max); "
-                f"{counts.unlabelled_share:.1%} of the pixels without a label"
+                f"{counts.unlabeled_share:.1%} of the pixels without a label"
             )
     for title, found in (("problem", findings.problems), ("note", findings.notes)):
         lines += [f"{title}: {text}" for text in found[:_SUMMARY_LINES]]
@@ -117,7 +117,7 @@ def _class_part(scan: Scan) -> str:
         share = f"{counts.class_pixels[c.id] / total:.3%}"
         numbers = [str(counts.class_images[c.id]), str(counts.class_segments[c.id]), share]
         rows.append([str(c.id), c.name, _kind(c.is_thing), *numbers, *things])
-    head = ["id", "class", "kind", "images", "segments", "labelled pixels", "crowds", f"below {TINY_AREA} px"]
+    head = ["id", "class", "kind", "images", "segments", "labeled pixels", "crowds", f"below {TINY_AREA} px"]
     return f"## Classes of {scan.section.name} ({counts.info.name})\n\n" + _table(head, rows)
 
 
@@ -176,7 +176,7 @@ def _repeated(scan: Scan, _: ModelView) -> str:
 
 def _coding(scan: Scan, _: ModelView) -> str:
     counts = scan.counts
-    if not counts.labelled_images:
+    if not counts.labeled_images:
         return "-"
     coding = ", ".join(f"{name}: {count}" for name, count in counts.label_formats.most_common())
     share = counts.label_bytes / (_BYTES_PER_RAW_PIXEL * counts.pixels)
@@ -184,7 +184,7 @@ def _coding(scan: Scan, _: ModelView) -> str:
 
 
 def _per_label(text: Callable[[SectionCounts], str]) -> Cell:
-    return lambda scan, _: text(scan.counts) if scan.counts.labelled_images else "-"
+    return lambda scan, _: text(scan.counts) if scan.counts.labeled_images else "-"
 
 
 def _most(pair: tuple[int, str]) -> str:
@@ -211,7 +211,7 @@ _RECORD_FACTS: tuple[tuple[str, Cell], ...] = (
 _LABEL_FACTS: tuple[tuple[str, Cell], ...] = (
     ("dataset", lambda scan, _: scan.section.info.name),
     ("label coding", _coding),
-    ("pixels without a label", _per_label(lambda counts: f"{counts.unlabelled_share:.2%}")),
+    ("pixels without a label", _per_label(lambda counts: f"{counts.unlabeled_share:.2%}")),
     ("images without any label", _per_label(lambda counts: str(len(counts.without_label)))),
     ("instances per image (min / median / max)", _per_label(lambda counts: _range(counts.instances))),
     ("most instances", _per_label(lambda counts: _most(counts.fullest))),

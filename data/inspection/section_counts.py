@@ -42,8 +42,8 @@ class SectionCounts:
     without_label: list[str] = dataclasses.field(default_factory=list)
     image_bytes: int = 0
     label_bytes: int = 0
-    labelled_images: int = 0
-    unlabelled_pixels: int = 0
+    labeled_images: int = 0
+    unlabeled_pixels: int = 0
     pixels: int = 0
     turned: int = 0
     gaps: int = 0
@@ -54,9 +54,9 @@ class SectionCounts:
         return len(self.sizes)
 
     @property
-    def unlabelled_share(self) -> float:
+    def unlabeled_share(self) -> float:
         """Share of the pixels without a class, 0..1."""
-        return self.unlabelled_pixels / max(self.pixels, 1)
+        return self.unlabeled_pixels / max(self.pixels, 1)
 
     @property
     def absent(self) -> list[int]:
@@ -76,13 +76,13 @@ class SectionCounts:
             self._add_label(facts)
 
     def _add_label(self, facts: ImageFacts) -> None:
-        self.labelled_images += 1
+        self.labeled_images += 1
         self.label_formats[facts.label_format] += 1
         self.label_bytes += facts.label_bytes
         self.pixels += facts.size[0] * facts.size[1]
         classes, numbers, areas = facts.segments.T
         known = classes != self.info.ignore_label
-        self.unlabelled_pixels += int(areas[~known].sum())
+        self.unlabeled_pixels += int(areas[~known].sum())
         if not known.any():
             self.without_label.append(facts.name)
         is_thing = np.isin(classes, self.info.thing_ids) & known

@@ -23,8 +23,8 @@ from kmax_tf.coco_panoptic import pngs
 
 LABEL_FORMATS = ("png", "raw")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Byte 24 of a PNG is its bit depth, byte 25 its kind: RGB, palette or RGBA are colours.
-_PNG_COLOURS = (2, 3, 6)
+# Byte 24 of a PNG is its bit depth, byte 25 its kind: RGB, palette or RGBA are colors.
+_PNG_COLORS = (2, 3, 6)
 _PALETTE = b"\x03"
 _NAMES_OF_OPS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]")
 
@@ -72,7 +72,7 @@ def decode_label(encoded: bytes, label_format: str, height: int, width: int) -> 
     if label_format != "png":
         raise DataError(f"the label's format {label_format!r} is not one of {', '.join(LABEL_FORMATS)}")
     label = _decode_palette(encoded) if encoded[25:26] == _PALETTE else None
-    label = label or label_map.from_panoptic(_decode_colours(encoded))
+    label = label or label_map.from_panoptic(_decode_colors(encoded))
     if label.index.shape != (height, width):
         raise DataError(
             f"the label is {label.index.shape}, the image {(height, width)}, height and width: convert this image again"
@@ -81,25 +81,25 @@ def decode_label(encoded: bytes, label_format: str, height: int, width: int) -> 
 
 
 def _decode_palette(encoded: bytes) -> LabelMap | None:
-    """The label of a palette PNG; None if the palette repeats a colour, as encode_label's do not."""
+    """The label of a palette PNG; None if the palette repeats a color, as encode_label's do not."""
     try:
         with Image.open(io.BytesIO(encoded), formats=["PNG"]) as picture:
             index = np.asarray(picture)
-            colours = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+            colors = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
     except Image.DecompressionBombError as error:
         raise DataError(f"the label is too large ({error}): convert this image again") from None
     except pngs.UNREADABLE as error:
         raise DataError(f"the label does not decode ({pngs.reason(error)}): convert this image again") from None
-    ids = pngs.rgb_to_ids(colours).astype(np.int64)
+    ids = pngs.rgb_to_ids(colors).astype(np.int64)
     is_distinct = len(set(ids.tolist())) == len(ids) and index.max() < len(ids)
     return LabelMap(ids, index) if is_distinct else None
 
 
-def _decode_colours(encoded: bytes) -> np.ndarray:
+def _decode_colors(encoded: bytes) -> np.ndarray:
     depth, kind = encoded[24:25], encoded[25:26]
-    if encoded.startswith(_PNG_SIGNATURE) and kind and (kind[0] not in _PNG_COLOURS or depth[0] > 8):
+    if encoded.startswith(_PNG_SIGNATURE) and kind and (kind[0] not in _PNG_COLORS or depth[0] > 8):
         raise DataError(
-            "the label is a grey PNG or one of 16 bits, not RGB of 8 bits (panoptic id = R + 256 G + 65536 B): convert this "
+            "the label is a gray PNG or one of 16 bits, not RGB of 8 bits (panoptic id = R + 256 G + 65536 B): convert this "
             "image again with data/build_*.py"
         )
     # Four channels are fast to make numbers of.

@@ -147,7 +147,7 @@ def _raw_name(features: Mapping[str, tf.train.Feature]) -> bytes:
 def _label(features: Mapping[str, tf.train.Feature], height: int, width: int) -> LabelMap:
     if _LABEL not in features:
         raise DataError(
-            "it has no label: evaluate labelled records, or set decode_groundtruth_label: false to predict without metrics"
+            "it has no label: evaluate labeled records, or set decode_groundtruth_label: false to predict without metrics"
         )
     return decode_label(_value(features, _LABEL), _label_format(features), height, width)
 

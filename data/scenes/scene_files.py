@@ -32,7 +32,7 @@ def write_split(output_dir: pathlib.Path, split: str, count: int, info: DatasetI
         rng = np.random.default_rng([seed, _SPLIT_NUMBERS[split], number])
         scene = draw_scene(rng, info)
         name = f"{split}_{number:06d}"
-        ids = _segment_colours(rng, len(scene.segments))
+        ids = _segment_colors(rng, len(scene.segments))
         Image.fromarray(scene.image).save(images_dir / f"{name}.jpg", quality=_JPEG_QUALITY)
         Image.fromarray(_label_png(scene, ids)).save(labels_dir / f"{name}.png")
         height, width = scene.labels.shape
@@ -44,7 +44,7 @@ def write_split(output_dir: pathlib.Path, split: str, count: int, info: DatasetI
     return json_path
 
 
-def _segment_colours(rng: np.random.Generator, count: int) -> list[int]:
+def _segment_colors(rng: np.random.Generator, count: int) -> list[int]:
     """Distinct segment ids; 0 is reserved for pixels without a segment."""
     ids: set[int] = set()
     while len(ids) < count:

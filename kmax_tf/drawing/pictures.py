@@ -17,7 +17,7 @@ _WHITE, _DARK = (255, 255, 255), (32, 32, 32)
 
 
 def segment_color(info: ClassInfo, instance: int) -> tuple[int, int, int]:
-    """The class colour, shifted at random but always alike for a thing instance other than 0; RGB, 0..255."""
+    """The class color, shifted at random but always alike for a thing instance other than 0; RGB, 0..255."""
     if not info.is_thing or instance == 0:
         return info.color
     shift = np.random.default_rng((info.id, instance)).integers(-_JITTER, _JITTER + 1, 3)
@@ -26,7 +26,7 @@ def segment_color(info: ClassInfo, instance: int) -> tuple[int, int, int]:
 
 
 def color_panoptic(panoptic: np.ndarray, info: DatasetInfo, void_color: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
-    """Colours of the segments of a map [H, W] coded with the label divisor: uint8 [H, W, 3]. Unknown classes count as void."""
+    """Colors of the segments of a map [H, W] coded with the label divisor: uint8 [H, W, 3]. Unknown classes count as void."""
     classes = info.by_id()
     labels, where = np.unique(panoptic, return_inverse=True)
     palette = np.empty([len(labels), 3], np.uint8)
@@ -39,13 +39,13 @@ def color_panoptic(panoptic: np.ndarray, info: DatasetInfo, void_color: tuple[in
 def overlay_panoptic(
     image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, alpha: float = 0.55, names: bool = True
 ) -> np.ndarray:
-    """Draws segments over an image: colour, a white border with a dark line beside it, and names on large segments.
+    """Draws segments over an image: color, a white border with a dark line beside it, and names on large segments.
 
     Args:
       image: uint8 [H, W, 3].
-      panoptic: int [H, W], class id * label_divisor + instance id. Void pixels keep the colour of the image.
+      panoptic: int [H, W], class id * label_divisor + instance id. Void pixels keep the color of the image.
       info: classes and coding.
-      alpha: opacity of the colours in [0, 1].
+      alpha: opacity of the colors in [0, 1].
       names: whether to write class names.
 
     Raises:
@@ -66,7 +66,7 @@ def overlay_panoptic(
 
 
 def segment_edges(panoptic: np.ndarray) -> np.ndarray:
-    """Pixels whose label differs from that of the right or lower neighbour, bool [H, W]."""
+    """Pixels whose label differs from that of the right or lower neighbor, bool [H, W]."""
     edges = np.zeros(panoptic.shape, bool)
     edges[:, :-1] |= panoptic[:, :-1] != panoptic[:, 1:]
     edges[:-1] |= panoptic[:-1] != panoptic[1:]
@@ -95,7 +95,7 @@ def _write_names(picture: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -
 
 
 def legend(panoptic: np.ndarray, info: DatasetInfo, size: int = 18) -> np.ndarray:
-    """Names and colours of the classes of a map, largest first: uint8 [rows * 1.5 * size, W, 3] on white; `size` in pixels."""
+    """Names and colors of the classes of a map, largest first: uint8 [rows * 1.5 * size, W, 3] on white; `size` in pixels."""
     areas = count_labels(panoptic // info.label_divisor)
     shown = sorted((c for c in info.classes if c.id in areas), key=lambda c: -areas[c.id])
     font = ImageFont.load_default(size)
@@ -142,7 +142,7 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
 
 
 def cluster_assignment(slots: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The hard assignment of pixels to cluster centres, one colour per centre, as in the figures of the kMaX paper.
+    """The hard assignment of pixels to cluster centers, one color per center, as in the figures of the kMaX paper.
 
     `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture,
     uint8 [H, W, 3].
@@ -153,7 +153,7 @@ def cluster_assignment(slots: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def cluster_color(index: int) -> tuple[int, int, int]:
-    """A colour far from those of the neighbouring indices: hues a golden ratio apart, in three strengths; RGB, 0..255."""
+    """A color far from those of the neighboring indices: hues a golden ratio apart, in three strengths; RGB, 0..255."""
     saturation, value = ((0.75, 0.95), (0.5, 1.0), (0.9, 0.65))[index % 3]
     red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, saturation, value)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -26,7 +26,7 @@ def count_labels(labels: np.ndarray) -> dict[int, int]:
     flat = np.ascontiguousarray(labels).reshape(-1)
     if not flat.size:
         return {}
-    # Neighbouring pixels mostly agree: sorting runs instead of pixels is an order of magnitude faster.
+    # Neighboring pixels mostly agree: sorting runs instead of pixels is an order of magnitude faster.
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     values, which = np.unique(flat[starts], return_inverse=True)
     counts = np.bincount(which, weights=np.diff(np.append(starts, flat.size)))

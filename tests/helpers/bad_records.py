@@ -34,7 +34,7 @@ def bad_record(kind: str) -> bytes:
         label = schema.encode_label(panoptic[cut])
         features["image/segmentation/class/encoded"].bytes_list.value[0] = label if kind == "png label size" else label[:-40]
         features["image/segmentation/class/format"].bytes_list.value[0] = b"png"
-    elif kind == "grey label":
+    elif kind == "gray label":
         features["image/segmentation/class/encoded"].bytes_list.value[0] = tf.io.encode_png(
             tf.cast(panoptic[..., None], tf.uint16)
         ).numpy()

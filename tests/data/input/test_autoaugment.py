@@ -1,4 +1,4 @@
-"""Colour operations: the sums of the published code, pillow, and windows against the whole image."""
+"""Color operations: the sums of the published code, pillow, and windows against the whole image."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def _sum(image):
         (autoaugment.sharpness, {7: 73407, 9: 73605, 1: 73070, 1.4: 73081, 0.2: 73018}),
         (autoaugment.brightness, {10: 106467, 2: 33508}),
         (autoaugment.color, {9: 72331, 1.8: 74665}),
-        (lambda image, factor: autoaugment.blend(autoaugment.published_grey(12 * 16), image, factor), {10: 106467, 2: 33508}),
+        (lambda image, factor: autoaugment.blend(autoaugment.published_gray(12 * 16), image, factor), {10: 106467, 2: 33508}),
     ],
 )
 def test_golden_sums(operation, sums):
@@ -58,7 +58,7 @@ def _apply(sub_policy, position, image, policy):
 
 
 def test_contrast_of_large_images_blends_with_white():
-    """The fault of the published code: 255 instead of the mean grey value."""
+    """The fault of the published code: 255 instead of the mean gray value."""
     image = np.random.default_rng(0).normal(90, 25, (300, 300, 3)).clip(0, 255).astype(np.uint8)
     quirky = _apply(1, 1, image, autoaugment.Policy(0.2))
     factor = np.float32(_factor(2))

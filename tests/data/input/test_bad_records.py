@@ -19,14 +19,14 @@ _KINDS = [
     ("jpeg bytes", "street", "the image does not decode"),
     ("label size", "street", "the label has 2280 bytes, not the 2400 of image/height x image/width int32 values"),
     ("png label size", "street", "the label is (19, 30), the image (20, 30)"),
-    ("grey label", "street", "the label is a grey PNG or one of 16 bits, not RGB of 8 bits"),
+    ("gray label", "street", "the label is a gray PNG or one of 16 bits, not RGB of 8 bits"),
     ("png label", "street", "the label does not decode"),
     ("label format", "street", "'zip' is not one of png, raw"),
     ("image size", "street", "image/height and image/width say (30, 20)"),
     ("class", "street", "class id 9 on 1 pixels, which toy_panoptic does not have"),
     ("divisor", "street", "panoptic_label_divisor 256"),
     ("key", "street", "it has no image/encoded"),
-    ("no label", "street", "it has no label: evaluate labelled records, or set decode_groundtruth_label: false"),
+    ("no label", "street", "it has no label: evaluate labeled records, or set decode_groundtruth_label: false"),
     ("bytes", "name unknown", "is no tf.train.Example"),
 ]
 

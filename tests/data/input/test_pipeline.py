@@ -73,7 +73,7 @@ def test_training_batches_have_static_shapes(tmp_path):
 
 
 def test_image_and_label_stay_aligned(tmp_path):
-    """Images whose red channel is the class: after any augmentation without colours it still is, inside segments."""
+    """Images whose red channel is the class: after any augmentation without colors it still is, inside segments."""
     rng = np.random.default_rng(0)
     panoptic = random_panoptic(rng, 40, 40).repeat(4, 0).repeat(4, 1)
     image = np.repeat((panoptic // 256 * 50)[..., None], 3, 2).astype(np.uint8)

@@ -40,12 +40,12 @@ def test_the_picture_shows_the_targets(tmp_path):
     np.testing.assert_array_equal(np.unique(labels[10:90, 10:430]), [30, 90])
 
 
-@pytest.mark.parametrize("grey", [0, 20, 63, 64, 128, 255])
-def test_void_is_seen_on_any_ground(grey):
+@pytest.mark.parametrize("gray", [0, 20, 63, 64, 128, 255])
+def test_void_is_seen_on_any_ground(gray):
     void = np.zeros((64, 64), np.int64)
-    sheet = inspect_dataset.contact_sheet([Sample(np.full((64, 64, 3), grey, np.uint8), void, ())], INFO)
+    sheet = inspect_dataset.contact_sheet([Sample(np.full((64, 64, 3), gray, np.uint8), void, ())], INFO)
     shown = np.unique(sheet[-200:-20, inspect_dataset.PANEL + 26 : 2 * inspect_dataset.PANEL - 20])
-    assert len(shown) == 2 and grey in shown and np.ptp(shown.astype(int)) > 40
+    assert len(shown) == 2 and gray in shown and np.ptp(shown.astype(int)) > 40
 
 
 def test_records_are_read_once(tmp_path, monkeypatch):
@@ -98,9 +98,9 @@ def test_sections(tmp_path):
     assert (tmp_path / "out" / "contact_sheet_eval.png").exists() and not (tmp_path / "out" / "contact_sheet.png").exists()
     with pytest.raises(ConfigError, match="config.textproto has no train_dataset_options: nothing to inspect"):
         run_inspection(tmp_path, train=False, evaluation=True, sections=("train",))
-    unlabelled = "eval_dataset_options.decode_groundtruth_label=false"
-    findings = run_inspection(tmp_path, train=False, evaluation=True, overrides=(unlabelled,))
-    assert findings.scans[0].counts.labelled_images == 0 and "## Labels" not in report_of(tmp_path)
+    unlabeled = "eval_dataset_options.decode_groundtruth_label=false"
+    findings = run_inspection(tmp_path, train=False, evaluation=True, overrides=(unlabeled,))
+    assert findings.scans[0].counts.labeled_images == 0 and "## Labels" not in report_of(tmp_path)
 
 
 def test_sources_are_told_apart(tmp_path):

@@ -40,7 +40,7 @@ def test_statistics_are_those_of_numpy(tmp_path):
         assert counts.class_images[c.id] == sum(bool((label // 256 == c.id).any()) for label in labels)
         assert counts.class_segments[c.id] == sum(len(np.unique(label[label // 256 == c.id])) for label in labels)
     void, pixels = sum(int((label < 256).sum()) for label in labels), sum(label.size for label in labels)
-    assert (counts.unlabelled_pixels, counts.pixels) == (void, pixels)
+    assert (counts.unlabeled_pixels, counts.pixels) == (void, pixels)
     instances = [len(np.unique(label[(label > 256) & (label < 768)])) for label in labels]
     assert counts.instances == instances
     report = report_of(tmp_path)

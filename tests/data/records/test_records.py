@@ -62,7 +62,7 @@ def test_png_labels_are_smaller():
 
 
 @pytest.mark.parametrize("count", [1, 2, 16, 17, 256, 257, 900])
-def test_palettes_and_colours_hold_the_same(count):
+def test_palettes_and_colors_hold_the_same(count):
     rng = np.random.default_rng(count)
     ids = rng.choice(1 << 24, count, replace=False)
     panoptic = np.concatenate([ids, rng.choice(ids, 1200 - count)]).reshape(30, 40).astype(np.int32)
@@ -75,8 +75,8 @@ def test_palettes_and_colours_hold_the_same(count):
     np.testing.assert_array_equal(schema.decode_record(example.SerializeToString()).panoptic, panoptic)
 
 
-def test_a_palette_that_repeats_a_colour():
-    """Other programs may write such files: the colours count, not the numbers in the palette."""
+def test_a_palette_that_repeats_a_color():
+    """Other programs may write such files: the colors count, not the numbers in the palette."""
     index = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
     picture = Image.fromarray(index, mode="P")
     picture.putpalette(bytes([7, 1, 0, 9, 0, 0, 7, 1, 0]), "RGB")

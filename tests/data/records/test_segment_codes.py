@@ -68,7 +68,7 @@ def test_ids_far_above_the_number_of_pixels():
 
 
 def test_segments_in_any_order_of_ids():
-    """Palettes need not be sorted, nor all of their colours used."""
+    """Palettes need not be sorted, nor all of their colors used."""
     codes, segments = segment_codes.encode(LabelMap(np.array([768, 9 * 256, 257]), np.array([[2, 0]], np.uint8)), INFO)
     assert segment_codes.class_ids(codes).numpy().tolist() == [[1, 3]]
     assert segment_codes.is_instance(codes).numpy().tolist() == [[True, False]]

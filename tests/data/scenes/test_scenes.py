@@ -20,14 +20,14 @@ _INFO = descriptions.load("scenes_panoptic")
 def test_shapes_have_the_area_of_their_formula():
     y, x = np.mgrid[-40:41, -40:41].astype(float)
     areas = {shape: (scene_drawing.signed_distance(shape, y, x, 25.0) <= 0).sum() for shape in ("disc", "box", "triangle")}
-    # A triangle whose sides are 15 from its centre has the area 3 sqrt(3) 15^2.
+    # A triangle whose sides are 15 from its center has the area 3 sqrt(3) 15^2.
     expected = {"disc": np.pi * 25**2, "box": (2 * 0.85 * 25) ** 2, "triangle": 3 * np.sqrt(3) * 15**2}
     for shape, area in areas.items():
         assert area == pytest.approx(expected[shape], rel=0.03)
 
 
 def test_scenes_show_what_they_say():
-    classes, crowds, unlabelled = set(), 0, 0
+    classes, crowds, unlabeled = set(), 0, 0
     for number in range(30):
         scene = scene_drawing.draw_scene(np.random.default_rng(number), _INFO)
         assert scene.image.shape[:2] == scene.labels.shape
@@ -39,9 +39,9 @@ def test_scenes_show_what_they_say():
                 assert (scene.labels == segment.label).sum() >= 90
             classes.add(segment.class_name)
             crowds += segment.is_crowd
-        unlabelled += (scene.labels == 0).any()
+        unlabeled += (scene.labels == 0).any()
     assert classes == {c.name for c in _INFO.classes}
-    assert 0 < crowds < 15 and 0 < unlabelled < 25
+    assert 0 < crowds < 15 and 0 < unlabeled < 25
 
 
 def test_files_are_a_function_of_the_seed(tmp_path):

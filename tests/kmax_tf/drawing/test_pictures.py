@@ -12,7 +12,7 @@ SKY, DISC_1, DISC_2 = 4 * 256, 257, 258
 
 @pytest.fixture
 def scene():
-    """Sky on the left, two discs on the right, void at the bottom; a grey image."""
+    """Sky on the left, two discs on the right, void at the bottom; a gray image."""
     panoptic = np.zeros([60, 80], np.int32)
     panoptic[:50, :40] = SKY
     panoptic[:25, 40:] = DISC_1
