@@ -117,7 +117,7 @@ def _size_notes(scan: Scan) -> Iterator[str]:
         return
     prepare = preprocessing(scan.section.options, is_training=scan.section.name == "train")
     median = np.median(scan.counts.sizes, axis=0).astype(np.int32)
-    height, width = (int(side) for side in resize_and_pad.plan(*(tf.constant(side) for side in median), prepare).size)
+    height, width = (int(side) for side in resize_and_pad.placement(*(tf.constant(side) for side in median), prepare).size)
     crop = prepare.crop
     seen = _overlap(crop, (height, width), prepare.jitter.lowest) / (height * width * prepare.jitter.lowest**2)
     if seen < _SMALL_PART:

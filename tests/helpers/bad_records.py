@@ -1,4 +1,4 @@
-"""Records that are wrong in one way, for the tests of the input pipeline."""
+"""Records with one defect each, for the tests of the input pipeline."""
 
 import pathlib
 
@@ -12,7 +12,7 @@ _SIZE = (20, 30)
 
 
 def bad_record(kind: str) -> bytes:
-    """A record named `street` whose fault is `kind`; `none` has no fault, `bytes` is no record at all."""
+    """A record named `street` with the defect `kind`; `none` has no defect, `bytes` is not a record at all."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*_SIZE, 3), dtype=np.uint8)
     panoptic = random_panoptic(rng, *_SIZE)

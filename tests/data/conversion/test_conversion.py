@@ -1,4 +1,4 @@
-"""Shards: content, interruption, reruns and the doors."""
+"""Shards: content, interruption, reruns and the commands."""
 
 import dataclasses
 import pathlib
@@ -52,10 +52,10 @@ def test_records_hold_images_and_labels_in_order(tmp_path):
     assert (counts.images, counts.crowds, counts.pixels) == (5, 5, 5 * 192)
     assert counts.unlabelled == 5 * (16 + 10)
     text = conversion_summary.summary("val", counts, tmp_path / "out", _SETTINGS)
-    assert "5 images" in text and "25 segments, 5 crowds, 13.54% of the pixels without a label" in text
+    assert "5 images" in text and "25 segments, 5 crowds, 13.54% of the pixels are unlabeled" in text
 
 
-def test_interrupted_conversion_goes_on(tmp_path, monkeypatch):
+def test_interrupted_conversion_continues(tmp_path, monkeypatch):
     sources = _sources(tmp_path)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     expected = conversion.convert(sources, whole, "val", _SETTINGS, num_shards=3)
@@ -84,7 +84,7 @@ def test_other_options_do_not_mix_with_old_shards(tmp_path):
     raw = image_conversion.Settings(INFO, label_format="raw")
     for settings, shards in ((_SETTINGS, 3), (raw, 2)):
         changed = r"--num_shards .2, now 3." if shards == 3 else r"--label_format .png, now raw."
-        with pytest.raises(DataError, match=f"holds 2 shards of split 'val'.*with other options: {changed}: delete"):
+        with pytest.raises(DataError, match=f"contains 2 shards of split 'val'.*with other options: {changed}: delete"):
             conversion.convert(sources, tmp_path / "out", "val", settings, num_shards=shards)
     with pytest.raises(DataError, match="names of the images: delete"):
         conversion.convert(sources[:4], tmp_path / "out", "val", _SETTINGS, num_shards=2)
@@ -95,7 +95,7 @@ def test_label_of_another_size(tmp_path):
     (source,) = _sources(tmp_path, 1)
     write_coco(tmp_path / "other", 1, size=(16, 12))
     (tmp_path / "images" / "scene_0.png").write_bytes((tmp_path / "other" / "images" / "scene_0.png").read_bytes())
-    with pytest.raises(DataError, match="images/scene_0.png is 12x16 .width x height., its annotation says 16x12"):
+    with pytest.raises(DataError, match="images/scene_0.png is 12x16 .width x height., but its annotation says 16x12"):
         image_conversion.convert_image(source, _SETTINGS)
     with pytest.raises(DataError, match="panoptic/scene_0.png is 16x12.*images/scene_0.png is 12x16"):
         image_conversion.convert_image(dataclasses.replace(source, size=None), _SETTINGS)
@@ -105,7 +105,7 @@ def _run(script, *flags):
     return subprocess.run([sys.executable, _ROOT / "data" / script, *flags], capture_output=True, text=True, cwd="/")
 
 
-def test_build_panoptic_describes_the_dataset(tmp_path):
+def test_build_panoptic_writes_a_description(tmp_path):
     write_coco(tmp_path)
     out = tmp_path / "pets"
     flags = [f"--images_dir={tmp_path}/images", f"--panoptic_json={tmp_path}/panoptic.json", f"--output_dir={out}"]
@@ -129,7 +129,7 @@ def test_build_coco_reports_bad_input_in_one_line(tmp_path):
 
 
 def test_build_coco_refuses_other_categories(tmp_path):
-    """Ids of COCO that mean something else: category 119 is sky here, and flower in COCO."""
+    """Category 119 is sky here, but flower in COCO."""
     write_coco(tmp_path)
     files = [f"--images_dir={tmp_path}/images", f"--panoptic_json={tmp_path}/panoptic.json", "--split=val"]
     done = _run("build_coco.py", *files, f"--output_dir={tmp_path}/out")
@@ -139,14 +139,14 @@ def test_build_coco_refuses_other_categories(tmp_path):
     assert "data/build_panoptic.py" in message
 
 
-def test_names_that_begin_files():
+def test_flags_that_file_names_start_with():
     holder = types.SimpleNamespace(name="split", value=None)
     for value in (None, "train", "val 2", "größe.1"):
         holder.value = value
         conversion_flags.check_file_name(holder)
     for value in ("a/b", "[x]", "*", "", "..", "a\0", "caf\udce9"):
         holder.value = value
-        with pytest.raises(DataError, match="--split .*: give a plain name"):
+        with pytest.raises(DataError, match="--split .*: use a plain name"):
             conversion_flags.check_file_name(holder)
 
 
@@ -160,7 +160,7 @@ def test_build_coco_reads_the_official_layout(tmp_path):
     flags = [f"--coco_root={tmp_path}", f"--output_dir={tmp_path}/out", "--splits=val", "--num_shards=2", "--num_workers=2"]
     done = _run("build_coco.py", *flags)
     assert done.returncode == 0, done.stderr
-    # The cats and dogs of COCO are its 16th and 17th class.
+    # Cat and dog are the 16th and 17th class of COCO.
     semantic = [np.unique(example.panoptic // 256).tolist() for example in _read(tmp_path / "out")]
     info = descriptions.load("coco_panoptic").by_category()
     assert semantic == [[0, 16, 17, info[119].id, info[149].id]] * 3

@@ -1,4 +1,4 @@
-"""What is told of the images before they are converted, and how they are spread over shards."""
+"""Checks of the images before they are converted, and their distribution over shards."""
 
 import json
 import shutil
@@ -27,15 +27,15 @@ def _read(directory, split="val"):
 @pytest.mark.parametrize(
     ("images", "shards", "sizes"), [(11, 10, [2, *[1] * 9]), (7, 3, [3, 2, 2]), (4, 4, 4 * [1]), (2, 5, [1, 1])]
 )
-def test_shards_are_of_one_size(tmp_path, capsys, images, shards, sizes):
+def test_shards_have_nearly_equal_sizes(tmp_path, capsys, images, shards, sizes):
     conversion.convert(_sources(tmp_path / "data", images), tmp_path / "out", "val", _SETTINGS, num_shards=shards)
     files = sorted((tmp_path / "out").glob("*.tfrecord"))
     assert [sum(1 for _ in tf.data.TFRecordDataset(str(path))) for path in files] == sizes
     assert [example.name.decode() for example in _read(tmp_path / "out")] == sorted(f"scene_{i}" for i in range(images))
-    assert ("val: note: 2 shards, not --num_shards=5" in capsys.readouterr().err) == (shards == 5)
+    assert ("val: note: writing 2 shards instead of --num_shards=5" in capsys.readouterr().err) == (shards == 5)
 
 
-def test_what_is_missing_is_counted_before_anything_is_written(tmp_path):
+def test_missing_files_are_counted_before_anything_is_written(tmp_path):
     path = write_coco(tmp_path, 5)
     (tmp_path / "images" / "scene_1.png").unlink()
     (tmp_path / "images" / "scene_3.png").unlink()
@@ -64,7 +64,7 @@ def test_what_is_missing_is_counted_before_anything_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["caf\udce9", "caf\ud800"])
-def test_names_that_are_not_utf8_are_refused_or_left_out(tmp_path, name):
+def test_names_that_are_not_utf8_are_refused_or_skipped(tmp_path, name):
     path = write_coco(tmp_path)
     content = json.loads(path.read_text())
     content["images"][1]["file_name"] = f"{name}.png"

@@ -1,4 +1,4 @@
-"""Images of every kind become upright RGB."""
+"""Images of every kind are converted to upright RGB."""
 
 import io
 
@@ -23,7 +23,7 @@ def _decode(encoded):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_upright_rgb_is_passed_on(tmp_path, suffix):
+def test_upright_rgb_is_returned_unchanged(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(_PIXELS).save(path)
     encoded = source_images.read_image(path)
@@ -31,7 +31,7 @@ def test_upright_rgb_is_passed_on(tmp_path, suffix):
     assert (encoded.height, encoded.width, encoded.format) == (6, 9, {"png": "png", "jpg": "jpeg"}[suffix])
 
 
-# EXIF 2.3, table 6: 6 is turned by 90 degrees to the right when shown, 3 by 180, 2 is mirrored.
+# EXIF 2.3, table 6: 6 is shown rotated clockwise by 90 degrees, 3 by 180 degrees, 2 is mirrored.
 @pytest.mark.parametrize(
     ("tag", "turn"), [(6, lambda x: np.rot90(x, -1)), (3, lambda x: x[::-1, ::-1]), (2, lambda x: x[:, ::-1])]
 )
@@ -105,7 +105,7 @@ def test_unusable_files(tmp_path):
     cut.write_bytes(whole.read_bytes()[:-200])
     text = tmp_path / "text.jpg"
     text.write_text("no image")
-    # All pixels are there, but decoders of training refuse a PNG without its end.
+    # The file contains all pixels, but the decoder used in training rejects a PNG without its end.
     without_end = tmp_path / "without_end.png"
     Image.fromarray(_PIXELS).save(without_end)
     without_end.write_bytes(without_end.read_bytes()[:-12])
@@ -134,7 +134,7 @@ def test_values_without_a_known_range(tmp_path):
     gray = _PIXELS[..., 0]
     for name, pixels in (("float.tif", gray / np.float32(255)), ("int.tif", gray.astype(np.int32) * 1000)):
         Image.fromarray(pixels).save(tmp_path / name)
-        with pytest.raises(UserError, match=f"{name} has pixel values that are no 8 or 16 bits .*: save it with"):
+        with pytest.raises(UserError, match=f"{name} has pixel values of an unknown range .*: save it with 8 or 16 bits"):
             source_images.read_image(tmp_path / name)
     Image.fromarray(gray.astype(np.int32) * 257).save(tmp_path / "sixteen.tif")
     pixels = _decode(source_images.read_image(tmp_path / "sixteen.tif"))
