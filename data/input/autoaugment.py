@@ -1,8 +1,8 @@
 """Color augmentation of the kMaX configs: the AutoAugment sub-policies without geometric operations.
 
 From "AutoAugment" (Cubuk et al., 2019), with the selection and the arithmetic of DeepLab2. Images are uint8 [h, w, 3], casts to
-uint8 truncate. An image may be a window of a larger one: operations other than Equalize and the corrected Contrast give the same
-pixels there, if Sharpness gets one more pixel on each side that is not an image border.
+uint8 truncate. An image may be a window of a larger one: all operations except Equalize and the corrected Contrast give the
+same pixels there, if Sharpness gets one more pixel on each side that is not an image border.
 """
 
 import dataclasses

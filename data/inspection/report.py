@@ -9,20 +9,21 @@ from data.inspection.model_view import ModelView
 from data.inspection.scan import Scan
 from data.inspection.section_counts import TINY_AREA, SectionCounts
 
-# Opens every report.
+# Every report starts with it.
 HEADING = "# Inspection of "
 _SHOWN_PROBLEMS = 50
 _SUMMARY_LINES = 6
 _BYTES_PER_RAW_PIXEL = 4
-_COMMON_SIZES = 3
 
 Cell = Callable[[Scan, ModelView], str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """All that is told: one entry of `scans` and `views` for each section, `notes` on all of them, and files of `pictures`
-    with a title each, relative to the report."""
+    """The content of a report: one entry of `scans` and `views` per section, and `notes` on all of them.
+
+    `pictures` are (title, file name relative to the report).
+    """
 
     experiment: str
     source: str
@@ -54,9 +55,9 @@ def report_text(findings: Findings) -> str:
         parts.append("## Labels\n\n" + _fact_table(findings, _LABEL_FACTS))
     parts.append("## What the model sees\n\n" + _fact_table(findings, _VIEW_FACTS))
     parts.append(
-        "The pictures show the targets that the model gets, a color for each class and a border around each instance; stripes "
-        "mean no label (padding too). Check that names fit objects, that each object has a border of its own, and that labels "
-        "lie on their objects. A crop that starts at negative x or y has padding there."
+        "The pictures show the targets that the model gets, with a color per class and a border around each instance; stripes "
+        "mark unlabeled pixels and padding. Check that names and objects match, that each object has its own border, and that "
+        "labels cover their objects. A crop that starts at negative x or y has padding there."
     )
     parts += [f"### {title}\n\n![{title}]({name})" for title, name in findings.pictures]
     parts += [_class_part(scan) for scan in findings.scans if scan.counts.labeled_images]
@@ -64,7 +65,7 @@ def report_text(findings: Findings) -> str:
 
 
 def summary_text(findings: Findings) -> str:
-    """Some lines for the terminal, the verdict last."""
+    """A few lines for the terminal, ending with the verdict."""
     lines = []
     for scan, view in zip(findings.scans, findings.views, strict=True):
         counts = scan.counts
@@ -75,7 +76,7 @@ def summary_text(findings: Findings) -> str:
             lines.append(
                 f"  {sum(counts.class_segments.values())} segments of {counts.info.num_classes - len(counts.absent)} of "
                 f"{counts.info.num_classes} classes; instances per image {_range(counts.instances)} (min / median / max); "
-                f"{counts.unlabeled_share:.1%} of the pixels without a label"
+                f"{counts.unlabeled_share:.1%} of the pixels are unlabeled"
             )
     for title, found in (("problem", findings.problems), ("note", findings.notes)):
         lines += [f"{title}: {text}" for text in found[:_SUMMARY_LINES]]
@@ -90,12 +91,12 @@ def _problem_part(findings: Findings) -> str:
     if not problems:
         return text + "None: every record that was read can be used."
     text += (
-        "Training ends at a record that cannot be used (its checksum is wrong, or it does not decode), or leaves it out with "
+        "Training fails at a record that cannot be used (its checksum is wrong, or it does not decode), or skips it with "
         "`on_bad_example: SKIP`.\n\n"
     )
     text += "\n".join(f"* {_escape(problem)}" for problem in problems[:_SHOWN_PROBLEMS])
     if len(problems) > _SHOWN_PROBLEMS:
-        text += f"\n\nand {len(problems) - _SHOWN_PROBLEMS} more: all of them are in [problems.txt](problems.txt)."
+        text += f"\n\nand {len(problems) - _SHOWN_PROBLEMS} more; all are listed in [problems.txt](problems.txt)."
     return text
 
 
@@ -126,7 +127,7 @@ def _kind(is_thing: bool) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up as text too."""
+    """A Markdown table with aligned columns."""
     cells = [[_escape(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(head))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in cells]
@@ -134,13 +135,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Names may hold what Markdown would take for a tag."""
+    """Escapes tags, which names may contain."""
     return text.replace("<", "&lt;")
 
 
 def _checked(scan: Scan, _: ModelView) -> str:
     total = len(scan.section.index)
-    return f"{total}" if scan.is_complete else f"{scan.checked} of {total} (evenly spread)"
+    return f"{total}" if scan.is_complete else f"{scan.checked} of {total} (evenly spaced)"
 
 
 def _usable(scan: Scan, _: ModelView) -> str:
@@ -174,13 +175,13 @@ def _repeated(scan: Scan, _: ModelView) -> str:
     return str(sum(count > 1 for count in scan.counts.names.values()))
 
 
-def _coding(scan: Scan, _: ModelView) -> str:
+def _encoding(scan: Scan, _: ModelView) -> str:
     counts = scan.counts
     if not counts.labeled_images:
         return "-"
-    coding = ", ".join(f"{name}: {count}" for name, count in counts.label_formats.most_common())
+    formats = ", ".join(f"{name}: {count}" for name, count in counts.label_formats.most_common())
     share = counts.label_bytes / (_BYTES_PER_RAW_PIXEL * counts.pixels)
-    return f"{coding}; {counts.label_bytes / 1e6:.2f} MB, {share:.1%} of raw"
+    return f"{formats}; {counts.label_bytes / 1e6:.2f} MB, {share:.1%} of raw"
 
 
 def _per_label(text: Callable[[SectionCounts], str]) -> Cell:
@@ -206,12 +207,12 @@ _RECORD_FACTS: tuple[tuple[str, Cell], ...] = (
     ("sources", _sources),
     ("images", _formats),
     ("width x height (min / median / max)", _size),
-    ("image names there more than once", _repeated),
+    ("repeated image names", _repeated),
 )
 _LABEL_FACTS: tuple[tuple[str, Cell], ...] = (
     ("dataset", lambda scan, _: scan.section.info.name),
-    ("label coding", _coding),
-    ("pixels without a label", _per_label(lambda counts: f"{counts.unlabeled_share:.2%}")),
+    ("label encoding", _encoding),
+    ("unlabeled pixels", _per_label(lambda counts: f"{counts.unlabeled_share:.2%}")),
     ("images without any label", _per_label(lambda counts: str(len(counts.without_label)))),
     ("instances per image (min / median / max)", _per_label(lambda counts: _range(counts.instances))),
     ("most instances", _per_label(lambda counts: _most(counts.fullest))),
@@ -221,9 +222,9 @@ _LABEL_FACTS: tuple[tuple[str, Cell], ...] = (
 )
 _VIEW_FACTS: tuple[tuple[str, Cell], ...] = (
     ("input size (width x height)", lambda scan, _: "{1}x{0}".format(*scan.section.options.crop_size)),
-    ("images looked at", lambda _, view: str(view.images)),
+    ("images", lambda _, view: str(view.images)),
     ("instances per image (min / median / max)", lambda _, view: _range(view.instances)),
-    ("instances left out (max_thing_id)", lambda scan, view: str(view.dropped) if scan.section.has_labels else "-"),
-    ("pixels without a label", lambda scan, view: _share(view.void, view) if scan.section.has_labels else "-"),
+    ("instances dropped (max_thing_id)", lambda scan, view: str(view.dropped) if scan.section.has_labels else "-"),
+    ("unlabeled pixels", lambda scan, view: _share(view.void, view) if scan.section.has_labels else "-"),
     ("padding", lambda _, view: _share(view.padding, view)),
 )

@@ -1,4 +1,4 @@
-"""What the records of one section of a config hold together."""
+"""Statistics of the records of one section of a config."""
 
 import collections
 import dataclasses
@@ -8,19 +8,20 @@ import numpy as np
 from data.inspection.image_facts import ImageFacts
 from protos.descriptions import DatasetInfo
 
-# Instances below this area in pixels are tiny.
+# Instances with a smaller area in pixels count as tiny.
 TINY_AREA = 16
 
 
 @dataclasses.dataclass
 class SectionCounts:
-    """Adds up the facts of images.
+    """Sums up the facts of images.
 
-    Per image: `sizes` (height, width), `instances` and `segments` (numbers, without crowds and void). Per name or digest of an
-    image: how often it occurs, `names` and `digests`. Per class id: `class_images`, `class_segments`, `class_pixels`, `crowds`
-    (segments of things without instance id) and `tiny` (instances below TINY_AREA). `fullest` and `most_segments` are the
-    number and the image that has most; `without_label` names images that are void alone; `gaps` counts images whose instance
-    ids are not 1, 2, ... within each class or the image; `pairs` those with two instances of one class.
+    Per image: `sizes` (height, width), and numbers of `instances` and `segments` (without crowds and void). Per name or digest
+    of an image, how often it occurs: `names` and `digests`. Per class id: `class_images`, `class_segments`, `class_pixels`,
+    `crowds` (segments of things without an instance id) and `tiny` (instances below TINY_AREA). `fullest` and `most_segments`
+    are the largest numbers of instances and segments, with the image; `without_label` lists images that are all void; `gaps`
+    counts images whose instance ids are not 1, 2, ... within each class or the image; `pairs` those with two instances of a
+    class; `rotated` those with an EXIF orientation.
     """
 
     info: DatasetInfo
@@ -40,12 +41,11 @@ class SectionCounts:
     fullest: tuple[int, str] = (0, "")
     most_segments: tuple[int, str] = (0, "")
     without_label: list[str] = dataclasses.field(default_factory=list)
-    image_bytes: int = 0
     label_bytes: int = 0
     labeled_images: int = 0
     unlabeled_pixels: int = 0
     pixels: int = 0
-    turned: int = 0
+    rotated: int = 0
     gaps: int = 0
     pairs: int = 0
 
@@ -60,7 +60,7 @@ class SectionCounts:
 
     @property
     def absent(self) -> list[int]:
-        """Ids of the classes that no image has."""
+        """Ids of the classes that occur in no image."""
         return [c.id for c in self.info.classes if not self.class_images[c.id]]
 
     def add(self, facts: ImageFacts) -> None:
@@ -70,8 +70,7 @@ class SectionCounts:
         self.digests[facts.digest] += 1
         self.name_of.setdefault(facts.digest, facts.name)
         self.image_formats[facts.image_format] += 1
-        self.image_bytes += facts.image_bytes
-        self.turned += facts.is_turned
+        self.rotated += facts.is_rotated
         if facts.label_format:
             self._add_label(facts)
 

@@ -181,7 +181,7 @@ def _walk(path: str, offsets: list[int], lengths: list[int]) -> None:
             end = position + _HEADER.size + length + _FOOTER.size
         if len(header) < _HEADER.size or end > file.size:
             raise DataError(
-                f"{path} is truncated in record {len(offsets)} (byte {position} of {file.size}): copy or convert this file again"
+                f"{path} is truncated in record {len(offsets)} (byte {position} of {file.size}): copy or convert it again"
             )
         offsets.append(position + _HEADER.size)
         lengths.append(length)

@@ -42,8 +42,8 @@ def encode(label: LabelMap, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray]:
         class_id, instance_id = divmod(int(wrong[0]), info.label_divisor)
         raise DataError(
             f"the label has instance id {instance_id} for class id {class_id}, which is not a thing of {info.name} (panoptic "
-            f"id {wrong[0]}, panoptic_label_divisor {info.label_divisor}), so these records have another label divisor or other "
-            "classes: set dataset to their description, or declare the class as a thing"
+            f"id {wrong[0]}, panoptic_label_divisor {info.label_divisor}), so these records have another label divisor or "
+            "other classes: set dataset to their description, or declare the class as a thing"
         )
     if len(ids) > _MOST_SEGMENTS:
         raise DataError(f"the label has {len(ids)} segments, more than {_MOST_SEGMENTS}: it is not a panoptic map")

@@ -1,7 +1,7 @@
-"""Draws the scenes of the demo dataset: discs, boxes and triangles before sky, grass and water.
+"""Draws the scenes of the demo dataset: discs, boxes and triangles in front of sky, grass and water.
 
-A thing is known by its outline, and most of the time by its color and pattern too, as real objects are; stuff is known by its
-texture (sky is smooth, grass has upright blades, water has level ripples), its colors overlap.
+Like real objects, things differ in outline and usually also in color and pattern; stuff differs in texture (sky is smooth,
+grass has vertical blades, water has horizontal ripples), while its colors overlap.
 """
 
 import dataclasses
@@ -11,17 +11,17 @@ from scipy import ndimage
 
 from protos.descriptions import DatasetInfo
 
-# Raised whenever the same seed gives other scenes.
+# Incremented whenever the same seed gives different scenes.
 VERSION = 2
 
 _SIDES = (112, 193)
 _RADII = (13.0, 32.0)
 _MOST_THINGS = 5
-# Usual hue (in turns) and pattern of a shape; one thing in _UNUSUAL has any other hue and pattern.
+# Usual hue (in turns) and pattern of a shape; one in _UNUSUAL things has a random hue and pattern.
 _LOOKS = {"disc": (0.0, "dots"), "box": (0.8, "stripes"), "triangle": (0.14, "plain")}
 _HUE_SPREAD = 0.04
 _UNUSUAL = 8
-# A covered thing keeps this share of its area in sight, or is not drawn; smaller remains would be slivers.
+# At least this share of every thing stays visible, to avoid slivers.
 _LEAST_VISIBLE = 0.45
 _LEAST_THING_AREA = 90
 _LEAST_STUFF_AREA = 150
@@ -31,7 +31,7 @@ _UNLABELED_PROBABILITY = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """One segment of a scene: `label` is its value in Scene.segments."""
+    """One segment of a scene: `label` is its value in Scene.labels."""
 
     label: int
     class_name: str
@@ -40,7 +40,7 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """`image` uint8 [h, w, 3]; `labels` int32 [h, w] holds the label of each pixel's segment, 0 where there is none."""
+    """`image` uint8 [h, w, 3]; `labels` int32 [h, w] is the label of each pixel's segment, 0 for none."""
 
     image: np.ndarray
     labels: np.ndarray
@@ -48,7 +48,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, info: DatasetInfo) -> Scene:
-    """A scene of 112 to 192 pixels a side with the classes disc, box, triangle, sky, grass and water of `info`."""
+    """Draws a scene with sides of 112 to 192 pixels and the classes disc, box, triangle, sky, grass and water of `info`."""
     painter = _Painter(rng)
     painter.paint_background()
     if rng.random() < _UNLABELED_PROBABILITY:
@@ -91,7 +91,7 @@ class _Painter:
         self._y, self._x = np.mgrid[: self._height, : self._width].astype(np.float64)
 
     def paint_background(self) -> None:
-        """Sky above a wavy horizon, below it grass, water, or both with a shore between them."""
+        """Paints sky above a wavy horizon, and below it grass, water, or both with a shore between them."""
         rng = self._rng
         horizon = self._height * rng.uniform(0.25, 0.6) + self._wave(self._x, rng.uniform(2, 7), rng.uniform(60, 140))
         sky = self._y < horizon
@@ -114,7 +114,7 @@ class _Painter:
                 self._put(region, self._noise_colors(), 0)
 
     def paint_unlabeled(self) -> None:
-        """A patch of gray noise that belongs to no segment."""
+        """Paints a patch of gray noise that belongs to no segment."""
         rng = self._rng
         height, width = rng.uniform(0.12, 0.3, size=2) * (self._height, self._width)
         top, left = rng.uniform(0, self._height - height), rng.uniform(0, self._width - width)
@@ -122,7 +122,7 @@ class _Painter:
         self._put(inside, self._noise_colors(), 0)
 
     def paint_crowd(self, shape: str) -> None:
-        """Many small things of one class that lie too close to be told apart: one crowd segment."""
+        """Paints many small things of one class that touch each other, as one crowd segment."""
         rng = self._rng
         radius = rng.uniform(4, 6)
         rows, columns = rng.integers(2, 5), rng.integers(3, 6)
@@ -136,7 +136,7 @@ class _Painter:
                 self._shape(shape, center, radius * rng.uniform(0.9, 1.2), varied, pattern, label)
 
     def paint_thing(self, shape: str) -> None:
-        """One thing at a place where nothing becomes too small to be seen; none if no such place is found."""
+        """Paints a thing where all things stay visible; nothing if no such position is found."""
         rng = self._rng
         before = (self._image.copy(), self._labels.copy())
         label = self._new(shape)
@@ -152,7 +152,7 @@ class _Painter:
         del self._full_area[label]
 
     def finish(self) -> Scene:
-        """The scene, slightly blurred and with sensor noise; stuff that has nearly vanished loses its label."""
+        """Returns the scene, slightly blurred and with sensor noise; stuff that is mostly covered loses its label."""
         for segment in self._segments:
             if segment.label not in self._full_area and (self._labels == segment.label).sum() < _LEAST_STUFF_AREA:
                 self._labels[self._labels == segment.label] = 0
@@ -164,7 +164,7 @@ class _Painter:
         return Scene(pixels, self._labels, tuple(s for s in self._segments if s.label in present))
 
     def _look(self, shape: str) -> tuple[float, str]:
-        """Hue in turns and pattern of a thing."""
+        """Hue (in turns) and pattern of a thing."""
         rng = self._rng
         if rng.integers(_UNUSUAL) == 0:
             return rng.random(), str(rng.choice([pattern for _, pattern in _LOOKS.values()]))
@@ -185,9 +185,9 @@ class _Painter:
         return all(areas[label] >= max(_LEAST_THING_AREA, _LEAST_VISIBLE * full) for label, full in self._full_area.items())
 
     def _shape(self, shape: str, center: np.ndarray, radius: float, hue: float, pattern: str, label: int) -> None:
-        """A shape with shading, a pattern (plain, stripes or dots) and a dark outline."""
+        """Paints a shape with shading, a pattern (plain, stripes or dots) and a dark outline."""
         rng = self._rng
-        # Triangles and boxes lean a little; a disc looks the same at any angle.
+        # Triangles and boxes are slightly rotated; a disc looks the same at any angle.
         angle = rng.uniform(-0.4, 0.4)
         dy, dx = self._y - center[0], self._x - center[1]
         dy, dx = np.cos(angle) * dy - np.sin(angle) * dx, np.sin(angle) * dy + np.cos(angle) * dx

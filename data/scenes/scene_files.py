@@ -16,12 +16,9 @@ _JPEG_QUALITY = 92
 
 
 def write_split(output_dir: pathlib.Path, split: str, count: int, info: DatasetInfo, *, seed: int) -> pathlib.Path:
-    """Writes `<output_dir>/<split>/*.jpg`, `annotations/panoptic_<split>.json` and the folder of PNGs beside it.
+    """Writes `<output_dir>/<split>/*.jpg`, `annotations/panoptic_<split>.json` and its PNGs; returns the path of the JSON.
 
-    Scene i is a function of (seed, split, i), so that a larger dataset begins with the smaller one.
-
-    Returns:
-      Path of the JSON.
+    Scene i depends only on (seed, split, i), so a larger dataset starts with the scenes of a smaller one.
     """
     images_dir, json_path = output_dir / split, output_dir / "annotations" / f"panoptic_{split}.json"
     labels_dir = json_path.with_suffix("")

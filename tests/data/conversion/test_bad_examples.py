@@ -67,7 +67,7 @@ def _draw_unlisted(root):
 
 def _text_id(root):
     _edit(root / "panoptic.json", lambda c: c["annotations"][1]["segments_info"][0].update(id="70001?"))
-    return "panoptic/scene_1.png: a segment: id is '70001?', not a whole number"
+    return "panoptic/scene_1.png: a segment: id is '70001?', not an integer"
 
 
 def _unknown_category(root):

@@ -208,8 +208,8 @@ def _instance(category, number):
     [
         ("annotations", np.full((20, 30), 151, np.uint8), "contains class 151, but ADE20K has classes 1 .. 150"),
         ("annotations", np.zeros((20, 29), np.uint8), "is 29x20"),
-        ("annotations", np.zeros((20, 30, 3), np.uint8), "is a PNG of mode RGB, the semantic annotations"),
-        ("annotations_instance", np.zeros((20, 30), np.uint8), "is a PNG of mode L, the instance annotations"),
+        ("annotations", np.zeros((20, 30, 3), np.uint8), "is a PNG of mode RGB, but the semantic annotations"),
+        ("annotations_instance", np.zeros((20, 30), np.uint8), "is a PNG of mode L, but the instance annotations"),
         ("annotations_instance", np.zeros((18, 30, 3), np.uint8), "is 30x18 .width x height., but .*annotations/.* is 30x20"),
         ("annotations_instance", _instance(101, 6), "instance 6 has category 101, but there are categories 1 .. 100"),
         ("annotations_instance", _instance(0, 6), "instance 6 has category 0"),

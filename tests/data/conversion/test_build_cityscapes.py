@@ -210,7 +210,7 @@ def test_labels_with_8_bits(tmp_path):
     _write_images(tmp_path)
     _write_instance_ids(tmp_path)
     Image.new("L", (40, 24)).save(_label_path(tmp_path))
-    with pytest.raises(UserError, match="instanceIds.png is a PNG of mode L, an instanceIds.png has 16 bits"):
+    with pytest.raises(UserError, match="instanceIds.png is a PNG of mode L, but an instanceIds.png has 16 bits"):
         _convert(tmp_path)
 
 

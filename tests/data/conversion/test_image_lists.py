@@ -104,7 +104,7 @@ def test_annotations_alone(tmp_path):
         (lambda c: c["annotations"].append(c["annotations"][0]), "image 100 has more than one annotation"),
         (lambda c: c.pop("categories"), "there is no list `categories`"),
         (lambda c: c["categories"][1].pop("name"), "category 18 has no name"),
-        (lambda c: c["categories"][1].update(id="dog"), "a category: id is 'dog', not a whole number"),
+        (lambda c: c["categories"][1].update(id="dog"), "a category: id is 'dog', not an integer"),
         (lambda c: c["categories"][1].update(isthing=None), "category 18: isthing is None, not 0 or 1"),
         (lambda c: c["categories"][1].update(id=17), "category 17 is listed twice"),
         (lambda c: c["images"][1].update(id=100), "two images have id 100, scene_0.png and scene_1.png"),
@@ -148,8 +148,8 @@ def test_missing_files(tmp_path):
     with pytest.raises(UserError, match="gone.json: no such file"):
         image_lists.read_panoptic_json(tmp_path / "gone.json", tmp_path / "images", tmp_path / "panoptic")
     path.write_text("{")
-    with pytest.raises(UserError, match="panoptic.json: is not valid JSON"):
+    with pytest.raises(UserError, match="panoptic.json: not valid JSON"):
         _read(tmp_path)
     path.write_text("null")
-    with pytest.raises(UserError, match="panoptic.json: is not in COCO's panoptic format"):
+    with pytest.raises(UserError, match="panoptic.json: not in COCO's panoptic format"):
         _read(tmp_path)

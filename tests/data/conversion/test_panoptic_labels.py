@@ -55,7 +55,7 @@ def test_against_a_loop_over_segments(crowd_as_ignore):
         ([{"id": 7}], "segment 7 has no category_id"),
         ([], "segment 7 .4 pixels. is not in segments_info"),
         ([segment(7, 17, 4), {"id": 9, "category_id": 18}], "segment 9 covers 0 pixels of the PNG: remove it"),
-        ([dict(segment(7, 17, 4), id="7a")], "a segment: id is '7a', not a whole number"),
+        ([dict(segment(7, 17, 4), id="7a")], "a segment: id is '7a', not an integer"),
         ([dict(segment(7, 17, 4), id=None)], "a segment: id is None"),
         ([dict(segment(7, 17, 4), id=True)], "a segment: id is True"),
         ([segment(0, 17, 4)], "a segment: id is 0, .*0: pixels without a segment"),

@@ -37,7 +37,7 @@ def test_truncated_file(tmp_path, cut):
     path = tmp_path / "a.tfrecord"
     write_records(path, 3)
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(DataError, match="a.tfrecord is truncated in record 2 .*copy or convert this file again"):
+    with pytest.raises(DataError, match="a.tfrecord is truncated in record 2 .*copy or convert it again"):
         _index(str(path))
 
 

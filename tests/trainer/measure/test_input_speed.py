@@ -76,7 +76,7 @@ def test_error_for_an_invalid_record_names_it(short, tiny_config, records, tmp_p
         if policy == "SKIP":
             assert list(input_speed.measure_input(job, progress=print)["crops"]) == ["65x65"]
             continue
-        with pytest.raises(DataError, match="bad.tfrecord record 0 .street.: it has no label"):
+        with pytest.raises(DataError, match="bad.tfrecord record 0 .street.: the record has no label"):
             input_speed.measure_input(job, progress=print)
 
 
