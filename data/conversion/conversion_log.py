@@ -27,7 +27,7 @@ class FinishedShard:
 
 
 class ConversionLog:
-    """`shards` holds the finished shards by file name."""
+    """`shards` maps file names to finished shards."""
 
     def __init__(self, path: pathlib.Path, made_from: Mapping[str, Any], shards: dict[str, FinishedShard]) -> None:
         """Writes or replaces the file."""

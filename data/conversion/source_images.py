@@ -43,7 +43,7 @@ def read_image(path: pathlib.Path) -> EncodedImage:
             rotated = image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
             transparent = "transparency" in image.info
             if kind and image.mode == "RGB" and not rotated and not transparent:
-                # The decoder used in training also rejects a PNG that is cut off after its pixels, unlike pillow.
+                # Unlike pillow, the decoder used in training rejects a PNG that is truncated after its pixels.
                 tf.io.decode_image(data, channels=3, expand_animations=False)
                 return EncodedImage(data, kind, image.height, image.width)
             mode, rgb = image.mode, _to_rgb(ImageOps.exif_transpose(image))

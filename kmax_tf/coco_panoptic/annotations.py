@@ -91,7 +91,7 @@ def _annotations(content: Mapping[str, Any], path: pathlib.Path) -> dict[Id, Ann
         image_id = values.value(entry, "image_id", where, values.ID)
         if image_id in annotations:
             _check_types(written[image_id], entry["image_id"], path, "image_id")
-            raise PanopticFileError(f"{path}: image {image_id} has more than one annotation: remove all but one")
+            raise PanopticFileError(f"{path}: image {image_id} has more than one annotation: keep only one")
         written[image_id] = entry["image_id"]
         file_name = values.value(entry, "file_name", where, values.FILE_NAME)
         info = values.objects(entry, "segments_info", f"{where} (image_id {image_id})")

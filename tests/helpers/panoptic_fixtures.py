@@ -1,4 +1,4 @@
-"""A small dataset in COCO panoptic format, and records, for the tests of the data room."""
+"""A small dataset in COCO panoptic format, and records, for the tests of data/."""
 
 import json
 import pathlib
@@ -60,7 +60,7 @@ def write_records(path: pathlib.Path, count: int, *, seed: int = 0, size: tuple[
 
 
 def rename_as_coco(json_path: pathlib.Path) -> None:
-    """Gives the categories of `write_coco` the names that COCO has for their ids."""
+    """Renames the categories of `write_coco` to COCO's names for their ids."""
     content = json.loads(json_path.read_text())
     names = {c.category_id: c.name for c in descriptions.load("coco_panoptic").classes}
     for category in content["categories"]:

@@ -93,7 +93,7 @@ def test_signals_end_all_processes_and_leave_whole_shards(tmp_path, num_shards, 
     script = tmp_path / "slow.py"
     script.write_text(_SLOW)
     command = [sys.executable, script, _ROOT, tmp_path, str(num_shards), str(num_workers)]
-    # A group of its own, which Ctrl-C reaches as a whole.
+    # The process gets its own group, because Ctrl-C reaches all processes of a group.
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     out = tmp_path / "out"
     deadline = time.monotonic() + 60
