@@ -11,7 +11,7 @@ from data.conversion.conversion_summary import summary
 from data.conversion.image_conversion import Settings
 from data.conversion.image_lists import SourceImage
 from data.conversion.segment_filter import SegmentFilter
-from data.records import schema
+from data.records.label_coding import LABEL_FORMATS
 from data.records.schema import DataError
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_path
@@ -27,7 +27,7 @@ _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", None, "Number of processes. Default: one per 1000 images, at most one per processor.", lower_bound=1
 )
 _LABEL_FORMAT = flags.DEFINE_enum(
-    "label_format", "png", schema.LABEL_FORMATS, "Encoding of labels: png is compressed, raw is what DeepLab2 writes."
+    "label_format", "png", LABEL_FORMATS, "Encoding of labels: png is compressed, raw is what DeepLab2 writes."
 )
 _CROWD = flags.DEFINE_bool(
     "treat_crowd_as_ignore", True, "Whether crowds become unlabeled; otherwise they keep their class, with instance id 0."

@@ -1,32 +1,16 @@
 """The order of the training examples, which depends only on seed and position, so that training can start at any step."""
 
-import threading
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-_KEPT = 3
+# Number of permutations in memory.
+_CACHED = 3
 # Every block of this many positions is divided among the sources by their weights.
 _BLOCK = 1000
 # This many bad examples in a row are not a coincidence.
 _REPLACEMENTS = 30
-
-
-class _Recent:
-    """Caches the most recent values of a function of an integer."""
-
-    def __init__(self, make: Callable[[int], np.ndarray]) -> None:
-        self._make = make
-        self._values: dict[int, np.ndarray] = {}
-        self._lock = threading.Lock()
-
-    def __call__(self, number: int) -> np.ndarray:
-        with self._lock:
-            if number not in self._values:
-                self._values[number] = self._make(number)
-                while len(self._values) > _KEPT:
-                    del self._values[next(iter(self._values))]
-            return self._values[number]
 
 
 class ExampleOrder:
@@ -39,7 +23,12 @@ class ExampleOrder:
     def __init__(self, num_examples: int, *, seed: int, stream: Sequence[int] = (0,)) -> None:
         self._num_examples = num_examples
         entropy = [seed & (2**64 - 1), *stream]
-        self._epoch = _Recent(lambda epoch: np.random.default_rng([*entropy, epoch]).permutation(num_examples))
+
+        @functools.lru_cache(_CACHED)
+        def permutation(epoch: int) -> np.ndarray:
+            return np.random.default_rng([*entropy, epoch]).permutation(num_examples)
+
+        self._epoch = permutation
 
     def at(self, position: int) -> int:
         """Index of the example at a position, in O(1) except at the first position of an epoch."""
@@ -61,7 +50,12 @@ class MixedOrder:
         self._shares = _apportion(np.asarray(weights, float))
         sources = np.repeat(np.arange(len(sizes)), self._shares)
         entropy = [seed & (2**64 - 1), stream]
-        self._block = _Recent(lambda block: np.random.default_rng([*entropy, len(sizes), block, 1]).permutation(sources))
+
+        @functools.lru_cache(_CACHED)
+        def permutation(block: int) -> np.ndarray:
+            return np.random.default_rng([*entropy, len(sizes), block, 1]).permutation(sources)
+
+        self._block = permutation
 
     def at(self, position: int) -> int:
         """Index of the example at a position."""

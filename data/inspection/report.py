@@ -1,5 +1,6 @@
 """The report of an inspection as Markdown, and its summary."""
 
+import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -69,9 +70,7 @@ def summary_text(findings: Findings) -> str:
     lines = []
     for scan, view in zip(findings.scans, findings.views, strict=True):
         counts = scan.counts
-        lines.append(
-            f"{scan.section.name}: {_checked(scan, view)} records, {_usable(scan, view)} usable, {_size(scan, view)} pixels"
-        )
+        lines.append(f"{scan.section.name}: {_checked(scan, view)} records, {counts.images} usable, {_size(scan, view)} pixels")
         if counts.labeled_images:
             lines.append(
                 f"  {sum(counts.class_segments.values())} segments of {counts.info.num_classes - len(counts.absent)} of "
@@ -144,14 +143,6 @@ def _checked(scan: Scan, _: ModelView) -> str:
     return f"{total}" if scan.is_complete else f"{scan.checked} of {total} (evenly spaced)"
 
 
-def _usable(scan: Scan, _: ModelView) -> str:
-    return str(scan.counts.images)
-
-
-def _files(scan: Scan, _: ModelView) -> str:
-    return f"{len(set(scan.section.index.files))}, {scan.section.file_bytes / 1e6:.1f} MB"
-
-
 def _sources(scan: Scan, _: ModelView) -> str:
     sources = scan.section.options.source
     if not sources:
@@ -159,8 +150,8 @@ def _sources(scan: Scan, _: ModelView) -> str:
     return "; ".join(f"{size} records, weight {s.weight:g}" for size, s in zip(scan.section.source_sizes, sources, strict=True))
 
 
-def _formats(scan: Scan, _: ModelView) -> str:
-    return ", ".join(f"{name}: {count}" for name, count in scan.counts.image_formats.most_common()) or "-"
+def _by_frequency(counts: collections.Counter[str]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in counts.most_common()) or "-"
 
 
 def _size(scan: Scan, _: ModelView) -> str:
@@ -171,17 +162,9 @@ def _size(scan: Scan, _: ModelView) -> str:
     return low if low == high else f"{low} / {middle} / {high}"
 
 
-def _repeated(scan: Scan, _: ModelView) -> str:
-    return str(sum(count > 1 for count in scan.counts.names.values()))
-
-
-def _encoding(scan: Scan, _: ModelView) -> str:
-    counts = scan.counts
-    if not counts.labeled_images:
-        return "-"
-    formats = ", ".join(f"{name}: {count}" for name, count in counts.label_formats.most_common())
+def _encoding(counts: SectionCounts) -> str:
     share = counts.label_bytes / (_BYTES_PER_RAW_PIXEL * counts.pixels)
-    return f"{formats}; {counts.label_bytes / 1e6:.2f} MB, {share:.1%} of raw"
+    return f"{_by_frequency(counts.label_formats)}; {counts.label_bytes / 1e6:.2f} MB, {share:.1%} of raw"
 
 
 def _per_label(text: Callable[[SectionCounts], str]) -> Cell:
@@ -201,17 +184,17 @@ def _share(total: float, view: ModelView) -> str:
 
 
 _RECORD_FACTS: tuple[tuple[str, Cell], ...] = (
-    ("files", _files),
+    ("files", lambda scan, _: f"{len(set(scan.section.index.files))}, {scan.section.file_bytes / 1e6:.1f} MB"),
     ("records read", _checked),
-    ("records that can be used", _usable),
+    ("records that can be used", lambda scan, _: str(scan.counts.images)),
     ("sources", _sources),
-    ("images", _formats),
+    ("images", lambda scan, _: _by_frequency(scan.counts.image_formats)),
     ("width x height (min / median / max)", _size),
-    ("repeated image names", _repeated),
+    ("repeated image names", lambda scan, _: str(sum(count > 1 for count in scan.counts.names.values()))),
 )
 _LABEL_FACTS: tuple[tuple[str, Cell], ...] = (
     ("dataset", lambda scan, _: scan.section.info.name),
-    ("label encoding", _encoding),
+    ("label encoding", _per_label(_encoding)),
     ("unlabeled pixels", _per_label(lambda counts: f"{counts.unlabeled_share:.2%}")),
     ("images without any label", _per_label(lambda counts: str(len(counts.without_label)))),
     ("instances per image (min / median / max)", _per_label(lambda counts: _range(counts.instances))),

@@ -2,28 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from data.records.errors import DataError
-from data.records.label_coding import LABEL_FORMATS, decode_label, decode_with, encode_label
+from data.records.label_coding import decode_label, decode_with, encode_label
 from data.records.label_map import LabelMap
-
-__all__ = [
-    "IMAGE_FORMATS",
-    "LABEL_FORMATS",
-    "DataError",
-    "Record",
-    "build_example",
-    "decode_features",
-    "decode_record",
-    "encode_label",
-    "image_name",
-    "parse_features",
-    "shown_name",
-]
 
 IMAGE_FORMATS = ("jpeg", "png")
 _NO_NAME = "image without a name"
@@ -124,7 +111,7 @@ def decode_features(features: Mapping[str, tf.train.Feature], *, with_label: boo
     Raises:
       DataError: a key is missing, bytes do not decode, or the sizes of image and label differ from those in the record.
     """
-    height, width = (_number(features, f"image/{side}") for side in ("height", "width"))
+    height, width = (_value(features, f"image/{side}", "int64_list") for side in ("height", "width"))
     encoded = _value(features, "image/encoded")
     image = decode_with(tf.raw_ops.DecodeImage, "image", contents=encoded, channels=3, expand_animations=False)
     if image.shape[:2] != (height, width):
@@ -154,15 +141,8 @@ def _label_format(features: Mapping[str, tf.train.Feature]) -> str:
     return values[0].decode(errors="replace") if values else "raw"
 
 
-def _value(features: Mapping[str, tf.train.Feature], key: str) -> bytes:
-    values = features[key].bytes_list.value if key in features else ()
-    if len(values) != 1:
-        raise DataError(f"the record has no {key}: convert the dataset with data/build_*.py")
-    return values[0]
-
-
-def _number(features: Mapping[str, tf.train.Feature], key: str) -> int:
-    values = features[key].int64_list.value if key in features else ()
+def _value(features: Mapping[str, tf.train.Feature], key: str, kind: str = "bytes_list") -> Any:
+    values = getattr(features[key], kind).value if key in features else ()
     if len(values) != 1:
         raise DataError(f"the record has no {key}: convert the dataset with data/build_*.py")
     return values[0]

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from panoptic_fixtures import encode, random_panoptic
 
-from data.records import schema
+from data.records import label_coding, schema
 
 _SIZE = (20, 30)
 
@@ -31,7 +31,7 @@ def bad_record(kind: str) -> bytes:
         features["image/segmentation/class/encoded"].bytes_list.value[0] = panoptic[:-1].tobytes()
     elif kind in ("png label size", "png label"):
         cut = slice(None, -1) if kind == "png label size" else slice(None)
-        label = schema.encode_label(panoptic[cut])
+        label = label_coding.encode_label(panoptic[cut])
         features["image/segmentation/class/encoded"].bytes_list.value[0] = label if kind == "png label size" else label[:-40]
         features["image/segmentation/class/format"].bytes_list.value[0] = b"png"
     elif kind == "gray label":

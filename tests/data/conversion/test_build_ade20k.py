@@ -12,7 +12,7 @@ from PIL import Image
 
 from data.conversion import ade20k_files, conversion, image_conversion
 from data.input import pipeline
-from data.records import schema
+from data.records import label_coding, schema
 from protos import dataset_pb2, descriptions
 from protos.errors import UserError
 
@@ -138,7 +138,7 @@ def test_scenes_contain_the_difficult_cases():
     assert max(np.unique(_expected(name)[_scene(name)[1][..., 1] > 0] % 1000).max() for name in _SIZES) == 3
 
 
-@pytest.mark.parametrize("label_format", schema.LABEL_FORMATS)
+@pytest.mark.parametrize("label_format", label_coding.LABEL_FORMATS)
 @pytest.mark.parametrize("write_labels", [_write_two_files, _write_panoptic])
 def test_both_label_formats_give_the_same_map(tmp_path, write_labels, label_format):
     _write_images(tmp_path)
