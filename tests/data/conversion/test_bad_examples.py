@@ -7,12 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from panoptic_fixtures import INFO, to_rgb, write_coco
+from panoptic_fixtures import INFO, read_split, to_rgb, write_coco
 from PIL import Image
 
 from data.conversion import conversion, conversion_summary, image_conversion, image_lists
-from data.records import schema
 from data.records.schema import DataError
 from protos.errors import UserError
 
@@ -31,9 +29,7 @@ def _edit(path, edit):
 
 
 def _names(output_dir):
-    files = sorted(str(path) for path in output_dir.glob("val-*.tfrecord"))
-    parsed = [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
-    return [example.name.decode() for example in parsed]
+    return [example.name.decode() for example in read_split(output_dir)]
 
 
 def _damage_image(root):
@@ -173,8 +169,7 @@ def test_empty_annotations_and_single_pixels(tmp_path):
     assert counts.without_segment == ["scene_2"]
     text = conversion_summary.summary("val", counts, tmp_path / "out", _SETTINGS)
     assert "  1 images have no segment, first: scene_2" in text
-    (path,) = (tmp_path / "out").glob("*.tfrecord")
-    parsed = [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(str(path))]
+    parsed = read_split(tmp_path / "out")
     np.testing.assert_array_equal(parsed[0].panoptic, [[3 * 256]])
     assert not parsed[2].panoptic.any()
 

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from panoptic_fixtures import read_split
 from PIL import Image
 
 from data.conversion import ade20k_files, conversion, image_conversion
@@ -119,9 +119,7 @@ def _sources(root, split="train"):
 
 
 def _read(folder, split):
-    files = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
-    parsed = [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
-    return {example.name.decode(): example.panoptic for example in parsed}
+    return {example.name.decode(): example.panoptic for example in read_split(folder, split)}
 
 
 def test_instance_categories_are_the_things_in_order():

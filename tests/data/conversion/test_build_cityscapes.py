@@ -7,13 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from google.protobuf import text_format
+from panoptic_fixtures import read_split
 from PIL import Image
 
 from data.conversion import cityscapes_files, conversion, image_conversion
 from data.input import pipeline
-from data.records import schema
 from protos import dataset_pb2, descriptions
 from protos.errors import UserError
 
@@ -84,9 +83,7 @@ def _convert(root, **options):
 
 
 def _read(folder, split):
-    files = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
-    parsed = [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
-    return {example.name.decode(): example.panoptic for example in parsed}
+    return {example.name.decode(): example.panoptic for example in read_split(folder, split)}
 
 
 def test_classes_agree_with_the_label_table():

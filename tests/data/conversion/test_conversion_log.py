@@ -8,28 +8,18 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from panoptic_fixtures import INFO, to_rgb, write_coco
+from panoptic_fixtures import INFO, to_rgb, write_sources
 from PIL import Image
 
-from data.conversion import ade20k_files, conversion, conversion_log, image_conversion, image_lists, label_counts
-from data.records import record_index, schema
+from data.conversion import ade20k_files, conversion, conversion_log, image_conversion, label_counts
+from data.records import record_index
 from data.records.schema import DataError
 
 _SETTINGS = image_conversion.Settings(INFO)
 
 
-def _sources(root, count=5):
-    path = write_coco(root, count)
-    return image_lists.read_panoptic_json(path, root / "images", root / "panoptic").images
-
-
-def _read(directory, split="val"):
-    files = sorted(str(path) for path in directory.glob(f"{split}-*.tfrecord"))
-    return [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
-
-
 def test_a_truncated_log_is_read_up_to_its_last_complete_line(tmp_path):
-    sources = _sources(tmp_path)
+    sources = write_sources(tmp_path)
     conversion.convert(sources, tmp_path, "val", _SETTINGS, num_shards=2)
     log = tmp_path / ".conversion" / "val.jsonl"
     made_from = json.loads(log.read_text().splitlines()[0])["made_from"]
@@ -43,7 +33,7 @@ def test_a_truncated_log_is_read_up_to_its_last_complete_line(tmp_path):
 
 def test_a_log_of_earlier_versions_is_migrated(tmp_path):
     """Earlier versions kept it next to the shards, and put the same number of images into all shards except the last ones."""
-    sources = _sources(tmp_path, 7)
+    sources = write_sources(tmp_path, 7)
     conversion.convert(sources, tmp_path, "val", _SETTINGS, num_shards=4)
     log = tmp_path / ".conversion" / "val.jsonl"
     header = log.read_text().splitlines()[0]
@@ -71,7 +61,7 @@ def test_a_log_of_earlier_versions_is_migrated(tmp_path):
 
 
 def test_obvious_patterns_match_only_records(tmp_path):
-    conversion.convert(_sources(tmp_path / "data"), tmp_path / "out", "train", _SETTINGS, num_shards=2)
+    conversion.convert(write_sources(tmp_path / "data"), tmp_path / "out", "train", _SETTINGS, num_shards=2)
     # Where earlier versions kept it.
     shutil.copy(tmp_path / "out" / ".conversion" / "train.jsonl", tmp_path / "out" / "train.conversion.jsonl")
     for pattern in ("train*", "train-*", "*train*", "*"):
@@ -83,7 +73,7 @@ def test_obvious_patterns_match_only_records(tmp_path):
 
 @pytest.mark.parametrize("change", ["image", "label", "annotation", "folder", "none"])
 def test_shards_with_changed_inputs_are_converted_again(tmp_path, capsys, monkeypatch, change):
-    sources = list(_sources(tmp_path))
+    sources = list(write_sources(tmp_path))
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     conversion.convert(sources, out, "val", _SETTINGS, num_shards=3)
     image, label = sources[3].image_path, sources[3].label_path

@@ -10,9 +10,9 @@ import sys
 import time
 
 import pytest
-from panoptic_fixtures import INFO, write_coco
+from panoptic_fixtures import INFO, write_sources
 
-from data.conversion import conversion, image_conversion, image_lists, shards
+from data.conversion import conversion, image_conversion, shards
 from data.records.schema import DataError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -42,13 +42,8 @@ def _wait_for_end(group):
             time.sleep(0.1)
 
 
-def _sources(root, count=6):
-    path = write_coco(root, count)
-    return image_lists.read_panoptic_json(path, root / "images", root / "panoptic").images
-
-
 def test_processes_write_what_one_process_writes(tmp_path):
-    sources = _sources(tmp_path)
+    sources = write_sources(tmp_path, 6)
     one = conversion.convert(sources, tmp_path / "one", "val", _SETTINGS, num_shards=3, num_workers=1)
     two = conversion.convert(sources, tmp_path / "two", "val", _SETTINGS, num_shards=3, num_workers=2)
     assert one == two
@@ -59,7 +54,7 @@ def test_processes_write_what_one_process_writes(tmp_path):
 
 
 def test_an_error_in_a_worker_ends_the_conversion(tmp_path):
-    sources = _sources(tmp_path)
+    sources = write_sources(tmp_path, 6)
     (tmp_path / "images" / "scene_3.png").unlink()
     with pytest.raises(DataError, match="scene_3.png does not exist"):
         conversion.convert(sources, tmp_path / "out", "val", _SETTINGS, num_shards=2, num_workers=2)
@@ -71,14 +66,14 @@ def test_a_killed_worker_is_reported(tmp_path):
         for worker in multiprocessing.active_children():
             worker.kill()
 
-    parts = {tmp_path / "a": _sources(tmp_path) * 50, tmp_path / "b": ()}
+    parts = {tmp_path / "a": write_sources(tmp_path, 6) * 50, tmp_path / "b": ()}
     with pytest.raises(DataError, match="a worker process ended unexpectedly.*killed.*fewer --num_workers"):
         list(shards.write_all(parts, _SETTINGS, skip_bad=False, num_workers=2, progress=kill_workers))
     assert not multiprocessing.active_children() and not list(tmp_path.glob(".a*"))
 
 
 def test_progress_is_reported_within_a_shard(tmp_path):
-    parts = {tmp_path / "a": _sources(tmp_path), tmp_path / "b": ()}
+    parts = {tmp_path / "a": write_sources(tmp_path, 6), tmp_path / "b": ()}
     for num_workers in (1, 2):
         reported = []
         list(shards.write_all(parts, _SETTINGS, skip_bad=False, num_workers=num_workers, progress=reported.append))
@@ -89,7 +84,7 @@ def test_progress_is_reported_within_a_shard(tmp_path):
     ("num_shards", "num_workers", "number"), [(1, 1, signal.SIGINT), (300, 2, signal.SIGINT), (2, 2, signal.SIGTERM)]
 )
 def test_signals_end_all_processes_and_leave_whole_shards(tmp_path, num_shards, num_workers, number):
-    _sources(tmp_path, 50)
+    write_sources(tmp_path, 50)
     script = tmp_path / "slow.py"
     script.write_text(_SLOW)
     command = [sys.executable, script, _ROOT, tmp_path, str(num_shards), str(num_workers)]
@@ -113,7 +108,7 @@ def test_signals_end_all_processes_and_leave_whole_shards(tmp_path, num_shards, 
 
 
 def test_workers_end_with_a_killed_parent(tmp_path):
-    _sources(tmp_path, 50)
+    write_sources(tmp_path, 50)
     script = tmp_path / "slow.py"
     script.write_text(_SLOW)
     process = subprocess.Popen([sys.executable, script, _ROOT, tmp_path, "300", "2"], start_new_session=True)
