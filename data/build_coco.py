@@ -3,13 +3,13 @@
     python data/build_coco.py --coco_root=D --output_dir=O --splits=train,val
 
 reads the official layout: train2017/, val2017/, test2017/, annotations/panoptic_{train,val}2017.json and the folders
-annotations/panoptic_{train,val}2017/ with the PNGs. Files that lie elsewhere:
+annotations/panoptic_{train,val}2017/ with the PNGs. For files in other places:
 
     python data/build_coco.py --images_dir=I --panoptic_json=J --panoptic_dir=P --split=val --output_dir=O
 
-A JSON with `annotations` alone will do: its images are JPEGs with the names of the PNGs.
+If the JSON contains only `annotations`, the images are expected to be JPEGs with the names of the PNGs.
 
-Predictions of trainer/predict.py can be labels too; --min_score and --min_area leave out what is unsure or small.
+Predictions of trainer/predict.py can also be used as labels; --min_score and --min_area drop uncertain and small segments.
 """
 
 import os
@@ -29,28 +29,27 @@ from kmax_tf.coco_panoptic import categories  # noqa: E402
 from protos import descriptions  # noqa: E402
 from protos.descriptions import DatasetInfo  # noqa: E402
 
-_COCO_ROOT = define_path("coco_root", "Root of the official layout.")
+_COCO_ROOT = define_path("coco_root", "Root folder of the official layout.")
 _SPLITS = flags.DEFINE_list("splits", ["train", "val"], "Splits of the official layout: train, val, test.")
-_IMAGES_DIR = define_path("images_dir", "Instead of --coco_root: folder of the images.")
-_PANOPTIC_JSON = define_path("panoptic_json", "With --images_dir: annotation file; none: images without labels.")
+_IMAGES_DIR = define_path("images_dir", "Folder of the images, instead of --coco_root.")
+_PANOPTIC_JSON = define_path("panoptic_json", "With --images_dir: the annotation file. Default: convert without labels.")
 _PANOPTIC_DIR = define_path("panoptic_dir", "Folder of the PNGs. Default: --panoptic_json without .json.")
-_SPLIT = flags.DEFINE_string("split", None, "With --images_dir: name of the split, first part of the file names.")
+_SPLIT = flags.DEFINE_string("split", None, "With --images_dir: name of the split; record file names start with it.")
 
 
 def main() -> None:
-    """Converts what the flags name."""
     info = descriptions.load("coco_panoptic")
     if (_COCO_ROOT.value is None) == (_IMAGES_DIR.value is None):
         raise DataError("give either --coco_root (official layout) or --images_dir, --panoptic_json and --split")
     if _IMAGES_DIR.value is not None:
         if not _SPLIT.value:
-            raise DataError("--images_dir needs --split, the name of the split")
+            raise DataError("--images_dir requires --split, the name of the split")
         conversion_flags.check_file_name(_SPLIT)
         _convert_split(_SPLIT.value, pathlib.Path(_IMAGES_DIR.value), _PANOPTIC_JSON.value, info)
         return
     for flag in (_PANOPTIC_JSON, _PANOPTIC_DIR, _SPLIT):
         if flag.value is not None:
-            raise DataError(f"--{flag.name} belongs to --images_dir: --coco_root has the official layout and --splits")
+            raise DataError(f"--{flag.name} can only be used with --images_dir; with --coco_root, use --splits")
     root = pathlib.Path(_COCO_ROOT.value)
     conversion_flags.check_splits(_SPLITS.value, ("train", "val", "test"))
     for split in _SPLITS.value:

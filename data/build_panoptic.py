@@ -2,9 +2,9 @@
 
     python data/build_panoptic.py --images_dir=I --panoptic_json=J --panoptic_dir=P --split=train --output_dir=O
 
-makes O/train-*.tfrecord and O/<dataset_name>.textproto; the next split uses the description that is there. A config names it
-with `dataset: "O/<dataset_name>.textproto"`. Predictions of trainer/predict.py can be labels too;
---min_score and --min_area leave out what is unsure or small.
+writes O/train-*.tfrecord and O/<dataset_name>.textproto, which the conversion of the next split reuses. A config refers to the
+description as `dataset: "O/<dataset_name>.textproto"`. Predictions of trainer/predict.py can also be used as labels;
+--min_score and --min_area drop uncertain and small segments.
 """
 
 import os
@@ -20,20 +20,20 @@ from absl import flags  # noqa: E402
 from data.conversion import conversion_flags, describe, filter_flags, image_lists, source_checks  # noqa: E402
 from kmax_tf.cli.command_flags import define_path  # noqa: E402
 from kmax_tf.coco_panoptic import categories  # noqa: E402
+from kmax_tf.files.atomic import write_text  # noqa: E402
 from protos import descriptions  # noqa: E402
 
 _IMAGES_DIR = define_path("images_dir", "Folder of the images.", required=True)
 _PANOPTIC_JSON = define_path("panoptic_json", "Annotation file in COCO panoptic format.", required=True)
 _PANOPTIC_DIR = define_path("panoptic_dir", "Folder of the PNGs. Default: --panoptic_json without .json.")
-_SPLIT = flags.DEFINE_string("split", None, "Name of the split, first part of the file names.", required=True)
-_DATASET_NAME = flags.DEFINE_string("dataset_name", None, "Name of the dataset. Default: name of --output_dir.")
+_SPLIT = flags.DEFINE_string("split", None, "Name of the split; record file names start with it.", required=True)
+_DATASET_NAME = flags.DEFINE_string("dataset_name", None, "Name of the dataset. Default: the name of --output_dir.")
 _LABEL_DIVISOR = flags.DEFINE_integer(
     "label_divisor", None, "panoptic_label_divisor. Default: 256, or more if an image has more instances.", lower_bound=2
 )
 
 
 def main() -> None:
-    """Converts one split and writes the description if there is none."""
     conversion_flags.check_file_name(_SPLIT)
     conversion_flags.check_file_name(_DATASET_NAME)
     source_checks.check_output(pathlib.Path(conversion_flags.OUTPUT_DIR.value))
@@ -47,13 +47,10 @@ def main() -> None:
     if not description.exists():
         text = describe.description_text(name, content, label_divisor=_LABEL_DIVISOR.value, where=str(path))
         output_dir.mkdir(parents=True, exist_ok=True)
-        # In one step: an interruption must not leave half a description, which the next run would take.
-        partial = description.with_name(f".{description.name}.part")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(description)
+        write_text(description, text)
     info = descriptions.load(description)
     describe.check_divisor(info, _LABEL_DIVISOR.value, str(description))
-    advice = "that file was made from other categories; use the same for all splits, or delete it and the records of all splits"
+    advice = "that file describes other categories; use the same for all splits, or delete it and the records of all splits"
     categories.check_known(content.categories, info, where=str(path), description=str(description), advice=advice)
     conversion_flags.convert_split(content.images, _SPLIT.value, info, segment_filter=chosen)
     print(f'config: dataset: "{description}"')

@@ -1,10 +1,10 @@
-"""Checks every record of a config and shows what the model will see: run it before a training.
+"""Checks every record of a config and shows what the model will see; run it before training.
 
     python data/inspect_dataset.py --config_file=F --output_dir=D
 
-writes D/report.md: records that cannot be used, what looks wrong, statistics and classes, with the pictures D/contact_sheet.png
-(training images after augmentation, labels overlaid), D/contact_sheet_eval.png (as evaluation sees them) and
-D/class_frequencies.png. Exit code 1 if a record cannot be used.
+writes D/report.md with unusable records, suspicious findings, statistics and classes, and the pictures D/contact_sheet.png
+(training images after augmentation, with labels), D/contact_sheet_eval.png (the same for evaluation) and
+D/class_frequencies.png. The exit code is 1 if a record cannot be used.
 """
 
 import os
@@ -36,9 +36,9 @@ SHEETS = {
     "eval": ("Evaluation images", "contact_sheet_eval.png"),
 }
 _CHART, _REPORT, _PROBLEMS = "class_frequencies.png", "report.md", "problems.txt"
-# Longest side of a picture on the sheet, height of a line of its caption, and period of the stripes over void; pixels.
+# Longest side of a picture on the sheet, height of a caption line, and period of the stripes over void, in pixels.
 PANEL, LINE, _STRIPES = 448, 18, 12
-# Pixels below this have light stripes; grey level.
+# Stripes on pixels below this gray level are light.
 _DARK = 64
 
 
@@ -52,32 +52,33 @@ def inspect(
     num_samples: int = 16,
     seed: int = 0,
 ) -> report.Findings:
-    """Inspects the sections that the config has, writes report and pictures, and returns what was found.
+    """Inspects those of `sections` that the config has, writes the report and pictures, and returns the findings.
 
     Args:
       config: the experiment.
-      output_dir: folder of the report; is made if it does not exist.
+      output_dir: folder of the report; created if it does not exist.
       source: the config's file, for the report.
-      sections: which of train and eval to look at.
-      max_records: records of each section to check, evenly spread; None: all.
-      num_samples: rows of a contact sheet.
-      seed: of the augmentation.
+      sections: which of train and eval to inspect.
+      max_records: how many records of each section to check, evenly spaced; None: all.
+      num_samples: number of rows of a contact sheet.
+      seed: seed of the augmentation.
 
     Raises:
-      ConfigError: the config has none of the sections, or an option that cannot be used.
+      ConfigError: the config has none of the sections, or an invalid option.
       DataError: a section has no records.
+      UserError: the output folder contains files of the same names that are not from an inspection.
     """
     opened = [_open(config, name) for name in sections if config.HasField(f"{name}_dataset_options")]
     if not opened:
         raise ConfigError(f"{source} has no {' or '.join(f'{name}_dataset_options' for name in sections)}: nothing to inspect")
     _replace_earlier_report(output_dir, config.experiment_name)
-    # Pictures first: they are there to be looked at while all records are read.
+    # Pictures first, so that they can be viewed while all records are being read.
     views = [model_view.view_section(section, num_samples=num_samples, seed=seed) for section in opened]
     pictures = _draw_sheets(opened, views, output_dir)
     scans = [record_scan.scan(section, max_records) for section in opened]
-    labelled = [scan for scan in scans if scan.counts.labelled_images]
-    if labelled:
-        frequency_chart.save_frequencies(labelled, output_dir / _CHART)
+    labeled = [scan for scan in scans if scan.counts.labeled_images]
+    if labeled:
+        frequency_chart.save_frequencies(labeled, output_dir / _CHART)
         pictures.append(("Classes", _CHART))
     findings = report.Findings(config.experiment_name, source, scans, views, _all_notes(config, scans, views), pictures)
     if findings.problems:
@@ -87,23 +88,18 @@ def inspect(
 
 
 def _replace_earlier_report(output_dir: pathlib.Path, experiment: str) -> None:
-    """Removes the files of an earlier inspection, which its report identifies, and starts the new report.
-
-    Raises:
-      UserError: files of the same names are not those of an inspection.
-    """
+    """Removes the files of an earlier inspection, identified by its report, and starts the new report."""
     output_dir.mkdir(parents=True, exist_ok=True)
     path = output_dir / _REPORT
     ours = path.is_file() and path.read_bytes().startswith(report.HEADING.encode())
-    there = [
-        name for name in (*(name for _, name in SHEETS.values()), _CHART, _REPORT, _PROBLEMS) if (output_dir / name).exists()
-    ]
-    if there and not ours:
+    names = (*(name for _, name in SHEETS.values()), _CHART, _REPORT, _PROBLEMS)
+    existing = [name for name in names if (output_dir / name).exists()]
+    if existing and not ours:
         raise UserError(
-            f"--output_dir={output_dir} holds {there[0]}, which is not of an earlier inspection and would be replaced: choose "
-            "another folder"
+            f"--output_dir={output_dir} contains {existing[0]}, which is not from an earlier inspection and would be replaced: "
+            "choose another folder"
         )
-    for name in there:
+    for name in existing:
         (output_dir / name).unlink()
     path.write_text(f"{report.HEADING}{experiment}\n\nNot finished.\n", encoding="utf-8")
 
@@ -116,7 +112,7 @@ def _open(config: experiment_pb2.ExperimentOptions, name: str) -> record_scan.Se
 def _draw_sheets(
     sections: Sequence[record_scan.Section], views: Sequence[model_view.ModelView], output_dir: pathlib.Path
 ) -> list[tuple[str, str]]:
-    """Title and file name of each sheet that is written: none for a section without a usable record."""
+    """Draws a sheet for each section with usable records; returns their titles and file names."""
     drawn = []
     for section, view in zip(sections, views, strict=True):
         if view.samples:
@@ -134,9 +130,9 @@ def _all_notes(
 
 
 def contact_sheet(samples: Sequence[model_view.Sample], info: DatasetInfo) -> np.ndarray:
-    """One row for each sample: caption and image, labels over the image with void striped, and names of the classes.
+    """One row per sample: image with caption, labels over the image with void striped, and legend; uint8 [H, W, 3].
 
-    uint8 [H, W, 3]; each picture is scaled to a longest side of PANEL pixels.
+    Each picture is scaled to a longest side of PANEL pixels.
     """
     return pictures.contact_sheet([_row(sample, info) for sample in samples], ("input", "labels", "classes"))
 
@@ -156,7 +152,7 @@ def _row(sample: model_view.Sample, info: DatasetInfo) -> list[np.ndarray]:
 
 
 def _striped(image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    """Void is crossed by dark stripes, which are light where the image is dark itself."""
+    """Draws dark stripes over void, and light ones where the image is dark."""
     rows, columns = np.indices(panoptic.shape)
     striped = (panoptic == info.void_label) & ((rows + columns) % _STRIPES < _STRIPES // 2)
     is_dark = image.max(-1, keepdims=True) < _DARK
@@ -191,11 +187,9 @@ def _main() -> int:
 
 if __name__ == "__main__":
     define_config_flags()
-    define_path("output_dir", "Folder of the report; is made if it does not exist.", required=True)
-    flags.DEFINE_enum(
-        "section", "both", [*SECTIONS, "both"], "Which dataset options to look at: both, as far as there are any."
-    )
-    flags.DEFINE_integer("max_records", None, "Records of each section to check, evenly spread. Default: all.", lower_bound=1)
-    flags.DEFINE_integer("num_samples", 16, "Rows of a contact sheet.", lower_bound=1)
-    flags.DEFINE_integer("seed", None, "Of the augmentation. Default: trainer_options.seed.", lower_bound=0)
-    run_command(_main, interrupted="interrupted: no report is written")
+    define_path("output_dir", "Folder of the report; created if it does not exist.", required=True)
+    flags.DEFINE_enum("section", "both", [*SECTIONS, "both"], "Which dataset options to inspect; both: those that are set.")
+    flags.DEFINE_integer("max_records", None, "Records to check per section, evenly spaced. Default: all.", lower_bound=1)
+    flags.DEFINE_integer("num_samples", 16, "Number of rows of a contact sheet.", lower_bound=1)
+    flags.DEFINE_integer("seed", None, "Seed of the augmentation. Default: trainer_options.seed.", lower_bound=0)
+    run_command(_main, interrupted="interrupted: no report was written")

@@ -29,25 +29,26 @@ class PanopticPredictor(tf.Module):
     @tf.function(input_signature=[_IMAGE], autograph=False)
     def __call__(self, input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
         """RGB image uint8 [H,W,3] -> the maps of `kmax_tf.build_postprocessor`, each [1,H,W] as DeepLab2 exports them."""
-        fit, outputs = self._run(input_tensor)
+        placement, outputs = self._run(input_tensor)
         raw_size = tf.shape(input_tensor)[:2]
-        return restore_size(self._postprocess(outputs, fit.crop), fit.size, raw_size)
+        return restore_size(self._postprocess(outputs, placement.crop), placement.size, raw_size)
 
     @tf.function(input_signature=[_IMAGE], autograph=False)
     def clusters(self, input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
         """RGB image uint8 [H,W,3] -> `decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [1,h,w]."""
-        fit, outputs = self._run(input_tensor)
+        placement, outputs = self._run(input_tensor)
+        size, crop = placement.size, placement.crop
         assignments = {}
         for i, prediction in enumerate(outputs[AUXILIARY_OUTPUTS]):
             slots = tf.argmax(prediction[MASK_LOGITS], -1, output_type=tf.int32)
             # Without the padding: corners of feature and input coincide.
-            kept = [(fit.size[a] - 1) * (slots.shape[a + 1] - 1) // max(fit.crop[a] - 1, 1) + 1 for a in range(2)]
+            kept = [(size[a] - 1) * (slots.shape[a + 1] - 1) // max(crop[a] - 1, 1) + 1 for a in range(2)]
             assignments[f"decoder_{i}"] = slots[:, : kept[0], : kept[1]]
         return assignments
 
-    def _run(self, image: tf.Tensor) -> tuple[resize_and_pad.Fit, Outputs]:
-        fit = resize_and_pad.plan(tf.shape(image)[0], tf.shape(image)[1], self._prepare)
-        return fit, self._forward(resize_and_pad.fit_image(image, fit)[None])
+    def _run(self, image: tf.Tensor) -> tuple[resize_and_pad.Placement, Outputs]:
+        placement = resize_and_pad.placement(tf.shape(image)[0], tf.shape(image)[1], self._prepare)
+        return placement, self._forward(resize_and_pad.place_image(image, placement)[None])
 
 
 def load_predictor(config: experiment_pb2.ExperimentOptions, checkpoint: str) -> PanopticPredictor:

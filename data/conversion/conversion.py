@@ -1,7 +1,7 @@
 """Converts images and panoptic annotations to TFRecord shards.
 
-Every shard is written under a temporary name and then renamed, and noted in `.conversion/<split>.jsonl` with what it holds, so
-that an interrupted conversion continues where it stopped. The classes are noted beside it (record_classes).
+Every shard is written under a temporary name, renamed, and then listed with its counts in `.conversion/<split>.jsonl`, so that
+an interrupted conversion continues where it stopped. The same folder stores the classes (record_classes).
 """
 
 import os
@@ -21,7 +21,7 @@ from kmax_tf.cli.progress import Progress
 from kmax_tf.coco_panoptic import names
 
 _IMAGES_PER_SHARD = 128
-# A worker spends seconds on its imports, which pays from about so many images.
+# A worker takes seconds to start, which pays off from about this many images.
 _IMAGES_PER_WORKER = 1000
 
 
@@ -37,24 +37,24 @@ def convert(
 ) -> LabelCounts:
     """Writes `<output_dir>/<split>-%05d-of-%05d.tfrecord` and reports progress on stderr.
 
-    Finished shards of an earlier run are kept, whether it skipped bad images or not; made again are those with an image whose
-    files (by path, size and modification time) or annotation have changed and, without `skip_bad`, those that lack images.
+    Finished shards of an earlier run are kept. A shard is converted again if the files (path, size, modification time) or the
+    annotation of one of its images have changed or, without `skip_bad`, if images were skipped.
 
     Args:
       sources: images in the order of the records.
-      output_dir: is made if it does not exist.
-      split: first part of the file names.
-      settings: how labels are made.
-      skip_bad: whether bad images are left out and counted; otherwise they are errors.
-      num_shards: number of files, at most one for each image; default: one for 128 images.
-      num_workers: processes; default: one for each 1000 images, at most one for each processor.
+      output_dir: created if it does not exist.
+      split: the file names start with it.
+      settings: how labels are created.
+      skip_bad: whether bad images are skipped and counted; otherwise they are errors.
+      num_shards: number of files, at most one per image; default: one per 128 images.
+      num_workers: number of processes; default: one per 1000 images, at most one per processor.
 
     Returns:
-      What all shards hold, those of an earlier run included.
+      The counts of all shards, including those of an earlier run.
 
     Raises:
-      UserError: bad input (names the file), no image is left, or output_dir holds shards of this split that were made
-        differently.
+      UserError: bad input (names the file), no usable image, or output_dir contains shards of this split from other sources or
+        options.
     """
     if not skip_bad:
         source_checks.refuse_unusable(sources)
@@ -93,22 +93,22 @@ def _finished(
     log: ConversionLog,
     skip_bad: bool,
 ) -> dict[pathlib.Path, LabelCounts]:
-    """What the shards hold that need not be made again; tells about them and about those whose inputs have changed."""
-    there = {path: log.shards[path.name] for path in parts if path.name in log.shards and path.is_file()}
-    same = {path: shard.counts for path, shard in there.items() if shard.inputs == inputs[path]}
+    """Returns the counts of the shards that are up to date, and reports them and those whose inputs have changed on stderr."""
+    existing = {path: log.shards[path.name] for path in parts if path.name in log.shards and path.is_file()}
+    same = {path: shard.counts for path, shard in existing.items() if shard.inputs == inputs[path]}
     kept = {path: counts for path, counts in same.items() if skip_bad or not counts.skipped}
     if kept:
-        print(f"{split}: {len(kept)} of {len(parts)} shards are finished and kept", file=sys.stderr)
+        print(f"{split}: keeping {len(kept)} finished shards of {len(parts)}", file=sys.stderr)
     changed = [
         source.name
-        for path in there.keys() - same.keys()
-        for source, before, now in zip(parts[path], there[path].inputs, inputs[path])
+        for path in existing.keys() - same.keys()
+        for source, before, now in zip(parts[path], existing[path].inputs, inputs[path])
         if before != now
     ]
     if changed:
         print(
-            f"{split}: {len(there) - len(same)} finished shards are made again, because files or annotations of {len(changed)} "
-            f"images have changed, first: {names.shown(min(changed))}",
+            f"{split}: converting {len(existing) - len(same)} finished shards again, because files or annotations of "
+            f"{len(changed)} images have changed, first: {names.shown(min(changed))}",
             file=sys.stderr,
         )
     return kept
@@ -118,18 +118,18 @@ def _number_of_shards(split: str, num_images: int, wanted: int | None) -> int:
     if wanted is not None and wanted < 1:
         raise DataError(f"--num_shards must be at least 1, not {wanted}")
     if wanted is not None and wanted > num_images:
-        print(f"{split}: note: {num_images} shards, not --num_shards={wanted}: each holds an image", file=sys.stderr)
+        print(f"{split}: note: writing {num_images} shards instead of --num_shards={wanted}, one per image", file=sys.stderr)
     return min(wanted or -(-num_images // _IMAGES_PER_SHARD), num_images)
 
 
 def _divide(
     sources: Sequence[SourceImage], paths: Sequence[pathlib.Path], log: ConversionLog
 ) -> dict[pathlib.Path, Sequence[SourceImage]]:
-    """The images of each shard: the first ones have one more than the last ones, unless the number of shards divides theirs."""
+    """The images of each shard; the numbers of images differ by at most one, and the first shards have more."""
     count = len(paths)
     least, more = divmod(len(sources), count)
     ends = [least * (i + 1) + min(i + 1, more) for i in range(count)]
-    # Earlier versions filled all shards but the last ones.
+    # Earlier versions put the same number of images into every shard except the last ones.
     per_shard = -(-len(sources) // count)
     old_ends = [min(per_shard * (i + 1), len(sources)) for i in range(count)]
     finished = {i: len(log.shards[path.name].inputs) for i, path in enumerate(paths) if path.name in log.shards}
@@ -144,6 +144,7 @@ def _fits(finished: Mapping[int, int], ends: Sequence[int]) -> bool:
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:
+    """File name of a shard."""
     return f"{split}-{shard:05d}-of-{num_shards:05d}.tfrecord"
 
 

@@ -1,4 +1,4 @@
-"""The log of a conversion: which shards are finished, what they hold and what they were made from."""
+"""The log of a conversion: the finished shards, their contents and what they were created from."""
 
 import collections
 import dataclasses
@@ -20,14 +20,14 @@ _DIGEST_DIGITS = 12
 
 @dataclasses.dataclass(frozen=True)
 class FinishedShard:
-    """What a shard holds; `inputs` has the state of its images, see `states`."""
+    """The contents of a shard, and the state of its source images in `inputs` (see `states`)."""
 
     counts: LabelCounts
     inputs: tuple[str, ...]
 
 
 class ConversionLog:
-    """`shards` holds the finished shards by file name."""
+    """`shards` maps file names to finished shards."""
 
     def __init__(self, path: pathlib.Path, made_from: Mapping[str, Any], shards: dict[str, FinishedShard]) -> None:
         """Writes or replaces the file."""
@@ -36,18 +36,18 @@ class ConversionLog:
         self._journal = journal.Journal(path, [{"made_from": dict(made_from)}, *entries])
 
     def add(self, name: str, shard: FinishedShard) -> None:
-        """Notes a finished shard, in the place of an earlier one of this name."""
+        """Adds a finished shard, or replaces the entry of that name."""
         self._journal.add(_entry(name, shard))
         self.shards[name] = shard
 
 
 def shard_files(output_dir: pathlib.Path, split: str) -> list[pathlib.Path]:
-    """The shards of a split, finished or left by another run, in the order of their names."""
+    """All shards of a split in the folder, in the order of their names."""
     return sorted(output_dir.glob(f"{split}-{_FIVE_DIGITS}-of-{_FIVE_DIGITS}.tfrecord"))
 
 
 def made_from(sources: Sequence[SourceImage], num_shards: int, settings: Settings) -> dict[str, Any]:
-    """What all shards of a split have in common, with the words that a user has for it; values are fit for JSON."""
+    """What all shards of a split have in common, as JSON values under names that users know."""
     names = "\n".join(repr(source.name) for source in sources)
     return {
         "--num_shards": num_shards,
@@ -61,7 +61,7 @@ def made_from(sources: Sequence[SourceImage], num_shards: int, settings: Setting
 
 
 def states(sources: Sequence[SourceImage]) -> tuple[str, ...]:
-    """A digest for each image, which changes with annotation, path, size and modification time of its files."""
+    """A digest of each image, which changes with its annotation and with path, size and modification time of its files."""
     return tuple(
         _digest(repr((type(source).__name__, [_state(path) for path in source.files], source.segments, source.size)))
         if not source.problem
@@ -71,35 +71,35 @@ def states(sources: Sequence[SourceImage]) -> tuple[str, ...]:
 
 
 def open_log(output_dir: pathlib.Path, split: str, made_from: Mapping[str, Any]) -> ConversionLog:
-    """The log of a split, started if there is none.
+    """Opens the log of a split, or creates it.
 
     Raises:
-      DataError: there are shards of this split that were `made_from` something else.
+      DataError: the folder contains shards of this split that were not `made_from` the same.
     """
     path, old = log_path(output_dir, split), output_dir / f"{split}{record_classes.OLD_LOG_SUFFIX}"
     before, entries = journal.read(path if path.exists() else old, lambda line: dict(line["made_from"]), _shard)
-    shards_there = shard_files(output_dir, split)
-    if shards_there and before != made_from:
+    existing = shard_files(output_dir, split)
+    if existing and before != made_from:
         raise DataError(
-            f"{output_dir} holds {len(shards_there)} shards of split {split!r} ({shards_there[0].name}, ...) that were made "
-            f"{_difference(before, made_from)}: delete {output_dir / split}-*.tfrecord and {path}, or choose another output "
-            "directory"
+            f"{output_dir} contains {len(existing)} shards of split {split!r} ({existing[0].name}, ...) that were created "
+            f"{_difference(before, made_from)}: delete {output_dir / split}-*.tfrecord and {path}, or choose another "
+            "--output_dir"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    log = ConversionLog(path, made_from, dict(entries) if shards_there else {})
-    # Earlier versions had the log where the pattern <split>* finds it.
+    log = ConversionLog(path, made_from, dict(entries) if existing else {})
+    # Earlier versions kept the log where the pattern <split>* matches it.
     old.unlink(missing_ok=True)
     return log
 
 
 def log_path(output_dir: pathlib.Path, split: str) -> pathlib.Path:
-    """The log of a split, where no pattern of records finds it."""
+    """Path of the log of a split, which no pattern of record files matches."""
     return output_dir / record_classes.NOTES_FOLDER / f"{split}.jsonl"
 
 
 def _difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
     if before is None:
-        return "by another program or version, which left no log that can be read"
+        return "by another program or version, without a readable log"
     changed = []
     for key in now:
         if before.get(key) != now[key]:
@@ -115,7 +115,7 @@ def _digest(text: str) -> str:
 def _state(path: pathlib.Path) -> tuple[str, int, int]:
     try:
         status = path.stat()
-    except (OSError, ValueError):  # the conversion will say so
+    except (OSError, ValueError):  # reported when the image is converted
         return str(path.absolute()), 0, 0
     return str(path.absolute()), status.st_size, status.st_mtime_ns
 

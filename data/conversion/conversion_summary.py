@@ -1,4 +1,4 @@
-"""Tells a user what a conversion made."""
+"""Summarizes a conversion for the user."""
 
 import pathlib
 
@@ -11,7 +11,7 @@ _BYTES_PER_RAW_PIXEL = 4
 
 
 def summary(split: str, counts: LabelCounts, output_dir: pathlib.Path, settings: Settings) -> str:
-    """Some lines on what a split holds and lacks: images, segments per class, crowds, share without a label, bytes."""
+    """A few lines on the contents of a split: images, segments per class, crowds, unlabeled share, bytes, missing images."""
     size = sum(path.stat().st_size for path in shard_files(output_dir, split))
     lines = [f"{split}: {counts.images} images, {size / 1e6:.1f} MB in {output_dir}"]
     if counts.pixels:
@@ -21,27 +21,27 @@ def summary(split: str, counts: LabelCounts, output_dir: pathlib.Path, settings:
             f"  {len(counts.without_segment)} images have no segment, first: {names.shown(min(counts.without_segment))}"
         )
     if counts.dropped:
-        lines.append(f"  {counts.dropped} segments of these images dropped: they do not pass {settings.segment_filter}")
+        lines.append(f"  {counts.dropped} segments of these images were dropped by {settings.segment_filter}")
     if counts.left_out:
-        lines.append(f"  {counts.left_out} images left out: they have {no_label(settings)}")
+        lines.append(f"  {counts.left_out} images were left out because they have {no_label(settings)}")
     if counts.skipped:
         lines.append(
-            f"  {len(counts.skipped)} images skipped, first: {min(counts.skipped)}\n"
-            "  once they are repaired, run this again: it makes the shards that lack them again"
+            f"  {len(counts.skipped)} images were skipped, first: {min(counts.skipped)}\n"
+            "  after repairing them, run this again: it converts their shards again"
         )
     return "\n".join(lines)
 
 
 def no_label(settings: Settings) -> str:
-    """Why images are left out whose label would be void alone."""
-    return f"no segment that passes {settings.segment_filter}, or crowds and unlabelled pixels alone"
+    """What is wrong with images that are left out because their label would be all void."""
+    return f"no segment that passes {settings.segment_filter}, or only crowds and unlabeled pixels"
 
 
 def _labels(counts: LabelCounts, settings: Settings) -> list[str]:
     info, raw = settings.info, counts.pixels * _BYTES_PER_RAW_PIXEL
     segments, share = sum(counts.segments.values()), counts.unlabelled / counts.pixels
     lines = [
-        f"  {segments} segments, {counts.crowds} crowds, {share:.2%} of the pixels without a label",
+        f"  {segments} segments, {counts.crowds} crowds, {share:.2%} of the pixels are unlabeled",
         f"  labels take {counts.label_bytes / 1e6:.2f} MB, {counts.label_bytes / raw:.1%} of raw int32 ({raw / 1e6:.2f} MB)",
     ]
     lines += [f"  {counts.segments[c.id]:8d}  {c.name}" for c in info.classes if counts.segments[c.id]]

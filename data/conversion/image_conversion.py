@@ -1,4 +1,4 @@
-"""From one image and its annotation to a record."""
+"""Converts one image and its annotation to a record."""
 
 import dataclasses
 
@@ -16,10 +16,7 @@ from protos.descriptions import DatasetInfo
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How labels are made and coded.
-
-    `treat_crowd_as_ignore` and `segment_filter` as in panoptic_labels.panoptic_map, `label_format` as in records.
-    """
+    """How labels are created (see panoptic_labels.panoptic_map) and encoded (`label_format`)."""
 
     info: DatasetInfo
     label_format: str = "png"
@@ -28,12 +25,12 @@ class Settings:
 
 
 def convert_image(source: SourceImage, settings: Settings) -> tuple[tf.train.Example | None, LabelCounts]:
-    """The record of one image, and what its label holds.
+    """Returns the record of one image and the counts of its label.
 
-    There is no record of an image in which the segment filter leaves no label.
+    The record is None if the segment filter keeps no label of the image.
 
     Raises:
-      UserError: image or label cannot be read, do not fit each other or break the rules of panoptic_labels.panoptic_map.
+      UserError: image or label cannot be read, do not match, or break the rules of panoptic_labels.panoptic_map.
     """
     if source.problem:
         raise DataError(source_checks.described(source))
@@ -44,9 +41,9 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[tf.train.Exa
     ids, segments = source.read_label(settings.info)
     if ids.shape != (image.height, image.width):
         raise DataError(
-            f"{source.label_path} is {ids.shape[1]}x{ids.shape[0]} (width x height), its image {source.image_path} is "
-            f"{image.width}x{image.height} when upright: they do not belong together (if the label was drawn on an image "
-            "that ignores its EXIF orientation, remove that tag)"
+            f"{source.label_path} is {ids.shape[1]}x{ids.shape[0]} (width x height), but its image {source.image_path} is "
+            f"{image.width}x{image.height} when upright: they do not match (if the label was drawn without applying the EXIF "
+            "orientation of the image, remove that tag)"
         )
     panoptic, counts = panoptic_labels.panoptic_map(
         ids,
@@ -67,12 +64,12 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[tf.train.Exa
 
 
 def _check_size(source: SourceImage, image: EncodedImage) -> None:
-    # Annotations of rotated images exist with the size before and after rotation; the label decides.
+    # Annotations of rotated images give the size before or after rotation, so only the size of the label is checked.
     if source.size in (None, (image.height, image.width)) or image.rotated:
         return
     raise DataError(
-        f"{source.image_path} is {image.width}x{image.height} (width x height), its annotation says "
-        f"{source.size[1]}x{source.size[0]}: it is another image, or was resized; take the original"
+        f"{source.image_path} is {image.width}x{image.height} (width x height), but its annotation says "
+        f"{source.size[1]}x{source.size[0]}: it is another image or was resized; use the original"
     )
 
 

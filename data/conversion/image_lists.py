@@ -1,4 +1,4 @@
-"""Lists of images to convert, of an annotation file in COCO panoptic format or of a folder."""
+"""Lists the images to convert, from an annotation file in COCO panoptic format or from a folder."""
 
 import collections
 import dataclasses
@@ -22,11 +22,11 @@ NO_ANNOTATION = "has no annotation"
 
 @dataclasses.dataclass(frozen=True)
 class SourceImage:
-    """An image file and its label; `label_path` is None for an image without one.
+    """An image file and its label; `label_path` is None for an image without a label.
 
-    `name` (names.image_name, or what a dataset has for it) identifies the image in records and predictions; `size` is the
-    (height, width) that the annotation gives it. `problem` tells why the image cannot be converted, as far as that is known
-    from the lists. Labels in another format than COCO's have a subclass of their own.
+    `name` (names.image_name, or the dataset's own name) identifies the image in records and predictions; `size` is the
+    (height, width) in the annotation. `problem` says why the image cannot be converted, if the lists already show it. Label
+    formats other than COCO's have subclasses.
     """
 
     name: str
@@ -38,13 +38,13 @@ class SourceImage:
 
     @property
     def files(self) -> tuple[pathlib.Path, ...]:
-        """All files that the record is made from."""
+        """All files that the record is created from."""
         return (self.image_path,) if self.label_path is None else (self.image_path, self.label_path)
 
     def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
-        """Segment ids [h, w], 0 for none, and the segments (entries as in `segments_info`), in the order of their numbering.
+        """Returns segment ids [h, w], 0 for none, and the segments (as in `segments_info`) in the order of instance numbering.
 
-        `info` has the classes, for formats that do not list their segments.
+        `info` provides the classes for formats that do not list their segments.
 
         Raises:
           UserError: the label is missing, damaged or in another format.
@@ -60,7 +60,7 @@ class LabeledImages:
     categories: tuple[Category, ...]
 
     def most_instances(self) -> int:
-        """Largest number of segments, crowds left out, that one image has of one category of things."""
+        """Largest number of segments, without crowds, of one thing category in one image."""
         things = {category.id for category in self.categories if category.is_thing}
         largest = 0
         for image in self.images:
@@ -72,28 +72,28 @@ class LabeledImages:
 def read_panoptic_json(
     json_path: pathlib.Path, images_dir: pathlib.Path, panoptic_dir: pathlib.Path, *, annotations_alone: bool = False
 ) -> LabeledImages:
-    """Reads a panoptic JSON whose images lie in `images_dir` and whose PNGs lie in `panoptic_dir`.
+    """Reads a panoptic JSON with the images in `images_dir` and the PNGs in `panoptic_dir`.
 
-    Annotations that belong to no image are told on stderr. What single segments hold is checked when their image is converted.
+    Annotations without an image are reported on stderr. Segments are checked when their image is converted.
 
     Args:
-      json_path: the file.
+      json_path: the annotation file.
       images_dir: folder of the images.
       panoptic_dir: folder of the PNGs.
-      annotations_alone: whether the file may lack `images` (they have the names of the PNGs and are JPEGs) and `categories`.
+      annotations_alone: whether `images` (then JPEGs with the names of the PNGs) and `categories` are optional.
 
     Raises:
-      UserError: a file or key is missing or has a value of another type, an image has two annotations, or two images or
-        categories have one id or name.
+      UserError: a file or key is missing, a value has the wrong type, an image has two annotations, or two images or categories
+        have the same id or name.
     """
     content = annotations.read(json_path)
     for directory, what in ((images_dir, "images"), (panoptic_dir, "panoptic PNGs")):
         if not directory.is_dir():
-            raise DataError(f"{directory} is not a directory: it should hold the {what} of {json_path}")
+            raise DataError(f"{directory} is not a directory: it must contain the {what} of {json_path}")
     if not annotations_alone or content.categories:
         categories.require_complete(content.categories, str(json_path))
     if content.images is None and not annotations_alone:
-        raise DataError(f"{json_path} has no images: this is not a COCO panoptic annotation file; add the list of the images")
+        raise DataError(f"{json_path} has no `images`: this is not a COCO panoptic annotation file; add the list of images")
     if content.unmatched():
         print(f"warning: {content.unmatched()}", file=sys.stderr)
     sources = [_source(image, annotation, images_dir, panoptic_dir) for image, annotation in _pairs(content)]
@@ -115,25 +115,25 @@ def _source(
 ) -> SourceImage:
     name, path = names.image_name(image.file_name), images_dir / image.file_name
     if annotation is None:
-        problem = f"{NO_ANNOTATION} (id {image.id}): add it, or remove the image from the file"
+        problem = f"{NO_ANNOTATION} (id {image.id}): add one, or remove the image from the file"
         return SourceImage(name, path, size=image.size, problem=problem)
     label = panoptic_dir / annotation.file_name
     return SourceImage(name, path, label, annotation.segments_info, image.size, problem_of_name(name))
 
 
 def problem_of_name(name: str) -> str:
-    """Why an image cannot have this name, empty if it can."""
-    return "" if names.is_utf8(name) else "its name is not UTF-8, which records need: rename the file"
+    """Why an image cannot have this name; empty if it can."""
+    return "" if names.is_utf8(name) else "its name is not UTF-8, which records require: rename the file"
 
 
 def list_images(images_dir: pathlib.Path) -> tuple[SourceImage, ...]:
-    """All images of a folder, without labels. Hidden files and those of systems are no images.
+    """Lists all images of a folder, without labels. Hidden and system files are ignored.
 
     Raises:
-      DataError: there is no such folder, or it holds no images.
+      DataError: the folder does not exist or contains no images.
     """
     if not images_dir.is_dir():
-        raise DataError(f"{images_dir} is not a directory: it should hold images")
+        raise DataError(f"{images_dir} is not a directory: it must contain images")
     found = [p for p in images_dir.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(p.name)]
     sources = [SourceImage(path.stem, path, problem=problem_of_name(path.stem)) for path in found]
     return _sorted_by_name(sources, images_dir)
@@ -141,18 +141,18 @@ def list_images(images_dir: pathlib.Path) -> tuple[SourceImage, ...]:
 
 def _sorted_by_name(images: list[SourceImage], where: pathlib.Path) -> tuple[SourceImage, ...]:
     if not images:
-        raise DataError(f"{where} holds no images")
-    # With the extension: so have records of flat folders always been ordered.
+        raise DataError(f"{where} contains no images")
+    # Including the extension, which keeps the order of existing records of flat folders.
     ordered = sorted(images, key=lambda image: (image.name.split("/")[:-1], image.image_path.name))
     paths = collections.defaultdict(list)
     for image in ordered:
         paths[image.name].append(image.image_path)
-    twice = [name for name, of_name in paths.items() if len(of_name) > 1]
-    if twice:
-        more = f", and {len(twice) - 1} other names occur twice as well" if len(twice) > 1 else ""
-        files = " and ".join(names.shown(path.name) for path in paths[twice[0]][:2])
+    repeated = [name for name, of_name in paths.items() if len(of_name) > 1]
+    if repeated:
+        more = f", and {len(repeated) - 1} other names are repeated as well" if len(repeated) > 1 else ""
+        files = " and ".join(names.shown(path.name) for path in paths[repeated[0]][:2])
         raise DataError(
-            f"{where}: more than one image has the name {names.shown(twice[0])!r}{more}: {files} share the name under which "
-            "records and results know an image: rename them"
+            f"{where}: more than one image has the name {names.shown(repeated[0])!r}{more}: {files} share the name that "
+            "identifies an image in records and results: rename them"
         )
     return tuple(ordered)

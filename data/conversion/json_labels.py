@@ -1,4 +1,4 @@
-"""Labels for a list of images from a COCO panoptic JSON that was made for them by a dataset's own tools."""
+"""Labels from a COCO panoptic JSON that a dataset's own tools created for a list of images."""
 
 import dataclasses
 import pathlib
@@ -14,17 +14,17 @@ from protos.descriptions import DatasetInfo
 def from_panoptic_json(
     images: Sequence[SourceImage], images_dir: pathlib.Path, json_path: pathlib.Path, info: DatasetInfo
 ) -> tuple[SourceImage, ...]:
-    """Gives each image its annotation; those without one have a `problem`.
+    """Assigns each image its annotation; images without one get a `problem`.
 
     Args:
-      images: without labels.
-      images_dir: holds the images.
-      json_path: annotation file; the PNGs lie in the folder of the same name. Its names of images may have the additions of
-        a benchmark (names.plain_name).
-      info: the classes; their category_id must be those of the file.
+      images: images without labels.
+      images_dir: folder of the images.
+      json_path: annotation file; the PNGs are in the folder of the same name. Its image names may contain the suffixes of a
+        benchmark (names.plain_name).
+      info: the classes, with the category ids of the file.
 
     Raises:
-      UserError: folder or file are missing, the categories are others, or no image has an annotation.
+      UserError: a folder or file is missing, the categories differ, or no image has an annotation.
     """
     content = image_lists.read_panoptic_json(json_path, images_dir, json_path.with_suffix(""))
     categories.check_same_things(content.categories, info, str(json_path))
@@ -32,7 +32,7 @@ def from_panoptic_json(
     labeled = [_labeled(image, annotated.get(image.name), json_path) for image in images]
     if all(image.problem for image in labeled):
         raise DataError(
-            f"{json_path}: none of the {len(images)} images has an annotation, for example {images[0].image_path}: make the "
+            f"{json_path}: none of the {len(images)} images has an annotation, for example {images[0].image_path}: create the "
             "file again from all annotations"
         )
     return tuple(labeled)
@@ -40,6 +40,6 @@ def from_panoptic_json(
 
 def _labeled(image: SourceImage, annotated: SourceImage | None, json_path: pathlib.Path) -> SourceImage:
     if annotated is None:
-        problem = f"{NO_ANNOTATION} in {json_path}: make that file again from all annotations"
+        problem = f"{NO_ANNOTATION} in {json_path}: create that file again from all annotations"
         return dataclasses.replace(image, problem=image.problem or problem)
     return dataclasses.replace(image, label_path=annotated.label_path, segments=annotated.segments, size=annotated.size)

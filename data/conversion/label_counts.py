@@ -1,4 +1,4 @@
-"""What the records of a split hold, and what was left out of them."""
+"""Counts of what the records of a split contain, and of what was left out."""
 
 import collections
 import dataclasses
@@ -6,11 +6,11 @@ import dataclasses
 
 @dataclasses.dataclass
 class LabelCounts:
-    """Counts that add up over images.
+    """Counts that are summed over images; the conversion log stores them under these names.
 
-    `pixels`, `unlabelled` (pixels without a class) are areas; `label_bytes` is the size of the coded labels; `dropped` counts
-    segments below --min_score or --min_area, `left_out` the images without any other, which are not written.
-    `without_segment` names the images whose annotation is empty, `skipped` has the message of each bad image.
+    `unlabelled` counts the pixels without a class; `label_bytes` is the size of the encoded labels. `dropped` counts segments
+    below --min_score or --min_area, `left_out` the images without any other segment, which are not written. `without_segment`
+    lists the images whose annotation is empty, `skipped` the message of each bad image.
     """
 
     images: int = 0
@@ -26,11 +26,11 @@ class LabelCounts:
 
     @property
     def seen(self) -> int:
-        """Images, whether they were written or not."""
+        """Number of images, whether they were written or not."""
         return self.images + self.left_out + len(self.skipped)
 
     def add(self, other: "LabelCounts") -> None:
-        """Adds what other images hold."""
+        """Adds the counts of other images."""
         for field in dataclasses.fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if isinstance(mine, collections.Counter):

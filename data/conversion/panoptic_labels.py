@@ -1,7 +1,7 @@
-"""From a COCO panoptic PNG and its JSON annotation to a panoptic map.
+"""Converts a COCO panoptic PNG and its JSON annotation to a panoptic map.
 
-The format is that of https://cocodataset.org/#format-data (panoptic segmentation): each pixel of the PNG holds a segment id,
-and `segments_info` lists id, category_id, area and iscrowd of each segment.
+The format is that of https://cocodataset.org/#format-data (panoptic segmentation): each pixel of the PNG is a segment id, and
+`segments_info` lists id, category_id, area and iscrowd of each segment.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,25 +27,25 @@ def panoptic_map(
     segment_filter: SegmentFilter = _EVERY_SEGMENT,
     where: str,
 ) -> tuple[np.ndarray, LabelCounts]:
-    """Turns segment ids into panoptic ids.
+    """Converts segment ids to panoptic ids.
 
-    Things get instance ids 1, 2, ... per class in the order of `segments`, stuff has instance id 0. Crowds lose their class,
-    or keep it with instance id 0. Pixels of id 0, and of segments that the filter does not keep, have the ignore label.
+    Things get instance ids 1, 2, ... per class in the order of `segments`, stuff gets instance id 0. Pixels with id 0 and
+    segments that the filter drops get the ignore label.
 
     Args:
       ids: segment ids [h, w].
       segments: `segments_info` of the annotation.
-      info: the classes; a segment's category_id is looked up in them.
-      treat_crowd_as_ignore: crowds become pixels without a label.
+      info: the classes, which the category ids refer to.
+      treat_crowd_as_ignore: whether crowds get the ignore label; otherwise they keep their class, with instance id 0.
       segment_filter: which segments become labels.
-      where: file that opens every error message.
+      where: the label file; error messages start with it.
 
     Returns:
-      The panoptic map, int32 [h, w], and what it holds.
+      The panoptic map, int32 [h, w], and its counts.
 
     Raises:
-      UserError: a value of a wrong type, unknown category, crowd of a stuff class, more instances than the label divisor can
-        tell apart, segment listed twice or without pixels, id that is not listed, or an area that is not the recorded one.
+      UserError: a value has a wrong type, a category is unknown, a crowd is stuff, a class has more instances than the label
+        divisor allows, a segment is listed twice or has no pixels, an id is not listed, or an area differs from the PNG's.
     """
     present, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
     area_of = dict(zip(present.tolist(), areas.tolist(), strict=True))
@@ -73,14 +73,14 @@ def panoptic_map(
 
 
 def _label(entry: ClassInfo, number: int, info: DatasetInfo, name: str) -> int:
-    """Panoptic id of the segment that is `number` of its class."""
+    """Panoptic id of the segment with this number in its class."""
     if not entry.is_thing:
         return entry.id * info.label_divisor
     if number >= info.label_divisor:
         raise DataError(
-            f"{name} is instance {number} of {entry.name!r}: the panoptic_label_divisor of {info.name}, {info.label_divisor}, "
-            f"allows {info.label_divisor - 1}, and all records of a dataset need one divisor: with data/build_panoptic.py, "
-            "delete the description and the records of all splits, and convert them again with "
+            f"{name} is instance {number} of {entry.name!r}, but the panoptic_label_divisor of {info.name}, "
+            f"{info.label_divisor}, allows only {info.label_divisor - 1}; all records of a dataset need the same divisor: for "
+            "data/build_panoptic.py, delete the description and the records of all splits, and convert them again with "
             f"--label_divisor={2 * info.label_divisor} or more"
         )
     return entry.id * info.label_divisor + number
@@ -92,21 +92,21 @@ def _class_and_area(
     entry = categories.get(segment.category_id)
     if entry is None:
         raise DataError(
-            f"{name} has category_id {segment.category_id}, which the dataset description does not know: correct the "
-            "annotation, or use the description of these categories"
+            f"{name} has category_id {segment.category_id}, which is not in the dataset description: correct the annotation or "
+            "use the description of these categories"
         )
     if segment.is_crowd and not entry.is_thing:
         raise DataError(
-            f"{name} is a crowd of {entry.name!r}, which is stuff: only things have crowds; set its iscrowd to 0 in the JSON"
+            f"{name} is a crowd of {entry.name!r}, which is stuff; only things can be crowds: set its iscrowd to 0 in the JSON"
         )
     area = area_of.get(segment.id, 0)
     if segment.area not in (None, area):
         raise DataError(
             f"{name} covers {area} pixels of the PNG, but its area in the JSON is {segment.area}: "
-            "JSON and PNG do not belong together, or the PNG was changed"
+            "JSON and PNG do not match, or the PNG was changed"
         )
     if not area:
-        raise DataError(f"{name} covers 0 pixels of the PNG: remove it from the JSON, or make the PNG again")
+        raise DataError(f"{name} covers 0 pixels of the PNG: remove it from the JSON, or create the PNG again")
     return entry, area
 
 
@@ -114,6 +114,6 @@ def _check_listed(area_of: Mapping[int, int], listed: Collection[int], where: st
     unlisted = [i for i in area_of if i not in listed]
     if unlisted:
         raise DataError(
-            f"{where}: segment {unlisted[0]} ({area_of[unlisted[0]]} pixels) is not in segments_info of its annotation, "
-            f"{len(unlisted)} such ids in all: JSON and PNG do not belong together (pixels without a segment have id 0)"
+            f"{where}: segment {unlisted[0]} ({area_of[unlisted[0]]} pixels) is not in segments_info of its annotation "
+            f"({len(unlisted)} such ids in total): JSON and PNG do not match (pixels without a segment must have id 0)"
         )

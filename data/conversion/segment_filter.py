@@ -1,4 +1,4 @@
-"""Which segments of an annotation become labels."""
+"""Selects which segments of an annotation become labels."""
 
 import dataclasses
 
@@ -22,5 +22,5 @@ class SegmentFilter:
         return " and ".join(f"{flag}={limit}" for flag, limit in limits if limit is not None)
 
     def keeps(self, segment: SegmentRecord, area: int) -> bool:
-        """Whether a segment that covers `area` pixels becomes a label; it has a score if one is needed."""
+        """Whether a segment of `area` pixels becomes a label; with `min_score`, it must have a score."""
         return area >= self.min_area and (self.min_score is None or segment.score >= self.min_score)

@@ -1,16 +1,13 @@
 """Writes shards of records, in this process or in several."""
 
-import concurrent.futures
-import concurrent.futures.process
+import contextlib
 import multiprocessing
-import os
 import pathlib
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from multiprocessing.sharedctypes import Synchronized
-from multiprocessing.synchronize import Event
+from multiprocessing import connection
+from multiprocessing.connection import Connection
 
 import tensorflow as tf
 
@@ -23,33 +20,25 @@ from kmax_tf.coco_panoptic import names
 from protos.errors import UserError
 
 Shards = dict[pathlib.Path, Sequence[SourceImage]]
-_SECONDS_BETWEEN_LOOKS = 0.5
-
-
-class _Stopped(Exception):
-    pass
 
 
 def write_all(
     shards: Shards, settings: Settings, *, skip_bad: bool, num_workers: int, progress: Callable[[int], None]
 ) -> Iterator[tuple[pathlib.Path, LabelCounts]]:
-    """Writes every shard and yields its path and what it holds when it is finished.
+    """Writes every shard, and yields its path and the counts of its labels as soon as it is finished.
 
-    When the caller stops early (an error, Ctrl-C, SIGTERM), shards in progress leave nothing behind and all processes end.
+    If the caller stops early (an error, Ctrl-C, SIGTERM), all processes end and the files of unfinished shards are removed.
 
     Args:
       shards: images of each file.
-      settings: how labels are made.
-      skip_bad: whether bad images are named on stderr and left out; otherwise they end the conversion.
-      num_workers: processes; 1: this one.
-      progress: is called now and then with the number of images that this call has seen.
+      settings: how labels are created.
+      skip_bad: whether bad images are reported on stderr and skipped; otherwise they end the conversion.
+      num_workers: number of processes; 1: this process does the work.
+      progress: called repeatedly with the number of images processed so far.
 
     Raises:
-      UserError: bad input (names the file), or a process was killed.
+      UserError: bad input (names the file), or a worker process was killed.
     """
-    if num_workers > 1:
-        yield from _write_in_processes(shards, settings, skip_bad, num_workers, progress)
-        return
     seen = 0
 
     def report() -> None:
@@ -57,12 +46,18 @@ def write_all(
         seen += 1
         progress(seen)
 
-    for path, sources in shards.items():
-        yield path, _write_shard(path, sources, settings, skip_bad, report)
+    try:
+        if num_workers > 1:
+            yield from _write_in_processes(shards, settings, skip_bad, num_workers, report)
+        else:
+            for path, sources in shards.items():
+                yield path, _write_shard(path, sources, settings, skip_bad, report)
+    finally:
+        remove_partial_files(shards)
 
 
 def remove_partial_files(paths: Iterable[pathlib.Path]) -> None:
-    """Removes what a killed process has left of these shards."""
+    """Removes the files of shards that were not finished."""
     for path in paths:
         _partial(path).unlink(missing_ok=True)
 
@@ -75,96 +70,92 @@ def _write_shard(
     path: pathlib.Path, sources: Sequence[SourceImage], settings: Settings, skip_bad: bool, report: Callable[[], None]
 ) -> LabelCounts:
     total = LabelCounts()
-    try:
-        with tf.io.TFRecordWriter(str(_partial(path))) as writer:
-            for source in sources:
-                try:
-                    example, counts = image_conversion.convert_image(source, settings)
-                except UserError as error:
-                    if not skip_bad:
-                        raise
-                    print(f"skipped: {names.shown(str(error))}", file=sys.stderr, flush=True)
-                    example, counts = None, LabelCounts(skipped=[names.shown(str(error))])
-                if example is not None:
-                    # Two conversions of the same data make the same files.
-                    writer.write(example.SerializeToString(deterministic=True))
-                total.add(counts)
-                report()
-        _partial(path).replace(path)
-    finally:
-        _partial(path).unlink(missing_ok=True)
+    with tf.io.TFRecordWriter(str(_partial(path))) as writer:
+        for source in sources:
+            try:
+                example, counts = image_conversion.convert_image(source, settings)
+            except UserError as error:
+                if not skip_bad:
+                    raise
+                print(f"skipped: {names.shown(str(error))}", file=sys.stderr, flush=True)
+                example, counts = None, LabelCounts(skipped=[names.shown(str(error))])
+            if example is not None:
+                # Deterministic, so that converting the same data twice writes identical files.
+                writer.write(example.SerializeToString(deterministic=True))
+            total.add(counts)
+            report()
+    _partial(path).replace(path)
     return total
 
 
 def _write_in_processes(
-    shards: Shards, settings: Settings, skip_bad: bool, num_workers: int, progress: Callable[[int], None]
+    shards: Shards, settings: Settings, skip_bad: bool, num_workers: int, report: Callable[[], None]
 ) -> Iterator[tuple[pathlib.Path, LabelCounts]]:
-    # A fork would inherit TensorFlow's threads in an unusable state.
+    processes: list[multiprocessing.Process] = []
+    idle: list[Connection] = []
+    waiting, busy = iter(shards.items()), {}
+    try:
+        for _ in range(num_workers):
+            process, worker = _start_worker(settings, skip_bad)
+            processes.append(process)
+            idle.append(worker)
+        while True:
+            for worker, (path, sources) in zip(idle, waiting):
+                busy[worker] = path
+                with contextlib.suppress(OSError):  # from a worker that has ended, which _receive reports
+                    worker.send((path, sources))
+            if not busy:
+                return
+            idle.clear()
+            for worker in connection.wait(busy):
+                message = _receive(worker)
+                if message is None:
+                    report()
+                else:
+                    yield busy.pop(worker), message
+                    idle.append(worker)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _start_worker(settings: Settings, skip_bad: bool) -> tuple[multiprocessing.Process, Connection]:
+    # A forked process would inherit TensorFlow's threads in an unusable state.
     context = multiprocessing.get_context("spawn")
-    stop, seen = context.Event(), context.Value("q", 0)
-    pool = concurrent.futures.ProcessPoolExecutor(num_workers, context, _start_worker, (stop, seen))
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, settings, skip_bad), daemon=True)
+    # Ctrl-C in a terminal reaches all processes: workers inherit that it is blocked, and the parent ends them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        # Ctrl-C in a terminal reaches all processes: the workers inherit that it is blocked, and are told by `stop`.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            futures = {pool.submit(_work, path, part, settings, skip_bad): path for path, part in shards.items()}
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        pending = set(futures)
-        while pending:
-            done, pending = concurrent.futures.wait(
-                pending, _SECONDS_BETWEEN_LOOKS, return_when=concurrent.futures.FIRST_COMPLETED
-            )
-            progress(seen.value)
-            for future in done:
-                yield futures[future], future.result()
-    except concurrent.futures.process.BrokenProcessPool:
-        raise DataError("a process was killed, perhaps for lack of memory: run this again with fewer --num_workers") from None
+        process.start()
     finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    return process, ours
 
 
-_stop: Event
-_seen: Synchronized
-_is_ending = _is_writing = False
-
-
-def _start_worker(stop: Event, seen: Synchronized) -> None:
-    global _stop, _seen
-    _stop, _seen = stop, seen
-    signal.signal(signal.SIGTERM, _end)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end(*_: object) -> None:
-    """Ends an idle worker; one that writes removes its unfinished shard first, see _report."""
-    global _is_ending
-    _is_ending = True
-    if not _is_writing:
-        os._exit(1)
-
-
-def _end_with_parent() -> None:
-    """Without this, the workers of a killed process would wait for work for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _work(path: pathlib.Path, sources: Sequence[SourceImage], settings: Settings, skip_bad: bool) -> LabelCounts:
-    global _is_writing
-    _is_writing = True
+def _receive(worker: Connection) -> LabelCounts | None:
+    """The counts of a finished shard, or None for an image; raises the error that ended the worker's shard."""
     try:
-        return _write_shard(path, sources, settings, skip_bad, _report)
-    finally:
-        _is_writing = False
-        if _is_ending:
-            os._exit(1)
+        message = worker.recv()
+    except (EOFError, OSError):
+        raise DataError(
+            "a worker process ended unexpectedly; unless it printed an error above, it was killed, probably because memory "
+            "ran out: run this again with fewer --num_workers"
+        ) from None
+    if isinstance(message, Exception):
+        raise message
+    return message
 
 
-def _report() -> None:
-    # Not in the signal's handler: it may come while this process holds the lock of `_stop` or `_seen`.
-    if _is_ending or _stop.is_set():
-        raise _Stopped
-    with _seen.get_lock():
-        _seen.value += 1
+def _work(parent: Connection, settings: Settings, skip_bad: bool) -> None:
+    """Writes the shards that the parent sends, and sends it what _receive returns or raises."""
+    with contextlib.suppress(EOFError, OSError):  # the parent has ended
+        while True:
+            path, sources = parent.recv()
+            try:
+                message = _write_shard(path, sources, settings, skip_bad, lambda: parent.send(None))
+            except (UserError, OSError, tf.errors.OpError) as error:
+                message = error
+            parent.send(message)

@@ -1,4 +1,4 @@
-"""What can be told before a conversion starts: images without annotation or file, names that cannot be used."""
+"""Checks before a conversion starts: images without annotation or file, unusable names."""
 
 import os
 import pathlib
@@ -8,18 +8,14 @@ from data.conversion.image_lists import NO_ANNOTATION, SourceImage
 from data.records.schema import DataError
 from kmax_tf.coco_panoptic import names
 
-_ADVICE = "--on_bad_example=SKIP leaves such images out"
+_ADVICE = "--on_bad_example=SKIP skips such images"
 
 
 def refuse_unusable(sources: Sequence[SourceImage]) -> None:
-    """Refuses images that cannot be converted, all of one kind at once.
-
-    Raises:
-      DataError: counts them and names the first one.
-    """
+    """Raises DataError if images cannot be converted; the message counts them and names the first one."""
     without = [source for source in sources if source.problem.startswith(NO_ANNOTATION)]
     misnamed = [source for source in sources if source.problem and not source.problem.startswith(NO_ANNOTATION)]
-    for found, what in ((without, "have no annotation"), (misnamed, "have such names")):
+    for found, what in ((without, "have no annotation"), (misnamed, "have unusable names")):
         if found:
             raise DataError(f"{described(found[0])}; {len(found)} of {len(sources)} images {what}; {_ADVICE}")
     images = [source.image_path for source in sources if not os.path.exists(source.image_path)]
@@ -27,7 +23,7 @@ def refuse_unusable(sources: Sequence[SourceImage]) -> None:
     for missing, kind in ((images, f"{len(images)} of {len(sources)} images are"), (labels, f"{len(labels)} label files are")):
         if missing:
             raise DataError(
-                f"{names.shown(missing[0])} does not exist; {kind} missing: fetch or make them, or remove them from the "
+                f"{names.shown(missing[0])} does not exist; {kind} missing: download or create them, or remove them from the "
                 f"annotations; {_ADVICE}"
             )
 
@@ -38,6 +34,6 @@ def described(source: SourceImage) -> str:
 
 
 def check_output(output_dir: pathlib.Path) -> None:
-    """Raises DataError where TensorFlow could not write records: the path of the folder is not UTF-8."""
+    """Raises DataError if the path is not UTF-8, because TensorFlow could not write records there."""
     if not names.is_utf8(str(output_dir)):
         raise DataError(f"{names.shown(output_dir)}: the path is not UTF-8: choose another --output_dir")

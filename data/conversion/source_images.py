@@ -1,4 +1,4 @@
-"""Source images made fit for records: upright RGB, JPEG or PNG."""
+"""Reads source images as upright RGB, encoded as JPEG or PNG, for records."""
 
 import dataclasses
 import io
@@ -28,13 +28,13 @@ class EncodedImage:
 
 
 def read_image(path: pathlib.Path) -> EncodedImage:
-    """Reads an image of any kind that pillow knows.
+    """Reads an image in any format that pillow supports.
 
-    RGB JPEGs and PNGs are passed on byte for byte. Grey, CMYK, palette and transparent images and those rotated by their EXIF
+    RGB JPEGs and PNGs are returned byte for byte. Gray, CMYK, palette and transparent images and those with an EXIF
     orientation are converted to upright RGB and encoded again: JPEG at quality 95, everything else as PNG.
 
     Raises:
-      UserError: the file is missing, damaged, too large or not an image of 8 or 16 bits per channel.
+      UserError: the file is missing, damaged, too large or not an image with 8 or 16 bits per channel.
     """
     data = pngs.read_bytes(path)
     try:
@@ -43,20 +43,20 @@ def read_image(path: pathlib.Path) -> EncodedImage:
             rotated = image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
             transparent = "transparency" in image.info
             if kind and image.mode == "RGB" and not rotated and not transparent:
-                # With the decoder of training: pillow accepts a PNG that is cut off behind its pixels.
+                # Unlike pillow, the decoder used in training rejects a PNG that is truncated after its pixels.
                 tf.io.decode_image(data, channels=3, expand_animations=False)
                 return EncodedImage(data, kind, image.height, image.width)
             mode, rgb = image.mode, _to_rgb(ImageOps.exif_transpose(image))
     except tf.errors.InvalidArgumentError:
-        raise DataError(f"{path} is damaged or not an image (its pixels cannot be decoded): fetch or make it again") from None
+        raise DataError(f"{path} is damaged or not an image (its pixels do not decode): download or create it again") from None
     except Image.DecompressionBombError:
         raise DataError(pngs.too_large(path)) from None
     except pngs.UNREADABLE as error:
-        raise DataError(f"{path} is damaged or not an image ({pngs.reason(error)}): fetch or make it again") from None
+        raise DataError(f"{path} is damaged or not an image ({pngs.reason(error)}): download or create it again") from None
     if rgb is None:
         raise DataError(
-            f"{path} has pixel values that are no 8 or 16 bits (mode {mode}): save it with 8 or 16 bits per channel, scaled to "
-            "the whole range"
+            f"{path} has pixel values of an unknown range (mode {mode}): save it with 8 or 16 bits per channel, scaled to the "
+            "whole range"
         )
     buffer = io.BytesIO()
     if kind == "jpeg":
@@ -68,15 +68,15 @@ def read_image(path: pathlib.Path) -> EncodedImage:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image | None:
-    """None: the range of the values is not known."""
+    """Converts to RGB; None if the value range is unknown."""
     if image.mode == "F":
         return None
     if image.mode.startswith("I"):
-        # 16-bit grey: pillow's own conversion clips at 255 instead of scaling.
-        grey = np.asarray(image).astype(np.float64)
-        if grey.min() < 0 or grey.max() > _LARGEST_OF_16_BITS:
+        # 16-bit gray, which pillow would clip at 255 instead of scaling.
+        gray = np.asarray(image).astype(np.float64)
+        if gray.min() < 0 or gray.max() > _LARGEST_OF_16_BITS:
             return None
-        image = Image.fromarray(np.round(grey / 257.0).astype(np.uint8))
+        image = Image.fromarray(np.round(gray / 257.0).astype(np.uint8))
     rgb = image.convert("RGB")
     rgb.info.clear()
     return rgb

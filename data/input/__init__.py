@@ -1,1 +1,1 @@
-"""From TFRecords to batches of training and evaluation."""
+"""The input pipeline: from TFRecords to batches for training and evaluation."""

@@ -1,8 +1,8 @@
-"""Colour augmentation of the kMaX configs: the AutoAugment sub-policies that leave shapes alone.
+"""Color augmentation of the kMaX configs: the AutoAugment sub-policies without geometric operations.
 
-From "AutoAugment" (Cubuk et al., 2019) in the selection and with the arithmetic that DeepLab2 trained with. All images are
-uint8 [h, w, 3], casts to uint8 truncate. An image may be a window of a larger one: all operations but Equalize and Contrast (as
-it was meant) give the same inside it, Sharpness if the window has one pixel to spare at each side that is not a border.
+From "AutoAugment" (Cubuk et al., 2019), with the selection and the arithmetic of DeepLab2. Images are uint8 [h, w, 3], casts to
+uint8 truncate. An image may be a window of a larger one: all operations except Equalize and the corrected Contrast give the
+same pixels there, if Sharpness gets one more pixel on each side that is not an image border.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from protos.descriptions import ConfigError
 
-# (operation, probability, magnitude 0..10) twice for each sub-policy; one of them is drawn for an image.
+# Two (operation, probability, magnitude 0..10) per sub-policy; one sub-policy is drawn per image.
 _SUB_POLICIES = (
     (("sharpness", 0.4, 7.0), ("brightness", 0.2, 10.0)),
     (("equalize", 0.0, 0.0), ("contrast", 0.2, 10.0)),
@@ -27,12 +27,12 @@ NUM_DRAWS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """How strong the operations are.
+    """The strength of the operations.
 
-    `scale` is a factor on the magnitudes. With `reference_quirks` it is that literally, as the published Cityscapes models were
-    trained: the factors of Sharpness and others move away from 1 (no change is at magnitude 5) and Solarize inverts more
-    values, so that the "weaker" policy is stronger; and Contrast blends with the number of pixels / 256, white for all but
-    small images, instead of the mean grey value. Without, `scale` is a factor on the distance from no change.
+    `scale` multiplies the magnitudes. With `reference_quirks` it does so literally, as in the training of the published
+    Cityscapes models: the factors of Sharpness and others move away from 1 (magnitude 5 changes nothing) and Solarize inverts
+    more values, so the "weaker" policy is stronger; and Contrast blends with the number of pixels / 256, which is white for
+    most images, instead of the mean gray value. Without, `scale` multiplies the distance from no change.
     """
 
     scale: float = 1.0
@@ -53,9 +53,9 @@ class Policy:
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """What happens to one image: number of the sub-policy (int32 scalar) and whether its two operations apply (bool [2]).
+    """The random choices for one image: number of the sub-policy (int32 scalar), and whether its operations apply (bool [2]).
 
-    `needs_whole_image`, a bool scalar, tells that a window of the image is not enough.
+    `needs_whole_image` (bool scalar): a window of the image is not enough.
     """
 
     sub_policy: tf.Tensor
@@ -64,36 +64,32 @@ class Draw:
 
 
 def named_policy(name: str, *, reference_quirks: bool) -> Policy:
-    """The policy that a config names.
-
-    Raises:
-      ConfigError: there is no such policy.
-    """
+    """The policy with this name; raises ConfigError if it does not exist."""
     if name not in _MAGNITUDE_SCALES:
         raise ConfigError(
-            f"autoaugment_policy_name {name!r} does not exist: leave it out, or choose one of {', '.join(_MAGNITUDE_SCALES)}"
+            f"autoaugment_policy_name {name!r} does not exist: omit it, or choose one of {', '.join(_MAGNITUDE_SCALES)}"
         )
     return Policy(_MAGNITUDE_SCALES[name], reference_quirks)
 
 
 def draw(uniform: tf.Tensor, policy: Policy) -> Draw:
-    """Decides from NUM_DRAWS numbers of [0, 1)."""
-    global_ones = ("equalize",) if policy.reference_quirks else ("equalize", "contrast")
+    """Makes the random choices with NUM_DRAWS random numbers in [0, 1)."""
+    global_operations = ("equalize",) if policy.reference_quirks else ("equalize", "contrast")
     sub_policy = tf.cast(uniform[0] * len(_SUB_POLICIES), tf.int32)
     probabilities = tf.constant([[operation[1] for operation in pair] for pair in _SUB_POLICIES])
-    looks_at_all = tf.constant([[operation[0] in global_ones for operation in pair] for pair in _SUB_POLICIES])
+    is_global = tf.constant([[operation[0] in global_operations for operation in pair] for pair in _SUB_POLICIES])
     applied = uniform[1:3] < probabilities[sub_policy]
-    return Draw(sub_policy, applied, tf.reduce_any(applied & looks_at_all[sub_policy]))
+    return Draw(sub_policy, applied, tf.reduce_any(applied & is_global[sub_policy]))
 
 
-def augment(image: tf.Tensor, decided: Draw, num_pixels: tf.Tensor, policy: Policy) -> tf.Tensor:
-    """Applies what `draw` decided.
+def augment(image: tf.Tensor, choices: Draw, num_pixels: tf.Tensor, policy: Policy) -> tf.Tensor:
+    """Applies the choices of `draw`.
 
     Args:
-      image: the image, or a window of it (the whole image where `decided.needs_whole_image`).
-      decided: see draw.
-      num_pixels: pixels of the whole image.
-      policy: how strong the operations are.
+      image: the image, or a window of it unless `choices.needs_whole_image`.
+      choices: see draw.
+      num_pixels: number of pixels of the whole image.
+      policy: the strength of the operations.
     """
 
     def apply_pair(pair: tuple) -> tf.Tensor:
@@ -101,12 +97,12 @@ def augment(image: tf.Tensor, decided: Draw, num_pixels: tf.Tensor, policy: Poli
         for position, (name, _, magnitude) in enumerate(pair):
             operation = _operation(name, magnitude, num_pixels, policy)
             result = tf.cond(
-                decided.applied[position], functools.partial(operation, result), functools.partial(tf.identity, result)
+                choices.applied[position], functools.partial(operation, result), functools.partial(tf.identity, result)
             )
         return result
 
     branches = [functools.partial(apply_pair, pair) for pair in _SUB_POLICIES]
-    return tf.cond(tf.reduce_any(decided.applied), lambda: tf.switch_case(decided.sub_policy, branches), lambda: image)
+    return tf.cond(tf.reduce_any(choices.applied), lambda: tf.switch_case(choices.sub_policy, branches), lambda: image)
 
 
 def _operation(name: str, magnitude: float, num_pixels: tf.Tensor, policy: Policy) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -116,7 +112,7 @@ def _operation(name: str, magnitude: float, num_pixels: tf.Tensor, policy: Polic
         "brightness": functools.partial(brightness, factor=factor),
         "color": functools.partial(color, factor=factor),
         "contrast": lambda image: blend(
-            published_grey(num_pixels) if policy.reference_quirks else mean_grey(image), image, factor
+            published_gray(num_pixels) if policy.reference_quirks else mean_gray(image), image, factor
         ),
         "solarize": functools.partial(solarize, threshold=policy.solarize_threshold(magnitude)),
         "equalize": equalize,
@@ -131,32 +127,32 @@ def blend(first: tf.Tensor, second: tf.Tensor, factor: float) -> tf.Tensor:
 
 
 def color(image: tf.Tensor, factor: float) -> tf.Tensor:
-    """Blends with the grey image: 0 is grey, 1 the image."""
+    """Blends with the gray image: factor 0 gives gray, 1 the image."""
     return blend(tf.image.rgb_to_grayscale(image), image, factor)
 
 
 def brightness(image: tf.Tensor, factor: float) -> tf.Tensor:
-    """Blends with black: 0 is black, 1 the image."""
+    """Blends with black: factor 0 gives black, 1 the image."""
     return blend(tf.zeros_like(image), image, factor)
 
 
-def published_grey(num_pixels: tf.Tensor) -> tf.Tensor:
-    """The grey value that Contrast blends with, as published: the sum of a histogram, which is the number of pixels, / 256."""
+def published_gray(num_pixels: tf.Tensor) -> tf.Tensor:
+    """The gray value that the published Contrast blends with: the sum of a histogram (the number of pixels) / 256."""
     return tf.minimum(num_pixels // 256, 255)
 
 
-def mean_grey(image: tf.Tensor) -> tf.Tensor:
-    """The mean grey value of an image, rounded, which Contrast is meant to blend with (pillow's ImageEnhance.Contrast)."""
+def mean_gray(image: tf.Tensor) -> tf.Tensor:
+    """The rounded mean gray value of an image, which Contrast should blend with (like pillow's ImageEnhance.Contrast)."""
     return tf.cast(tf.reduce_mean(tf.cast(tf.image.rgb_to_grayscale(image), tf.float32)) + 0.5, tf.int32)
 
 
 def sharpness(image: tf.Tensor, factor: float) -> tf.Tensor:
-    """Blends with the smoothed image: 0 is smooth, 1 the image, above 1 sharper. Border pixels keep their values."""
+    """Blends with the smoothed image: factor 0 is smooth, 1 the image, above 1 sharper. Border pixels keep their values."""
     kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13.0
     kernel = tf.tile(kernel[:, :, None, None], [1, 1, 3, 1])
     shape = tf.shape(image)
-    # An image without inner pixels would make the convolution fail.
-    enough = tf.reduce_min(shape[:2]) >= 3
+    # The convolution fails on an image without inner pixels.
+    has_inside = tf.reduce_min(shape[:2]) >= 3
 
     def smooth_inside() -> tf.Tensor:
         pixels = tf.cast(image, tf.float32)[None]
@@ -166,20 +162,20 @@ def sharpness(image: tf.Tensor, factor: float) -> tf.Tensor:
         middle = tf.concat([image[1:-1, :1], inside, image[1:-1, -1:]], axis=1)
         return tf.concat([image[:1], middle, image[-1:]], axis=0)
 
-    return tf.cond(enough, smooth_inside, lambda: image)
+    return tf.cond(has_inside, smooth_inside, lambda: image)
 
 
 def solarize(image: tf.Tensor, threshold: int) -> tf.Tensor:
-    """Inverts the values from `threshold` on."""
+    """Inverts the values that are at least `threshold`."""
     if threshold > 255:
         return image
-    # Inverting is a change of all bits; a choice between two images of bytes is forty times as slow.
+    # Inverting flips all bits; tf.where on two uint8 images is forty times slower.
     inverted = tf.cast(image >= tf.constant(threshold, tf.uint8), tf.uint8) * tf.constant(255, tf.uint8)
     return tf.bitwise.bitwise_xor(image, inverted)
 
 
 def equalize(image: tf.Tensor) -> tf.Tensor:
-    """Makes the histogram of each channel flat, with the lookup table of pillow's ImageOps.equalize."""
+    """Equalizes the histogram of each channel with the lookup table of pillow's ImageOps.equalize."""
     channel_start = tf.constant([0, 256, 512], tf.int32)
     values = tf.cast(image, tf.int32) + channel_start
     histogram = tf.reshape(tf.math.bincount(tf.reshape(values, [-1]), minlength=768, maxlength=768), [3, 256])

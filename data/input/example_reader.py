@@ -1,4 +1,4 @@
-"""Reads and decodes single records; everything wrong with one is told by its file, number and image name."""
+"""Reads and decodes single records; errors name the file, the number of the record and the image."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -36,7 +36,7 @@ class Example(Record):
 
     @property
     def image_name(self) -> bytes:
-        """`name`, as batches have it."""
+        """`name`, under its key in batches."""
         return self.name
 
     @property
@@ -61,10 +61,10 @@ class ExampleReader:
         return len(self._index)
 
     def read(self, number: int) -> Example | None:
-        """Example `number`, or None if it is bad and bad examples are skipped.
+        """Reads example `number`; None if it is bad and bad examples are skipped.
 
         Raises:
-          DataError: `Bad example: <file> record <n> (<image name>): ...`, in one line.
+          DataError: the example is bad; the message is one line, `Bad example: <file> record <n> (<image name>): ...`.
         """
         name = "name unknown"
         try:
@@ -81,24 +81,24 @@ class ExampleReader:
         return Example(**vars(record), codes=coded[0], segments=coded[1])
 
     def read_first(self, numbers: Iterable[int]) -> Example:
-        """The first example of `numbers` that can be used.
+        """Reads the first usable example of `numbers`.
 
         Raises:
-          DataError: as read, or none of them can be used.
+          DataError: as read, or no example is usable.
         """
         for number in numbers:
             example = self.read(number)
             if example is not None:
                 return example
         raise DataError(
-            f"{MARKER}too many examples cannot be used, the warnings above name them: make these records again "
+            f"{MARKER}too many examples cannot be used (see the warnings above): create these records again "
             "(data/inspect_dataset.py checks all of them)"
         )
 
     def graph_read(self, *selections: Callable[[int], Iterable[int]]) -> GraphRead:
-        """A graph function from an int64 scalar p to the examples `read_first(select(p))` for each selection.
+        """Returns a graph function from an int64 scalar p to one example per selection, `read_first(select(p))`.
 
-        Of each it has `image`, `codes`, `segments` and `image_name`. One call reads all of them.
+        The examples have the keys `image`, `codes`, `segments` and `image_name`.
         """
 
         def read(value: np.ndarray) -> list[np.ndarray | bytes]:
@@ -113,7 +113,7 @@ class ExampleReader:
         return in_graph
 
     def graph_read_or_nothing(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        """In a graph: `read(number)`, `number` and `usable` bool; the tensors of a bad example that is skipped are empty."""
+        """In a graph: `read(number)`, `number` and `usable` (bool); the tensors of a skipped bad example are empty."""
 
         def read(value: np.ndarray) -> list[np.ndarray | bytes]:
             example = self.read(int(value)) or _NOTHING

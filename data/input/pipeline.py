@@ -1,7 +1,7 @@
 """The input pipeline: batches of images and targets from TFRecords.
 
-Training batches are a function of (seed, step): example order and every random draw follow from the position of an example, so
-that a run can stop and go on anywhere, on any number of hosts.
+Training batches depend only on (seed, step): the order of the examples and all random numbers follow from the position of an
+example, so a run can stop and continue at any step, on any number of hosts.
 """
 
 import functools
@@ -18,12 +18,11 @@ from protos.descriptions import ConfigError, DatasetInfo
 
 __all__ = ["InputProblems", "bad_example_message", "evaluation_dataset", "input_problems", "training_dataset"]
 
-# Number of batches ready before they are asked for.
 _PREFETCH = 4
 
 
 def input_problems(options: dataset_pb2.DatasetOptions) -> InputProblems:
-    """Counters that a caller can read, with the policy on_bad_example of the options."""
+    """The counters of bad input, with the policy on_bad_example of the options."""
     return InputProblems(skip=options.on_bad_example == dataset_pb2.DatasetOptions.SKIP)
 
 
@@ -44,13 +43,13 @@ def training_dataset(
     Args:
       options: records, sizes and augmentation.
       info: classes of the dataset.
-      seed: decides order and augmentation.
-      start_step: number of the first batch; the batches of any step are the same wherever training started.
-      batch_size: images of one step on all shards.
+      seed: seed of the order and the augmentation.
+      start_step: number of the first batch; the batch of a step does not depend on where training started.
+      batch_size: number of images per step, over all shards.
       shard: number of this host.
-      num_shards: hosts; each yields batch_size / num_shards images of every step.
-      problems: where bad examples and dropped instances are counted; default: `input_problems(options)`.
-      with_draws: batches also tell what was drawn: `draws` float32 [b, n, 4] (scale, first row and column of the crop, 1 if
+      num_shards: number of hosts; each yields batch_size / num_shards images per step.
+      problems: counts bad examples and dropped instances; default: `input_problems(options)`.
+      with_draws: whether batches also contain `draws` float32 [b, n, 4] (scale, first row and column of the crop, 1 if
         flipped; n is 2 with copy-paste, else 1) and `pasted_name` string [b], empty without copy-paste.
 
     Returns:
@@ -58,14 +57,14 @@ def training_dataset(
       with a batch dimension; all shapes are static.
 
     Raises:
-      ConfigError: an option cannot be used.
-      DataError: no records, or files that are damaged. A record that is found damaged later ends the iteration with a
-        tf.errors.OpError, unless bad examples are skipped; bad_example_message picks what is wrong from it.
+      ConfigError: an option is invalid.
+      DataError: there are no records, or files are damaged. A bad record that is found later ends the iteration with a
+        tf.errors.OpError unless bad examples are skipped; bad_example_message extracts the message.
     """
     if not 0 <= shard < num_shards:
-        raise ConfigError(f"shard {shard} must be one of 0 .. {num_shards - 1}, the hosts")
+        raise ConfigError(f"shard {shard} must be one of the hosts 0 .. {num_shards - 1}")
     if not -(2**63) <= seed < 2**63:
-        raise ConfigError(f"seed {seed} does not fit 64 bits")
+        raise ConfigError(f"seed {seed} does not fit into 64 bits")
     if batch_size < 1 or batch_size % num_shards:
         raise ConfigError(f"batch_size {batch_size} must be a positive multiple of the number of hosts, {num_shards}")
     if not options.decode_groundtruth_label:
@@ -80,27 +79,27 @@ def training_dataset(
     ]
     make = _training_example(reader.graph_read(*choices), prepare, options, info, seed, problems, with_draws)
     per_shard = batch_size // num_shards
-    place = functools.partial(sampling.position, batch_size=batch_size, shard=shard, num_shards=num_shards)
+    position = functools.partial(sampling.position, batch_size=batch_size, shard=shard, num_shards=num_shards)
     dataset = tf.data.Dataset.range(start_step * per_shard, tf.int64.max)
-    dataset = dataset.map(lambda counter: make(place(counter)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(lambda counter: make(position(counter)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(per_shard, drop_remainder=True).prefetch(_PREFETCH)
 
 
 def evaluation_dataset(
     options: dataset_pb2.DatasetOptions, info: DatasetInfo, *, batch_size: int, problems: InputProblems | None = None
 ) -> tf.data.Dataset:
-    """All examples once, in the order of the records, without bad ones where they are skipped; the last batch may be smaller.
+    """All examples once, in the order of the records, except skipped bad ones; the last batch may be smaller.
 
     Images are resized to range and padded at the bottom and right to the network's input size.
 
     Returns:
-      Dictionaries as those of training_dataset (without labels: no targets), and `number` and `num_records` int64 [b] (of the
-      record, from 0, and of all), `resized_size` int32 [b, 2] (height and width of the resized image inside the input),
-      `raw_size` int32 [b, 2], `raw_image` string [b] (encoded as in the record) and `panoptic_raw` string [b]
-      (tf.io.serialize_tensor of the int32 panoptic map of the record; only with labels).
+      Dictionaries like those of training_dataset (without labels, there are no targets), plus `number` and `num_records`
+      int64 [b] (number of the record, from 0, and of all records), `resized_size` int32 [b, 2] (height and width of the resized
+      image inside the input), `raw_size` int32 [b, 2], `raw_image` string [b] (encoded as in the record) and, only with labels,
+      `panoptic_raw` string [b] (tf.io.serialize_tensor of the int32 panoptic map of the record).
 
     Raises:
-      ConfigError: an option cannot be used.
+      ConfigError: an option is invalid.
       DataError: as training_dataset.
     """
     if batch_size < 1:
@@ -117,7 +116,7 @@ def evaluation_dataset(
 
 
 def _reader(options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: InputProblems) -> tuple[ExampleReader, list[int]]:
-    """The examples of all sources, and how many each has."""
+    """A reader of the examples of all sources, and the number of examples of each."""
     if options.max_thing_id < 1:
         raise ConfigError(f"max_thing_id must be at least 1, not {options.max_thing_id}")
     index, sizes = record_index.open_sources(options, made_by=info.converter, problems=problems)
@@ -138,9 +137,9 @@ def _training_example(
     target_options = targets.target_options(options, info)
 
     def augmented(example: dict[str, tf.Tensor], uniform: tf.Tensor, jitter: ScaleJitter, padding: tf.Tensor | int):
-        where = augmentation.place(tf.shape(example["codes"]), uniform, prepare, jitter)
-        image = augmentation.augment_image(example["image"], where, uniform, prepare.policy)
-        return image, augmentation.augment_label(example["codes"], where, padding), where.summary()
+        crop = augmentation.random_crop(tf.shape(example["codes"]), uniform, prepare, jitter)
+        image = augmentation.augment_image(example["image"], crop, uniform, prepare.policy)
+        return image, augmentation.augment_label(example["codes"], crop, padding), crop.summary()
 
     def make(position: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = tf.random.split([tf.constant(seed, tf.int64), position], 2)
@@ -150,17 +149,17 @@ def _training_example(
         pasted_name = tf.constant("")
         if others:
             (other,) = others
-            around = segment_codes.void_code(info, tf.size(other["segments"]))
-            *pasted, draw = augmented(other, uniform[1], prepare.paste_jitter, around)
+            padding = segment_codes.void_code(info, tf.size(other["segments"]))
+            *pasted, draw = augmented(other, uniform[1], prepare.paste_jitter, padding)
             segments = (example["segments"], other["segments"])
             paste = options.augmentations.panoptic_copy_paste
             image, codes = copy_paste.paste((image, codes), tuple(pasted), segments, seeds[1], paste, info)
             pasted_name = other["image_name"]
             draws.append(draw)
-        made = {"image": image, "image_name": example["image_name"]}
+        result = {"image": image, "image_name": example["image_name"]}
         if with_draws:
-            made |= {"draws": tf.stack(draws), "pasted_name": pasted_name}
-        return made | _targets(codes, target_options, example["image_name"], problems)
+            result |= {"draws": tf.stack(draws), "pasted_name": pasted_name}
+        return result | _targets(codes, target_options, example["image_name"], problems)
 
     return make
 
@@ -172,27 +171,27 @@ def _evaluation_example(
     problems: InputProblems,
     num_records: int,
 ):
-    """A graph function from an example as it was read to its tensors."""
+    """A graph function from a decoded example to its tensors."""
     target_options = targets.target_options(options, info)
 
     def make(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         raw_size = tf.ensure_shape(tf.shape(example["image"])[:2], [2])
-        fit = resize_and_pad.plan(raw_size[0], raw_size[1], prepare)
-        made = {
-            "image": resize_and_pad.fit_image(example["image"], fit),
+        placement = resize_and_pad.placement(raw_size[0], raw_size[1], prepare)
+        result = {
+            "image": resize_and_pad.place_image(example["image"], placement),
             "image_name": example["image_name"],
             "number": example["number"],
             "num_records": tf.constant(num_records, tf.int64),
-            "resized_size": tf.stack(fit.size),
+            "resized_size": tf.stack(placement.size),
             "raw_size": raw_size,
             "raw_image": example["encoded"],
         }
         if not options.decode_groundtruth_label:
-            return made
-        codes = resize_and_pad.fit_label(example["codes"], fit, segment_codes.void_code(info))
-        made |= _targets(codes, target_options, example["image_name"], problems)
-        made["panoptic_raw"] = tf.io.serialize_tensor(example["panoptic"])
-        return made
+            return result
+        codes = resize_and_pad.place_label(example["codes"], placement, segment_codes.void_code(info))
+        result |= _targets(codes, target_options, example["image_name"], problems)
+        result["panoptic_raw"] = tf.io.serialize_tensor(example["panoptic"])
+        return result
 
     return make
 
@@ -200,16 +199,16 @@ def _evaluation_example(
 def _targets(
     codes: tf.Tensor, options: targets.TargetOptions, name: tf.Tensor, problems: InputProblems
 ) -> dict[str, tf.Tensor]:
-    made, dropped = targets.build_targets(codes, options)
+    tensors, dropped = targets.build_targets(codes, options)
 
-    def tell(count: int, image_name: bytes) -> bool:
+    def report(count: int, image_name: bytes) -> bool:
         problems.too_many_instances(image_name.decode(errors="replace"), int(count), options.max_thing_id)
         return True
 
-    told = tf.cond(
+    reported = tf.cond(
         dropped > 0,
-        lambda: tf.numpy_function(shutdown.python_call(tell), [dropped, name], tf.bool, stateful=False),
+        lambda: tf.numpy_function(shutdown.python_call(report), [dropped, name], tf.bool, stateful=False),
         lambda: False,
     )
-    with tf.control_dependencies([told]):
-        return {key: tf.identity(value) for key, value in made.items()}
+    with tf.control_dependencies([reported]):
+        return {key: tf.identity(value) for key, value in tensors.items()}

@@ -1,4 +1,4 @@
-"""What the preprocessing of a dataset does, checked and made definite."""
+"""Checks the preprocessing options of a dataset and fills in their defaults."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from protos.descriptions import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class ScaleJitter:
-    """Random factors on the size: one of `values`, or any of [lowest, highest] where `values` is empty."""
+    """Random scale factors: one of `values`, or any number in [lowest, highest] if `values` is empty."""
 
     lowest: float
     highest: float
@@ -21,9 +21,10 @@ class ScaleJitter:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Sizes are (height, width) in pixels; None: no such limit. `size_factor` None: resized sides are not rounded.
+    """The preprocessing of one dataset.
 
-    `policy` None: no colour augmentation. `reference_quirks`: with the faults of the published code, see protos/dataset.proto.
+    Sizes are (height, width) in pixels; None: no limit. `size_factor` None: resized sides are not rounded. `policy` None: no
+    color augmentation. `reference_quirks`: reproduce the bugs of the published code, see protos/dataset.proto.
     """
 
     crop: tuple[int, int]
@@ -50,11 +51,11 @@ def preprocessing(options: dataset_pb2.DatasetOptions, *, is_training: bool) -> 
     max_size = _pair("max_resize_value", options.max_resize_value)
     if max_size is None and not is_training:
         max_size = crop
-    # As in DeepLab2, resize fields that are 0 set no limit, but the rounding to size_factor takes place.
+    # As in DeepLab2, resize fields that are 0 set no limit, but sides are rounded to size_factor.
     resizes = bool(options.min_resize_value or options.max_resize_value) or not is_training
     if max_size and (max_size[0] > crop[0] or max_size[1] > crop[1]):
         raise ConfigError(
-            f"max_resize_value {list(max_size)} is larger than crop_size {list(crop)}: resized images would be cut"
+            f"max_resize_value {list(max_size)} is larger than crop_size {list(crop)}: resized images would be cropped"
         )
     augmentations = options.augmentations
     if not 0 <= augmentations.flip_probability <= 1:
@@ -82,9 +83,9 @@ def _pastes(augmentations: dataset_pb2.AugmentationOptions) -> bool:
 
 
 def _pair(field: str, values: Sequence[int]) -> tuple[int, int] | None:
-    """One value for both sides or one for each; None where it is unset, which 0 for either side means."""
+    """One value for both sides, or one for each; None if it is unset or 0 for either side."""
     if len(values) > 2 or any(v < 0 for v in values):
-        raise ConfigError(f"{field} must be one or two numbers, none below 0, not {list(values)}")
+        raise ConfigError(f"{field} must be one or two non-negative numbers, not {list(values)}")
     if field == "crop_size" and len(values) == 1:
         raise ConfigError(f"crop_size must be two numbers (height and width), not {list(values)}")
     if not values or not all(values):
@@ -105,14 +106,14 @@ def _scale_jitter(augmentations: dataset_pb2.AugmentationOptions, factor: float,
     if lowest == highest:
         return ScaleJitter(lowest, highest, (lowest,))
     if reference_quirks:
-        # The count is cut off and the range divided evenly: 0.5 to 2.0 by 0.1 (in float32) gives 15 factors 0.107 apart
-        # instead of 16.
+        # The count is truncated and the range divided evenly: 0.5 to 2.0 by 0.1 (in float32) gives 15 factors with a distance
+        # of 0.107 instead of 16 factors.
         count = int((highest - lowest) / step + 1)
-        # In float32 as tf.linspace has it: a last bit decides whether some scaled sides are one pixel shorter.
+        # In float32 like tf.linspace: the last bit decides whether some scaled sides are one pixel shorter.
         first, last = np.float32(lowest), np.float32(highest)
         step = (last - first) / np.float32(max(count - 1, 1))
         between = [first + step * np.float32(k) for k in range(1, count - 1)]
         return ScaleJitter(lowest, highest, tuple(map(float, [first, *between, last][:count])))
-    # The tolerance makes up for decimal steps that float32 does not hold exactly.
+    # The tolerance compensates for decimal steps that float32 cannot represent exactly.
     count = int((highest - lowest) / step + 1e-4) + 1
     return ScaleJitter(lowest, highest, tuple((lowest + step * np.arange(count)).tolist()))

@@ -1,8 +1,8 @@
-"""Sizes and resampling of images and labels, corners aligned.
+"""Sizes and resampling of images and labels, with aligned corners.
 
-An axis of n samples resized to m has its samples at i (n - 1) / (m - 1). Images are interpolated linearly, labels take the
-nearest sample. A resize in several steps (to a range, then by a random scale) is done step by step, as published: two linear
-interpolations are not one.
+When an axis of n samples is resized to m, the samples are at i (n - 1) / (m - 1). Images are interpolated linearly, labels use
+the nearest sample. Resizing to a range and then by a random scale is done in two steps, as published, which is not the same as
+one linear interpolation.
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ def range_size(
     *,
     reference_quirks: bool = True,
 ) -> Size:
-    """Size after scaling up or down until no side is below `min_size`, then down until none is above `max_size`.
+    """Size after scaling up or down until no side is below `min_size`, then down until no side is above `max_size`.
 
     The aspect ratio is kept and sides are rounded down.
 
     Args:
-      height: int32 scalar, pixels; likewise width.
-      width: see height.
-      min_size: least height and width; not enforced where it is None or 0 for either side.
-      max_size: largest height and width; likewise.
-      factor: sides are rounded up to factor * k + 1 at the end, `max_size` down before.
-      reference_quirks: with float32 ratios and a rounding after each of the two steps, as in the published code, where a side
-        can end one pixel short; otherwise one step in double precision.
+      height: int32 scalar, pixels.
+      width: int32 scalar, pixels.
+      min_size: minimum height and width; no limit if it is None or 0 for either side.
+      max_size: maximum height and width; likewise.
+      factor: sides are finally rounded up to factor * k + 1; before, `max_size` is rounded down to it.
+      reference_quirks: use float32 ratios and round after each of the two steps, as in the published code, where a side can end
+        up one pixel too short; otherwise one step in double precision.
     """
     size_of = _published_size if reference_quirks else _exact_size
     if factor and max_size and all(max_size):
@@ -62,22 +62,22 @@ def _exact_size(size: Size, min_size: Sequence[int], max_size: Sequence[int]) ->
         ratio = tf.maximum(min_size[0] / size[0], min_size[1] / size[1])
     if all(max_size):
         ratio = tf.minimum(ratio, tf.minimum(max_size[0] / size[0], max_size[1] / size[1]))
-    # A product that is a whole number may come out just below it.
+    # A product that should be an integer may be slightly smaller.
     return tuple(tf.cast(tf.floor(tf.cast(side, tf.float64) * ratio + 1e-6), tf.int32) for side in size)
 
 
 def resize_image(image: tf.Tensor, sizes: Sequence[Size]) -> tf.Tensor:
-    """uint8 [h, w, 3] to float32, resized to each of `sizes` after the other."""
+    """Resizes uint8 [h, w, 3] to each of `sizes` in turn, as float32."""
     for size in sizes:
         image = tf.raw_ops.ResizeBilinear(images=image[None], size=tf.stack(size), align_corners=True)[0]
     return tf.cast(image, tf.float32)
 
 
 def nearest(sizes: Sequence[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
-    """Where the samples `index` of a resized axis come from in the source.
+    """Source positions of the samples `index` of a resized axis.
 
     Args:
-      sizes: samples of the source and after each step.
+      sizes: number of samples of the source and after each step.
       index: int32 [k], positions on the axis after the last step.
     """
     for source, target in reversed(list(zip(sizes[:-1], sizes[1:], strict=True))):
@@ -89,6 +89,6 @@ def nearest(sizes: Sequence[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
 
 
 def take(label: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    """Rows and columns of a label [h, w]."""
-    # Columns of the few source rows first: whole rows are copied fast.
+    """Selects rows and columns of a label [h, w]."""
+    # Columns first, while there are few rows; copying whole rows is fast.
     return tf.gather(tf.gather(label, columns, axis=1), rows)

@@ -1,8 +1,7 @@
-"""Ends the calls that tf.data makes into Python before the interpreter goes away.
+"""Ends the calls from tf.data into Python before the interpreter shuts down.
 
-An iterator that is destroyed while Python shuts down waits for the calls in flight, and those wait for an interpreter that does
-not run them any more: the process would never end. Therefore all calls are finished, and new ones refused, when the program
-ends.
+An iterator that is destroyed during the shutdown waits for running calls, which wait for an interpreter that no longer runs
+them: the process would never end. Therefore all calls are finished, and new ones refused, when the program ends.
 """
 
 import atexit
@@ -25,9 +24,9 @@ _running = 0
 
 
 def python_call(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a function fit for tf.numpy_function in a dataset; when the program ends, it ends the data instead."""
+    """Wraps a function for tf.numpy_function in a dataset; when the program ends, a call ends the dataset instead."""
 
-    # Conversion to a graph would run its own copy of all Python below, slowly.
+    # Otherwise AutoGraph runs its own, slow copy of all Python code below.
     @tf.autograph.experimental.do_not_convert
     @functools.wraps(function)
     def call(*values: np.ndarray) -> Any:
@@ -48,7 +47,7 @@ def python_call(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @atexit.register
 def _finish_calls() -> None:
-    """Waits until tf.data, whose buffers are bounded and not emptied any more, makes no more calls."""
+    """Waits until tf.data makes no more calls: nobody reads its bounded buffers any more."""
     _ending.set()
     deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
     seen = 0

@@ -12,7 +12,7 @@ from protos.descriptions import DatasetInfo
 
 @dataclasses.dataclass(frozen=True)
 class TargetOptions:
-    """How targets are made. Pixels of instances below `small_threshold` pixels weigh `small_weight`."""
+    """Options of build_targets. Pixels of instances with less than `small_threshold` pixels have weight `small_weight`."""
 
     info: DatasetInfo
     max_thing_id: int
@@ -21,17 +21,17 @@ class TargetOptions:
 
 
 def target_options(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> TargetOptions:
-    """Picks what concerns the targets from the options of a dataset."""
+    """The target options of a dataset."""
     if not options.increase_small_instance_weights:
         return TargetOptions(info, options.max_thing_id)
     return TargetOptions(info, options.max_thing_id, options.small_instance_threshold, options.small_instance_weight)
 
 
 def build_targets(codes: tf.Tensor, options: TargetOptions) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Makes the targets of one image; no loop over its instances.
+    """Computes the targets of one image.
 
-    Instances are numbered in the order of their first pixel, row by row. Of more than max_thing_id instances the largest are
-    kept and the others become void.
+    Instances are numbered in the order of their first pixel, row by row. If there are more than max_thing_id instances, the
+    largest are kept and the others become void.
 
     Args:
       codes: segment codes int32 [h, w].
@@ -40,7 +40,7 @@ def build_targets(codes: tf.Tensor, options: TargetOptions) -> tuple[dict[str, t
     Returns:
       `semantic_gt` int32 [h, w] (class ids, ignore_label for void), `semantic_loss_weight` float32 [h, w],
       `thing_id_mask_gt` int32 [h, w] (number of the instance, -1 for none), `thing_id_class_gt` int32 [max_thing_id] (class
-      id of each instance, -1 behind the last); and the number of instances that were dropped, int32.
+      id of each instance, then -1); and the number of dropped instances, int32.
     """
     info, limit = options.info, options.max_thing_id
     segments, index, areas = tf.unique_with_counts(tf.reshape(codes, [-1]))
@@ -49,7 +49,7 @@ def build_targets(codes: tf.Tensor, options: TargetOptions) -> tuple[dict[str, t
         return tf.ensure_shape(tf.reshape(tf.gather(values, index), tf.shape(codes)), codes.shape)
 
     is_instance = segment_codes.is_instance(segments)
-    # A stable sort keeps the earlier one of two instances of the same size.
+    # A stable sort keeps the first of two instances of the same size.
     rank = tf.argsort(tf.argsort(tf.where(is_instance, -areas, 1), stable=True))
     kept = is_instance & (rank < limit)
     number = tf.where(kept, tf.cumsum(tf.cast(kept, tf.int32)) - 1, -1)

@@ -1,4 +1,4 @@
-"""How often each class occurs, as a picture."""
+"""Draws how often each class occurs."""
 
 import pathlib
 from collections.abc import Sequence
@@ -13,13 +13,15 @@ _ROW_INCHES = 0.24
 _BAR = 0.8
 # Bars of the second section are lighter.
 _OPACITY = (1.0, 0.45)
-# Where the axes begin: below one segment, and below this percentage of the pixels.
+# Start of the axes: below one segment, and at this percentage of the pixels.
 _LEAST_SEGMENTS, _LEAST_PERCENT = 0.5, 0.001
 
 
 def save_frequencies(scans: Sequence[Scan], path: pathlib.Path) -> None:
-    """Writes a PNG with one row for each class, most pixels first: numbers of segments and shares of the labelled pixels of
-    each section, on logarithmic axes; classes that never occur have no bar and a red name."""
+    """Writes a PNG with one row per class, most frequent first: its segments and its share of the labeled pixels per section.
+
+    The axes are logarithmic; classes that never occur have no bar and a red name.
+    """
     classes = sorted(scans[0].counts.info.classes, key=lambda c: -max(_pixel_share(scan, c.id) for scan in scans))
     figure = Figure(figsize=(10, 1.2 + _ROW_INCHES * len(classes)), dpi=100, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -30,11 +32,11 @@ def save_frequencies(scans: Sequence[Scan], path: pathlib.Path) -> None:
         segments = [scan.counts.class_segments[c.id] + scan.counts.crowds[c.id] for c in classes]
         shares = [100 * _pixel_share(scan, c.id) for c in classes]
         for axes, values in ((left, segments), (right, shares)):
-            places = rows - _BAR / 2 + (k + 0.5) * height
-            axes.barh(places, values, height, color=colors, alpha=_OPACITY[k], edgecolor="black", linewidth=0.4)
+            centers = rows - _BAR / 2 + (k + 0.5) * height
+            axes.barh(centers, values, height, color=colors, alpha=_OPACITY[k], edgecolor="black", linewidth=0.4)
     names = " (upper bars), ".join(scan.section.name for scan in scans) + " (lower bars)" * (len(scans) > 1)
     left.set_title(f"segments: {names}", fontsize=9)
-    right.set_title("% of labelled pixels", fontsize=9)
+    right.set_title("% of labeled pixels", fontsize=9)
     for axes, least in ((left, _LEAST_SEGMENTS), (right, _LEAST_PERCENT)):
         axes.set_xscale("log")
         axes.set_xlim(left=least)

@@ -1,4 +1,4 @@
-"""What one record holds, without its pixels."""
+"""Facts about one record, without its pixels."""
 
 import dataclasses
 import hashlib
@@ -20,36 +20,33 @@ _EXIF_ORIENTATION = 0x0112
 class ImageFacts:
     """One usable record.
 
-    `digest` identifies the encoded image; `image_format` is its file format and color mode (`JPEG RGB`); `is_turned` tells of
-    an EXIF orientation other than upright; `label_format` is that of the record, empty without a label. `segments` int64
-    [k, 3] has class id, instance id and area in pixels of each distinct panoptic id, void included.
+    `digest` identifies the encoded image; `image_format` is its file format and color mode (`JPEG RGB`); `is_rotated`: it has
+    an EXIF orientation other than upright; `label_format` is empty without a label. `segments` int64 [k, 3] contains class id,
+    instance id and area in pixels of each distinct panoptic id, including void.
     """
 
     name: str
     digest: bytes
     size: tuple[int, int]
     image_format: str
-    is_turned: bool
-    image_bytes: int
+    is_rotated: bool
     label_format: str
     label_bytes: int
     segments: np.ndarray
 
 
 def image_facts(example: Example, info: DatasetInfo) -> ImageFacts:
-    """Collects the facts of a record; `info` has classes and coding of its label."""
-    encoded, panoptic = example.encoded, example.panoptic
-    image_format, is_turned = _read_header(encoded)
+    """Collects the facts of a record; `info` describes the classes and the encoding of its label."""
+    image_format, is_rotated = _read_header(example.encoded)
     return ImageFacts(
         name=schema.shown_name(example.name),
-        digest=hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest(),
+        digest=hashlib.blake2b(example.encoded, digest_size=_DIGEST_BYTES).digest(),
         size=example.image.shape[:2],
         image_format=image_format,
-        is_turned=is_turned,
-        image_bytes=len(encoded),
+        is_rotated=is_rotated,
         label_format=example.label_format,
         label_bytes=example.label_bytes,
-        segments=_segments(panoptic, info),
+        segments=_segments(example.panoptic, info),
     )
 
 
@@ -63,5 +60,5 @@ def _read_header(encoded: bytes) -> tuple[str, bool]:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return f"{image.format} {image.mode}", image.getexif().get(_EXIF_ORIENTATION, 1) != 1
-    except pngs.UNREADABLE:  # TensorFlow has decoded it, Pillow is stricter
+    except pngs.UNREADABLE:  # Pillow is stricter than TensorFlow, which decoded the image
         return "other", False

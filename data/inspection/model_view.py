@@ -1,4 +1,4 @@
-"""What the model sees of a section: images and targets as they leave the input pipeline."""
+"""What the model sees of a section: the images and targets that the input pipeline yields."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,14 +12,16 @@ from data.records.schema import DataError
 from kmax_tf.tensor_keys import SEMANTIC_GT, THING_CLASS_GT, THING_MASK_GT
 from protos.descriptions import DatasetInfo
 
-# Training images that statistics are made of.
+# Number of augmented training images for the statistics.
 _DRAWN = 128
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One input: `image` uint8 [h, w, 3], `panoptic` int64 [h, w] of the targets, instances numbered from 1 (None without
-    labels), and `caption`, lines of text."""
+    """One input: `image` uint8 [h, w, 3], the `panoptic` map of its targets, int64 [h, w], and the lines of its `caption`.
+
+    Instances are numbered from 1; `panoptic` is None without labels.
+    """
 
     image: np.ndarray
     panoptic: np.ndarray | None
@@ -28,8 +30,11 @@ class Sample:
 
 @dataclasses.dataclass
 class ModelView:
-    """`samples` to be drawn, and statistics of all `images` looked at: shares of pixels (sums of 0..1 per image) that are
-    `void` and `padding`, `instances` of each image, and how many were `dropped` because of max_thing_id."""
+    """`samples` to draw, and statistics of `images` inputs.
+
+    `void` and `padding` are sums of the shares of pixels (0..1 per image), `instances` are the numbers of instances per image,
+    and `dropped` counts the instances that became void because of max_thing_id.
+    """
 
     samples: list[Sample] = dataclasses.field(default_factory=list)
     images: int = 0
@@ -40,15 +45,15 @@ class ModelView:
 
 
 def view_section(section: Section, *, num_samples: int, seed: int) -> ModelView:
-    """Draws training images with their augmentation, or takes the first images of the evaluation. Bad ones are left out.
+    """Reads augmented training images, or the first images of the evaluation; bad ones are skipped.
 
     Args:
       section: the records.
-      num_samples: images to keep for pictures.
-      seed: decides order and augmentation, as trainer_options.seed.
+      num_samples: number of images to keep as samples.
+      seed: seed of order and augmentation, as trainer_options.seed.
 
     Raises:
-      ConfigError: an option cannot be used.
+      ConfigError: an option is invalid.
     """
     problems = ProblemList()
     options, info = section.options, section.info
@@ -66,7 +71,7 @@ def view_section(section: Section, *, num_samples: int, seed: int) -> ModelView:
 
 
 def _usable(dataset: tf.data.Dataset) -> Iterator[Mapping[str, np.ndarray]]:
-    """The examples, until there are none that can be used."""
+    """Yields the examples until no usable one is left."""
     try:
         for batch in dataset.as_numpy_iterator():
             yield {key: value[0] for key, value in batch.items()}
@@ -87,7 +92,7 @@ def _add(view: ModelView, example: Mapping[str, np.ndarray], info: DatasetInfo, 
         instances = int(example[THING_MASK_GT].max()) + 1
         view.void += void
         view.instances.append(instances)
-        facts = [f"{instances} instances, {void:.0%} without label"]
+        facts = [f"{instances} instances, {void:.0%} unlabeled"]
     if keep:
         image = np.rint(example["image"]).clip(0, 255).astype(np.uint8)
         view.samples.append(Sample(image, panoptic, tuple([*_origin(example), *facts])))
@@ -98,20 +103,20 @@ def target_panoptic(example: Mapping[str, np.ndarray], info: DatasetInfo) -> np.
 
     Args:
       example: `semantic_gt` and `thing_id_mask_gt` [h, w], `thing_id_class_gt` [max_thing_id], see data/input/targets.py.
-      info: classes and coding.
+      info: the classes and the encoding.
 
     Raises:
-      DataError: the two disagree about the class of an instance.
+      DataError: the targets disagree about the class of an instance.
     """
     number, semantic = example[THING_MASK_GT], example[SEMANTIC_GT].astype(np.int64)
     classes = np.where(number >= 0, example[THING_CLASS_GT][number], semantic)
     if (classes != semantic).any():
-        raise DataError(f"{example['image_name'].decode(errors='replace')}: its targets name two classes for one instance")
+        raise DataError(f"{example['image_name'].decode(errors='replace')}: its targets assign two classes to one instance")
     return classes * info.label_divisor + number + 1
 
 
 def _origin(example: Mapping[str, np.ndarray]) -> Iterable[str]:
-    """Name of an image, and what was done to it."""
+    """Caption lines: the name of an image and its transformations."""
     yield _text(example["image_name"])
     if "draws" not in example:
         (raw_height, raw_width), (height, width) = example["raw_size"], example["resized_size"]
@@ -124,8 +129,7 @@ def _origin(example: Mapping[str, np.ndarray]) -> Iterable[str]:
 
 def _draw(values: np.ndarray) -> str:
     scale, row, column, flipped = values
-    where = f"crop at x {column:.0f}, y {row:.0f}"
-    return f"scale {scale:.2f}, {where}{', flipped' if flipped else ''}"
+    return f"scale {scale:.2f}, crop at x {column:.0f}, y {row:.0f}{', flipped' if flipped else ''}"
 
 
 def _text(name: bytes) -> str:

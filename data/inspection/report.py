@@ -1,5 +1,6 @@
 """The report of an inspection as Markdown, and its summary."""
 
+import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -9,20 +10,21 @@ from data.inspection.model_view import ModelView
 from data.inspection.scan import Scan
 from data.inspection.section_counts import TINY_AREA, SectionCounts
 
-# Opens every report.
+# Every report starts with it.
 HEADING = "# Inspection of "
 _SHOWN_PROBLEMS = 50
 _SUMMARY_LINES = 6
 _BYTES_PER_RAW_PIXEL = 4
-_COMMON_SIZES = 3
 
 Cell = Callable[[Scan, ModelView], str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """All that is told: one entry of `scans` and `views` for each section, `notes` on all of them, and files of `pictures`
-    with a title each, relative to the report."""
+    """The content of a report: one entry of `scans` and `views` per section, and `notes` on all of them.
+
+    `pictures` are (title, file name relative to the report).
+    """
 
     experiment: str
     source: str
@@ -54,28 +56,26 @@ def report_text(findings: Findings) -> str:
         parts.append("## Labels\n\n" + _fact_table(findings, _LABEL_FACTS))
     parts.append("## What the model sees\n\n" + _fact_table(findings, _VIEW_FACTS))
     parts.append(
-        "The pictures show the targets that the model gets, a colour for each class and a border around each instance; stripes "
-        "mean no label (padding too). Check that names fit objects, that each object has a border of its own, and that labels "
-        "lie on their objects. A crop that starts at negative x or y has padding there."
+        "The pictures show the targets that the model gets, with a color per class and a border around each instance; stripes "
+        "mark unlabeled pixels and padding. Check that names and objects match, that each object has its own border, and that "
+        "labels cover their objects. A crop that starts at negative x or y has padding there."
     )
     parts += [f"### {title}\n\n![{title}]({name})" for title, name in findings.pictures]
-    parts += [_class_part(scan) for scan in findings.scans if scan.counts.labelled_images]
+    parts += [_class_part(scan) for scan in findings.scans if scan.counts.labeled_images]
     return "\n\n".join(parts) + "\n"
 
 
 def summary_text(findings: Findings) -> str:
-    """Some lines for the terminal, the verdict last."""
+    """A few lines for the terminal, ending with the verdict."""
     lines = []
     for scan, view in zip(findings.scans, findings.views, strict=True):
         counts = scan.counts
-        lines.append(
-            f"{scan.section.name}: {_checked(scan, view)} records, {_usable(scan, view)} usable, {_size(scan, view)} pixels"
-        )
-        if counts.labelled_images:
+        lines.append(f"{scan.section.name}: {_checked(scan, view)} records, {counts.images} usable, {_size(scan, view)} pixels")
+        if counts.labeled_images:
             lines.append(
                 f"  {sum(counts.class_segments.values())} segments of {counts.info.num_classes - len(counts.absent)} of "
                 f"{counts.info.num_classes} classes; instances per image {_range(counts.instances)} (min / median / max); "
-                f"{counts.unlabelled_share:.1%} of the pixels without a label"
+                f"{counts.unlabeled_share:.1%} of the pixels are unlabeled"
             )
     for title, found in (("problem", findings.problems), ("note", findings.notes)):
         lines += [f"{title}: {text}" for text in found[:_SUMMARY_LINES]]
@@ -90,12 +90,12 @@ def _problem_part(findings: Findings) -> str:
     if not problems:
         return text + "None: every record that was read can be used."
     text += (
-        "Training ends at a record that cannot be used (its checksum is wrong, or it does not decode), or leaves it out with "
+        "Training fails at a record that cannot be used (its checksum is wrong, or it does not decode), or skips it with "
         "`on_bad_example: SKIP`.\n\n"
     )
     text += "\n".join(f"* {_escape(problem)}" for problem in problems[:_SHOWN_PROBLEMS])
     if len(problems) > _SHOWN_PROBLEMS:
-        text += f"\n\nand {len(problems) - _SHOWN_PROBLEMS} more: all of them are in [problems.txt](problems.txt)."
+        text += f"\n\nand {len(problems) - _SHOWN_PROBLEMS} more; all are listed in [problems.txt](problems.txt)."
     return text
 
 
@@ -117,7 +117,7 @@ def _class_part(scan: Scan) -> str:
         share = f"{counts.class_pixels[c.id] / total:.3%}"
         numbers = [str(counts.class_images[c.id]), str(counts.class_segments[c.id]), share]
         rows.append([str(c.id), c.name, _kind(c.is_thing), *numbers, *things])
-    head = ["id", "class", "kind", "images", "segments", "labelled pixels", "crowds", f"below {TINY_AREA} px"]
+    head = ["id", "class", "kind", "images", "segments", "labeled pixels", "crowds", f"below {TINY_AREA} px"]
     return f"## Classes of {scan.section.name} ({counts.info.name})\n\n" + _table(head, rows)
 
 
@@ -126,7 +126,7 @@ def _kind(is_thing: bool) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up as text too."""
+    """A Markdown table with aligned columns."""
     cells = [[_escape(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(head))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in cells]
@@ -134,21 +134,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Names may hold what Markdown would take for a tag."""
+    """Escapes tags, which names may contain."""
     return text.replace("<", "&lt;")
 
 
 def _checked(scan: Scan, _: ModelView) -> str:
     total = len(scan.section.index)
-    return f"{total}" if scan.is_complete else f"{scan.checked} of {total} (evenly spread)"
-
-
-def _usable(scan: Scan, _: ModelView) -> str:
-    return str(scan.counts.images)
-
-
-def _files(scan: Scan, _: ModelView) -> str:
-    return f"{len(set(scan.section.index.files))}, {scan.section.file_bytes / 1e6:.1f} MB"
+    return f"{total}" if scan.is_complete else f"{scan.checked} of {total} (evenly spaced)"
 
 
 def _sources(scan: Scan, _: ModelView) -> str:
@@ -158,8 +150,8 @@ def _sources(scan: Scan, _: ModelView) -> str:
     return "; ".join(f"{size} records, weight {s.weight:g}" for size, s in zip(scan.section.source_sizes, sources, strict=True))
 
 
-def _formats(scan: Scan, _: ModelView) -> str:
-    return ", ".join(f"{name}: {count}" for name, count in scan.counts.image_formats.most_common()) or "-"
+def _by_frequency(counts: collections.Counter[str]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in counts.most_common()) or "-"
 
 
 def _size(scan: Scan, _: ModelView) -> str:
@@ -170,21 +162,13 @@ def _size(scan: Scan, _: ModelView) -> str:
     return low if low == high else f"{low} / {middle} / {high}"
 
 
-def _repeated(scan: Scan, _: ModelView) -> str:
-    return str(sum(count > 1 for count in scan.counts.names.values()))
-
-
-def _coding(scan: Scan, _: ModelView) -> str:
-    counts = scan.counts
-    if not counts.labelled_images:
-        return "-"
-    coding = ", ".join(f"{name}: {count}" for name, count in counts.label_formats.most_common())
+def _encoding(counts: SectionCounts) -> str:
     share = counts.label_bytes / (_BYTES_PER_RAW_PIXEL * counts.pixels)
-    return f"{coding}; {counts.label_bytes / 1e6:.2f} MB, {share:.1%} of raw"
+    return f"{_by_frequency(counts.label_formats)}; {counts.label_bytes / 1e6:.2f} MB, {share:.1%} of raw"
 
 
 def _per_label(text: Callable[[SectionCounts], str]) -> Cell:
-    return lambda scan, _: text(scan.counts) if scan.counts.labelled_images else "-"
+    return lambda scan, _: text(scan.counts) if scan.counts.labeled_images else "-"
 
 
 def _most(pair: tuple[int, str]) -> str:
@@ -200,18 +184,18 @@ def _share(total: float, view: ModelView) -> str:
 
 
 _RECORD_FACTS: tuple[tuple[str, Cell], ...] = (
-    ("files", _files),
+    ("files", lambda scan, _: f"{len(set(scan.section.index.files))}, {scan.section.file_bytes / 1e6:.1f} MB"),
     ("records read", _checked),
-    ("records that can be used", _usable),
+    ("records that can be used", lambda scan, _: str(scan.counts.images)),
     ("sources", _sources),
-    ("images", _formats),
+    ("images", lambda scan, _: _by_frequency(scan.counts.image_formats)),
     ("width x height (min / median / max)", _size),
-    ("image names there more than once", _repeated),
+    ("repeated image names", lambda scan, _: str(sum(count > 1 for count in scan.counts.names.values()))),
 )
 _LABEL_FACTS: tuple[tuple[str, Cell], ...] = (
     ("dataset", lambda scan, _: scan.section.info.name),
-    ("label coding", _coding),
-    ("pixels without a label", _per_label(lambda counts: f"{counts.unlabelled_share:.2%}")),
+    ("label encoding", _per_label(_encoding)),
+    ("unlabeled pixels", _per_label(lambda counts: f"{counts.unlabeled_share:.2%}")),
     ("images without any label", _per_label(lambda counts: str(len(counts.without_label)))),
     ("instances per image (min / median / max)", _per_label(lambda counts: _range(counts.instances))),
     ("most instances", _per_label(lambda counts: _most(counts.fullest))),
@@ -221,9 +205,9 @@ _LABEL_FACTS: tuple[tuple[str, Cell], ...] = (
 )
 _VIEW_FACTS: tuple[tuple[str, Cell], ...] = (
     ("input size (width x height)", lambda scan, _: "{1}x{0}".format(*scan.section.options.crop_size)),
-    ("images looked at", lambda _, view: str(view.images)),
+    ("images", lambda _, view: str(view.images)),
     ("instances per image (min / median / max)", lambda _, view: _range(view.instances)),
-    ("instances left out (max_thing_id)", lambda scan, view: str(view.dropped) if scan.section.has_labels else "-"),
-    ("pixels without a label", lambda scan, view: _share(view.void, view) if scan.section.has_labels else "-"),
+    ("instances dropped (max_thing_id)", lambda scan, view: str(view.dropped) if scan.section.has_labels else "-"),
+    ("unlabeled pixels", lambda scan, view: _share(view.void, view) if scan.section.has_labels else "-"),
     ("padding", lambda _, view: _share(view.padding, view)),
 )

@@ -1,4 +1,4 @@
-"""Reads every record of a section the way training does, and collects what is wrong."""
+"""Reads every record of a section like training does, and collects the problems."""
 
 import concurrent.futures
 import dataclasses
@@ -22,27 +22,29 @@ _CHUNK = 16
 
 
 class ProblemList(InputProblems):
-    """Collects what the pipeline would fail with or log."""
+    """Collects the errors that the pipeline would raise or log."""
 
     def __init__(self) -> None:
         super().__init__(skip=True)
         self.messages: list[str] = []
 
     def bad_example(self, problem: str) -> None:
-        """Notes a problem, in one line."""
+        """Adds a problem as one line."""
         with self._lock:
             self.messages.append(" ".join(problem.split()))
 
     def too_many_instances(self, image_name: str, count: int, limit: int) -> None:
-        """Counts instances that were left out."""
+        """Counts instances that became void."""
         with self._lock:
             self._dropped += count
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Records of one section: `name` is train or eval, `damage` has what is wrong with whole files, `source_sizes` the number
-    of records of each source."""
+    """The records of one section.
+
+    `name` is train or eval, `source_sizes` the number of records of each source, `damage` describes damaged files.
+    """
 
     name: str
     options: dataset_pb2.DatasetOptions
@@ -57,13 +59,13 @@ class Section:
 
     @property
     def file_bytes(self) -> int:
-        """Bytes of all files."""
+        """Size of all files."""
         return sum(tf.io.gfile.stat(path).length for path in dict.fromkeys(self.index.files))
 
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What a pass found: `checked` records were read, `problems` name those that cannot be used, and damaged files first."""
+    """Results of reading `checked` records; `problems` lists damaged files, then unusable records."""
 
     section: Section
     counts: SectionCounts
@@ -76,10 +78,10 @@ class Scan:
 
 
 def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Section:
-    """Finds the records of a section; files that are damaged count up to where they are.
+    """Finds the records of a section, in damaged files those before the damage.
 
     Raises:
-      DataError: a pattern matches no file, or there is no record at all.
+      DataError: a pattern matches no file, or there are no records.
     """
     found = ProblemList()
     try:
@@ -91,12 +93,7 @@ def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetIn
 
 
 def scan(section: Section, max_records: int | None = None) -> Scan:
-    """Reads records in as many threads as there are processors, with progress on stderr.
-
-    Args:
-      section: the records.
-      max_records: read so many, evenly spread over all; None: all.
-    """
+    """Reads records in one thread per processor, with progress on stderr; `max_records` evenly spaced ones, or all."""
     total = len(section.index)
     if max_records is not None and max_records < total:
         numbers = np.linspace(0, total - 1, max_records).round().astype(int)
@@ -119,7 +116,7 @@ def scan(section: Section, max_records: int | None = None) -> Scan:
 
 
 def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[str]]:
-    """Facts of the records that can be used, and what is wrong with the others."""
+    """Facts of the usable records, and the problems of the others."""
     problems = ProblemList()
     reader = ExampleReader(section.index, section.info, problems, with_label=section.has_labels)
     examples = (reader.read(number) for number in numbers)

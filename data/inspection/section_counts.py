@@ -1,4 +1,4 @@
-"""What the records of one section of a config hold together."""
+"""Statistics of the records of one section of a config."""
 
 import collections
 import dataclasses
@@ -8,19 +8,20 @@ import numpy as np
 from data.inspection.image_facts import ImageFacts
 from protos.descriptions import DatasetInfo
 
-# Instances below this area in pixels are tiny.
+# Instances with a smaller area in pixels count as tiny.
 TINY_AREA = 16
 
 
 @dataclasses.dataclass
 class SectionCounts:
-    """Adds up the facts of images.
+    """Sums up the facts of images.
 
-    Per image: `sizes` (height, width), `instances` and `segments` (numbers, without crowds and void). Per name or digest of an
-    image: how often it occurs, `names` and `digests`. Per class id: `class_images`, `class_segments`, `class_pixels`, `crowds`
-    (segments of things without instance id) and `tiny` (instances below TINY_AREA). `fullest` and `most_segments` are the
-    number and the image that has most; `without_label` names images that are void alone; `gaps` counts images whose instance
-    ids are not 1, 2, ... within each class or the image; `pairs` those with two instances of one class.
+    Per image: `sizes` (height, width), and numbers of `instances` and `segments` (without crowds and void). Per name or digest
+    of an image, how often it occurs: `names` and `digests`. Per class id: `class_images`, `class_segments`, `class_pixels`,
+    `crowds` (segments of things without an instance id) and `tiny` (instances below TINY_AREA). `fullest` and `most_segments`
+    are the largest numbers of instances and segments, with the image; `without_label` lists images that are all void; `gaps`
+    counts images whose instance ids are not 1, 2, ... within each class or the image; `pairs` those with two instances of a
+    class; `rotated` those with an EXIF orientation.
     """
 
     info: DatasetInfo
@@ -40,12 +41,11 @@ class SectionCounts:
     fullest: tuple[int, str] = (0, "")
     most_segments: tuple[int, str] = (0, "")
     without_label: list[str] = dataclasses.field(default_factory=list)
-    image_bytes: int = 0
     label_bytes: int = 0
-    labelled_images: int = 0
-    unlabelled_pixels: int = 0
+    labeled_images: int = 0
+    unlabeled_pixels: int = 0
     pixels: int = 0
-    turned: int = 0
+    rotated: int = 0
     gaps: int = 0
     pairs: int = 0
 
@@ -54,13 +54,13 @@ class SectionCounts:
         return len(self.sizes)
 
     @property
-    def unlabelled_share(self) -> float:
+    def unlabeled_share(self) -> float:
         """Share of the pixels without a class, 0..1."""
-        return self.unlabelled_pixels / max(self.pixels, 1)
+        return self.unlabeled_pixels / max(self.pixels, 1)
 
     @property
     def absent(self) -> list[int]:
-        """Ids of the classes that no image has."""
+        """Ids of the classes that occur in no image."""
         return [c.id for c in self.info.classes if not self.class_images[c.id]]
 
     def add(self, facts: ImageFacts) -> None:
@@ -70,19 +70,18 @@ class SectionCounts:
         self.digests[facts.digest] += 1
         self.name_of.setdefault(facts.digest, facts.name)
         self.image_formats[facts.image_format] += 1
-        self.image_bytes += facts.image_bytes
-        self.turned += facts.is_turned
+        self.rotated += facts.is_rotated
         if facts.label_format:
             self._add_label(facts)
 
     def _add_label(self, facts: ImageFacts) -> None:
-        self.labelled_images += 1
+        self.labeled_images += 1
         self.label_formats[facts.label_format] += 1
         self.label_bytes += facts.label_bytes
         self.pixels += facts.size[0] * facts.size[1]
         classes, numbers, areas = facts.segments.T
         known = classes != self.info.ignore_label
-        self.unlabelled_pixels += int(areas[~known].sum())
+        self.unlabeled_pixels += int(areas[~known].sum())
         if not known.any():
             self.without_label.append(facts.name)
         is_thing = np.isin(classes, self.info.thing_ids) & known

@@ -1,4 +1,4 @@
-"""The classes that records were made with lie beside them, in a hidden folder that no pattern of records finds."""
+"""Stores the classes that records were created with, in a hidden folder that no pattern of record files matches."""
 
 import pathlib
 import re
@@ -11,29 +11,29 @@ from protos import descriptions, text_files
 from protos.class_tables import class_difference
 from protos.descriptions import ConfigError, DatasetInfo
 
-# Holds what a conversion notes about its output folder.
+# Contains the logs and classes of conversions, in their output folder.
 NOTES_FOLDER = ".conversion"
-# Earlier versions had the log of a split beside its shards.
+# Earlier versions kept the log of a split next to its shards.
 OLD_LOG_SUFFIX = ".conversion.jsonl"
 _SHARD = re.compile(r"(?P<folder>.*/|)(?P<split>[^/]+)-[0-9]{5}-of-[0-9]{5}\.tfrecord")
 
 
 def is_note(path: str) -> bool:
-    """Whether a path that a pattern of TensorFlow has found, whose `*` also means hidden names, is a note of a conversion."""
+    """Whether a path is a note of a conversion; the `*` in patterns of TensorFlow also matches hidden names."""
     name = path.rpartition("/")[2]
     return name == NOTES_FOLDER or name.endswith(OLD_LOG_SUFFIX)
 
 
 def write(output_dir: pathlib.Path, split: str, info: DatasetInfo) -> None:
-    """Notes the classes of the shards of a split; the folder of notes must exist."""
+    """Stores the classes of the shards of a split; the folder of notes must exist."""
     write_text(output_dir / NOTES_FOLDER / f"{split}.textproto", descriptions.to_text(info))
 
 
 def check(files: tuple[str, ...], info: DatasetInfo) -> None:
-    """Compares the classes that shards were made with, where that is noted, with those of a config.
+    """Compares the classes that shards were created with, if stored, with those of a config.
 
     Raises:
-      DataError: classes, divisor or ignore_label differ, or a note cannot be read.
+      DataError: classes, divisor or ignore_label differ, or a stored file cannot be read.
     """
     notes = {}
     for path in files:
@@ -45,8 +45,8 @@ def check(files: tuple[str, ...], info: DatasetInfo) -> None:
         problem = noted and _difference(info, noted)
         if problem:
             raise DataError(
-                f"{path} was made with other classes than those of the config's dataset, {info.name}: {problem}. Set dataset "
-                f"to the description that these records were made with ({note} is a copy), or convert the images again"
+                f"{path} was created with classes that differ from those of the config's dataset, {info.name}: {problem}. Set "
+                f"dataset to the description that was used for these records ({note} is a copy), or convert the images again"
             )
 
 
@@ -55,7 +55,7 @@ def _difference(ours: DatasetInfo, noted: DatasetInfo) -> str | None:
         mine, theirs = getattr(ours, field), getattr(noted, field)
         if mine != theirs:
             name = "panoptic_label_divisor" if field == "label_divisor" else field
-            return f"{name} is {theirs} in the records, {mine} in the config's dataset"
+            return f"{name} is {theirs} in the records, but {mine} in the config's dataset"
     return class_difference(ours, noted)
 
 
@@ -70,4 +70,4 @@ def _read(note: str) -> DatasetInfo | None:
     try:
         return descriptions.from_text(text_files.decode(data, note, ConfigError), note)
     except ConfigError as error:
-        raise DataError(f"{error}; this file notes the classes of the records beside it: delete it if it is damaged") from None
+        raise DataError(f"{error}; this file stores the classes of the converted records: delete it if it is damaged") from None

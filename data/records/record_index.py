@@ -1,4 +1,4 @@
-"""Where every record of a set of TFRecord files lies, so that any of them can be read at any time."""
+"""Random access to the records of a set of TFRecord files."""
 
 import concurrent.futures
 import dataclasses
@@ -25,18 +25,20 @@ _SCAN_THREADS = 16
 
 
 class ChecksumError(DataError):
-    """A record that is not what was written; `data` are its bytes."""
+    """A record whose bytes `data` have changed since it was written."""
 
     def __init__(self, data: bytes) -> None:
-        super().__init__("its checksum is wrong, its bytes have changed since it was written: copy or convert this file again")
+        super().__init__(
+            "its checksum is wrong, so its bytes have changed since it was written: copy or convert this file again"
+        )
         self.data = data
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordIndex:
-    """Records in the order of their files' names.
+    """The records in the order of their files' names.
 
-    `file_numbers`, `offsets` (of the data, in bytes), `lengths` (bytes) and `numbers` (position inside the file, from 0) are
+    `file_numbers`, `offsets` (of the data, in bytes), `lengths` (in bytes) and `numbers` (position in the file, from 0) are
     int64 [num_records].
     """
 
@@ -55,11 +57,11 @@ class RecordIndex:
         return f"{self.files[self.file_numbers[index]]} record {self.numbers[index]}"
 
     def read(self, index: int) -> bytes:
-        """The serialized example.
+        """Reads a serialized example.
 
         Raises:
-          ChecksumError: its bytes are not those that were written.
-          DataError: the file has become shorter since it was indexed, or cannot be read any more.
+          ChecksumError: its bytes have changed since it was written.
+          DataError: the file was truncated since it was indexed, or can no longer be read.
         """
         path, length = self.files[self.file_numbers[index]], int(self.lengths[index])
         try:
@@ -67,7 +69,7 @@ class RecordIndex:
         except (OSError, tf.errors.OpError) as error:
             raise DataError(f"cannot be read: {_one_line(error)}") from None
         if len(data) != length + _FOOTER.size:
-            raise DataError(f"holds {len(data)} of {length + _FOOTER.size} bytes: the file was changed while it was in use")
+            raise DataError(f"has only {len(data)} of {length + _FOOTER.size} bytes: the file was changed while it was in use")
         data, footer = data[:length], data[length:]
         if _FOOTER.unpack(footer) != (_masked_crc(data),):
             raise ChecksumError(data)
@@ -75,24 +77,24 @@ class RecordIndex:
 
 
 def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblems | None = None) -> RecordIndex:
-    """Scans the headers of all files that match the patterns; files without a record are allowed.
+    """Scans the headers of all files that match the patterns; single files may be empty.
 
     Args:
       patterns: globs of TFRecord files.
-      made_by: command that makes such files, for the message when there are none.
-      problems: if it skips, damaged files count as one bad example each, and their records before the damage are used.
+      made_by: command that creates such files, for error messages.
+      problems: if it skips, a damaged file counts as one bad example, and its records before the damage are used.
 
     Raises:
-      DataError: a pattern matches nothing, a file is truncated or not a TFRecord file, or there is no record at all.
+      DataError: a pattern matches nothing, a file is truncated or not a TFRecord file, or there are no records.
     """
     found = {path for pattern in patterns for path in _matches(pattern, made_by)}
     files = sorted(path for path in found if not record_classes.is_note(path))
     if found and not files:
         raise DataError(
-            f"file_pattern {', '.join(patterns)}: only notes of a conversion match, no records; {made_by} makes them"
+            f"file_pattern {', '.join(patterns)} matches only notes of a conversion and no records: create them with {made_by}"
         )
     if not files:
-        raise DataError(f"file_pattern is empty: name the TFRecord files; {made_by} makes them")
+        raise DataError(f"file_pattern is empty: set it to the TFRecord files, which {made_by} creates")
     with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
         spans = list(pool.map(_scan, files))
     for damage in (span[2] for span in spans if span[2]):
@@ -101,7 +103,9 @@ def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblem
         problems.bad_example(damage)
     offsets = np.concatenate([span[0] for span in spans])
     if not len(offsets):
-        raise DataError(f"file_pattern {', '.join(patterns)}: {len(files)} files match, but they hold no records; {made_by}")
+        raise DataError(
+            f"file_pattern {', '.join(patterns)} matches {len(files)} files without records: create them with {made_by}"
+        )
     counts = [len(span[0]) for span in spans]
     return RecordIndex(
         files=tuple(files),
@@ -113,20 +117,20 @@ def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblem
 
 
 def source_patterns(options: dataset_pb2.DatasetOptions) -> list[list[str]]:
-    """The file patterns of each source; those of file_pattern are one source."""
+    """The file patterns of each source; without sources, file_pattern is the only one."""
     return [list(source.file_pattern) for source in options.source] or [list(options.file_pattern)]
 
 
 def open_sources(
     options: dataset_pb2.DatasetOptions, *, made_by: str, problems: InputProblems | None = None
 ) -> tuple[RecordIndex, list[int]]:
-    """One index of the records of all sources, and how many each has; arguments and errors as those of build_index."""
+    """One index of the records of all sources, and their numbers of records; arguments and errors as in build_index."""
     indexes = [build_index(patterns, made_by=made_by, problems=problems) for patterns in source_patterns(options)]
     return join(indexes), [len(index) for index in indexes]
 
 
 def join(indexes: Sequence[RecordIndex]) -> RecordIndex:
-    """One index of the records of all, in their order."""
+    """Concatenates indexes."""
     first_files = np.cumsum([0, *(len(index.files) for index in indexes)])
     return RecordIndex(
         files=tuple(path for index in indexes for path in index.files),
@@ -141,15 +145,15 @@ def _matches(pattern: str, made_by: str) -> list[str]:
     try:
         found = matching_files(pattern)
     except (OSError, tf.errors.OpError) as error:
-        raise DataError(f"file_pattern {pattern!r} cannot be looked up: {_one_line(error)}") from None
+        raise DataError(f"file_pattern {pattern!r} cannot be searched: {_one_line(error)}") from None
     if not found:
         where = "" if os.path.isabs(pattern) or "://" in pattern else f" in {os.getcwd()}"
-        raise DataError(f"file_pattern {pattern!r} matches no file{where}: correct it, or make the records with {made_by}")
+        raise DataError(f"file_pattern {pattern!r} matches no file{where}: correct it, or create the records with {made_by}")
     return found
 
 
 def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str | None]:
-    """Offsets and lengths of the records of one file, up to where it is damaged, and what is wrong there."""
+    """Offsets and lengths of the records of one file before any damage, and the description of the damage."""
     offsets: list[int] = []
     lengths: list[int] = []
     damage = None
@@ -163,7 +167,7 @@ def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str | None]:
 
 
 def _walk(path: str, offsets: list[int], lengths: list[int]) -> None:
-    """Adds the offsets and lengths of all records; a DataError says what is wrong behind the last of them."""
+    """Appends the offsets and lengths of all records; raises DataError at the first damage."""
     file, position = _open(path), 0
     while position < file.size:
         header = file.read_at(position, _HEADER.size)
@@ -172,12 +176,12 @@ def _walk(path: str, offsets: list[int], lengths: list[int]) -> None:
             if _masked_crc(header[:8]) != checksum:
                 raise DataError(
                     f"{path}: record {len(offsets)} (byte {position}) does not start with a TFRecord header: "
-                    "the file is damaged, compressed or no TFRecord file; make or copy it again"
+                    "the file is damaged, compressed or not a TFRecord file; create or copy it again"
                 )
             end = position + _HEADER.size + length + _FOOTER.size
         if len(header) < _HEADER.size or end > file.size:
             raise DataError(
-                f"{path} is cut off in record {len(offsets)} (byte {position} of {file.size}): copy or convert this file again"
+                f"{path} is truncated in record {len(offsets)} (byte {position} of {file.size}): copy or convert it again"
             )
         offsets.append(position + _HEADER.size)
         lengths.append(length)
@@ -185,7 +189,7 @@ def _walk(path: str, offsets: list[int], lengths: list[int]) -> None:
 
 
 class _LocalFile:
-    """Reads of one descriptor from many threads, without a lock."""
+    """Reads from one descriptor in many threads without a lock."""
 
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -218,7 +222,7 @@ def _open(path: str) -> _LocalFile | _RemoteFile:
 
 
 def _cached_open() -> Callable[[str], _LocalFile | _RemoteFile]:
-    # Fewer than the usual limit of 1024 open files of a process.
+    # Less than the usual limit of 1024 open files per process.
     return functools.lru_cache(maxsize=256)(_open)
 
 

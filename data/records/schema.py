@@ -1,29 +1,16 @@
-"""The TFRecord schema: one tf.train.Example per image, as DeepLab2 reads and writes it. Labels: label_coding."""
+"""The TFRecord schema: one tf.train.Example per image, compatible with DeepLab2. For labels see label_coding."""
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from data.records.errors import DataError
-from data.records.label_coding import LABEL_FORMATS, decode_label, decode_with, encode_label
+from data.records.label_coding import decode_label, decode_with, encode_label
 from data.records.label_map import LabelMap
-
-__all__ = [
-    "IMAGE_FORMATS",
-    "LABEL_FORMATS",
-    "DataError",
-    "Record",
-    "build_example",
-    "decode_features",
-    "decode_record",
-    "encode_label",
-    "image_name",
-    "parse_features",
-    "shown_name",
-]
 
 IMAGE_FORMATS = ("jpeg", "png")
 _NO_NAME = "image without a name"
@@ -41,19 +28,20 @@ def build_example(
     *,
     label_format: str = "png",
 ) -> tf.train.Example:
-    """The record of one image.
+    """Builds the record of one image.
 
     Args:
       image: encoded JPEG or PNG of `height` x `width` pixels.
       image_format: `jpeg` or `png`.
-      filename: name of the image without folder and extension; predictions are reported under it.
+      filename: name of the image (names.image_name), which identifies its predictions.
       height: pixels.
       width: pixels.
       panoptic: panoptic map [height, width], or None for an image without labels.
       label_format: `png` or `raw`.
 
     Raises:
-      ValueError: a format that does not exist, or a label of another size than the image.
+      DataError: the label has another size than the image, or an id that its format cannot store.
+      ValueError: a format does not exist.
     """
     if image_format not in IMAGE_FORMATS:
         raise ValueError(f"image_format {image_format!r} does not exist: choose one of {', '.join(IMAGE_FORMATS)}")
@@ -67,7 +55,7 @@ def build_example(
     }
     if panoptic is not None:
         if panoptic.shape != (height, width):
-            raise DataError(f"{filename}: the label is {panoptic.shape}, the image is {(height, width)} (height, width)")
+            raise DataError(f"{filename}: the label is {panoptic.shape}, but the image is {(height, width)} (height, width)")
         features[_LABEL] = _bytes(encode_label(panoptic, label_format))
         features[_LABEL_FORMAT] = _bytes(label_format.encode())
     return tf.train.Example(features=tf.train.Features(feature=features))
@@ -77,8 +65,8 @@ def build_example(
 class Record:
     """A decoded record.
 
-    `name` identifies the image, `encoded` holds its bytes, `image` is uint8 [h, w, 3], `label` None if it was not asked for.
-    `label_format` is its coding (empty without a label) and `label_bytes` the size of that.
+    `name` identifies the image, `encoded` are its bytes, `image` is uint8 [h, w, 3], `label` is None if it was not requested.
+    `label_format` is the encoding of the label (empty without one) and `label_bytes` its size.
     """
 
     name: bytes
@@ -95,19 +83,15 @@ class Record:
 
 
 def parse_features(serialized: bytes) -> Mapping[str, tf.train.Feature]:
-    """The features of a serialized record.
-
-    Raises:
-      DataError: the bytes are no tf.train.Example.
-    """
+    """The features of a serialized record; raises DataError if it is not a tf.train.Example."""
     try:
         return tf.train.Example.FromString(serialized).features.feature
     except DecodeError as error:
-        raise DataError(f"is no tf.train.Example ({error}): convert it again") from None
+        raise DataError(f"the record is not a tf.train.Example ({error}): convert it again") from None
 
 
 def shown_name(name: bytes) -> str:
-    """The name of an image as messages have it."""
+    """The name of an image for messages."""
     return name.decode(errors="replace") or _NO_NAME
 
 
@@ -117,22 +101,22 @@ def image_name(features: Mapping[str, tf.train.Feature]) -> str:
 
 
 def decode_record(serialized: bytes, *, with_label: bool = True) -> Record:
-    """parse_features and decode_features in one."""
+    """Combines parse_features and decode_features."""
     return decode_features(parse_features(serialized), with_label=with_label)
 
 
 def decode_features(features: Mapping[str, tf.train.Feature], *, with_label: bool = True) -> Record:
-    """Decodes a record; image and label have the size that it states.
+    """Decodes a record.
 
     Raises:
-      DataError: a key is missing, bytes do not decode, or sizes contradict each other.
+      DataError: a key is missing, bytes do not decode, or the sizes of image and label differ from those in the record.
     """
-    height, width = (_number(features, f"image/{side}") for side in ("height", "width"))
+    height, width = (_value(features, f"image/{side}", "int64_list") for side in ("height", "width"))
     encoded = _value(features, "image/encoded")
     image = decode_with(tf.raw_ops.DecodeImage, "image", contents=encoded, channels=3, expand_animations=False)
     if image.shape[:2] != (height, width):
         raise DataError(
-            f"the image is {image.shape[:2]}, but image/height and image/width say {(height, width)}: convert it again"
+            f"the image is {image.shape[:2]}, but image/height and image/width are {(height, width)}: convert it again"
         )
     label = _label(features, height, width) if with_label else None
     coding = (_label_format(features), len(_value(features, _LABEL))) if label else ("", 0)
@@ -147,7 +131,7 @@ def _raw_name(features: Mapping[str, tf.train.Feature]) -> bytes:
 def _label(features: Mapping[str, tf.train.Feature], height: int, width: int) -> LabelMap:
     if _LABEL not in features:
         raise DataError(
-            "it has no label: evaluate labelled records, or set decode_groundtruth_label: false to predict without metrics"
+            "the record has no label: use labeled records, or set decode_groundtruth_label: false to predict without metrics"
         )
     return decode_label(_value(features, _LABEL), _label_format(features), height, width)
 
@@ -157,17 +141,10 @@ def _label_format(features: Mapping[str, tf.train.Feature]) -> str:
     return values[0].decode(errors="replace") if values else "raw"
 
 
-def _value(features: Mapping[str, tf.train.Feature], key: str) -> bytes:
-    values = features[key].bytes_list.value if key in features else ()
+def _value(features: Mapping[str, tf.train.Feature], key: str, kind: str = "bytes_list") -> Any:
+    values = getattr(features[key], kind).value if key in features else ()
     if len(values) != 1:
-        raise DataError(f"it has no {key}: these are not records of data/build_*.py")
-    return values[0]
-
-
-def _number(features: Mapping[str, tf.train.Feature], key: str) -> int:
-    values = features[key].int64_list.value if key in features else ()
-    if len(values) != 1:
-        raise DataError(f"it has no {key}: these are not records of data/build_*.py")
+        raise DataError(f"the record has no {key}: convert the dataset with data/build_*.py")
     return values[0]
 
 

@@ -1,8 +1,8 @@
-"""The pipeline's own coding of panoptic maps: class and segment of a pixel in one int32, each a shift or a mask away.
+"""The pipeline's own encoding of panoptic maps: the class and the segment of a pixel in one int32.
 
-A code is `class id * 2^16 + instance flag * 2^15 + segment number`. Numbers 0, 1, ... count the segments of one image, stuff
-and void included, so that tables of its segments are small. The flag marks the instances of thing classes; crowds, stuff and
-void have none.
+A code is `class id * 2^16 + instance flag * 2^15 + segment number`. The numbers 0, 1, ... count the segments of one image,
+including stuff and void, so that tables of its segments are small. The flag is set for instances of thing classes, but not for
+crowds, stuff and void.
 """
 
 import numpy as np
@@ -15,35 +15,35 @@ from protos.descriptions import DatasetInfo
 _CLASS_SHIFT = 16
 _INSTANCE_FLAG = 1 << 15
 _NUMBER_MASK = _INSTANCE_FLAG - 1
-# Two images and their padding share the numbers after copy-paste.
+# After copy-paste, two images and their padding share the numbers.
 _MOST_SEGMENTS = _INSTANCE_FLAG // 2 - 1
 
 
 def encode(label: LabelMap, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of a label, int32 [h, w], and those of its segments in the order of their numbers, int32 [k].
+    """Codes of a label, int32 [h, w], and of its segments in the order of their numbers, int32 [k].
 
     Args:
       label: panoptic ids, `class id * label_divisor + instance id`.
       info: the classes.
 
     Raises:
-      DataError: a class id that the dataset does not have; an instance id where there can be none, which tells that the map was
-        made with another label_divisor; or more segments than can be told apart.
+      DataError: a class id is unknown, a class that is not a thing has an instance id (a sign of another label_divisor), or
+        there are too many segments.
     """
     ids = label.ids
     semantic, instance = ids // info.label_divisor, ids % info.label_divisor
     _check_classes(label, semantic, info)
     things = set(info.thing_ids)
     is_thing = np.array([class_id in things for class_id in semantic.tolist()])
-    # DeepLab2 takes no notice of instance ids of void. Where that is class 0, they are what another divisor looks like.
+    # DeepLab2 ignores instance ids of void. If void is class 0, they are a sign of another divisor.
     is_void = (semantic == info.ignore_label) & (info.ignore_label > 0)
     wrong = ids[(instance > 0) & ~is_thing & ~is_void]
     if wrong.size:
         class_id, instance_id = divmod(int(wrong[0]), info.label_divisor)
         raise DataError(
-            f"the label has instance id {instance_id} for class id {class_id}, which is no thing of {info.name} (panoptic id "
-            f"{wrong[0]}, panoptic_label_divisor {info.label_divisor}): it was made with another label divisor or other "
-            "classes, so dataset is not the one these records were made for; or declare the class as a thing"
+            f"the label has instance id {instance_id} for class id {class_id}, which is not a thing of {info.name} (panoptic "
+            f"id {wrong[0]}, panoptic_label_divisor {info.label_divisor}), so these records have another label divisor or "
+            "other classes: set dataset to their description, or declare the class as a thing"
         )
     if len(ids) > _MOST_SEGMENTS:
         raise DataError(f"the label has {len(ids)} segments, more than {_MOST_SEGMENTS}: it is not a panoptic map")
@@ -59,9 +59,9 @@ def _check_classes(label: LabelMap, semantic: np.ndarray, info: DatasetInfo) -> 
     pixels = np.count_nonzero(unknown[label.index]) if unknown.any() else 0
     if pixels:
         raise DataError(
-            f"the label holds class id {semantic[unknown.argmax()]} on {pixels} pixels, which {info.name} "
-            f"does not have (ids below {info.num_ids}, ignore_label {info.ignore_label}, panoptic_label_divisor "
-            f"{info.label_divisor}): dataset is not the one these records were made for"
+            f"the label has class id {semantic[unknown.argmax()]} on {pixels} pixels, which is not in {info.name} (ids below "
+            f"{info.num_ids}, ignore_label {info.ignore_label}, panoptic_label_divisor {info.label_divisor}): set dataset to "
+            "the description of these records"
         )
 
 
@@ -71,15 +71,15 @@ def class_ids(codes: tf.Tensor) -> tf.Tensor:
 
 
 def is_instance(codes: tf.Tensor) -> tf.Tensor:
-    """Whether a code is that of an instance of a thing class, bool."""
+    """Whether each code belongs to an instance of a thing class, bool."""
     return tf.bitwise.bitwise_and(codes, _INSTANCE_FLAG) > 0
 
 
 def segment_numbers(codes: tf.Tensor) -> tf.Tensor:
-    """Number of the segment that each code stands for."""
+    """Segment number of each code."""
     return tf.bitwise.bitwise_and(codes, _NUMBER_MASK)
 
 
 def void_code(info: DatasetInfo, number: tf.Tensor | int = 0) -> tf.Tensor | int:
-    """Code of pixels without a class that are segment `number` of their image."""
+    """Code of void pixels that are segment `number` of their image."""
     return (info.ignore_label << _CLASS_SHIFT) + number

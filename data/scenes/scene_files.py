@@ -16,12 +16,9 @@ _JPEG_QUALITY = 92
 
 
 def write_split(output_dir: pathlib.Path, split: str, count: int, info: DatasetInfo, *, seed: int) -> pathlib.Path:
-    """Writes `<output_dir>/<split>/*.jpg`, `annotations/panoptic_<split>.json` and the folder of PNGs beside it.
+    """Writes `<output_dir>/<split>/*.jpg`, `annotations/panoptic_<split>.json` and its PNGs; returns the path of the JSON.
 
-    Scene i is a function of (seed, split, i), so that a larger dataset begins with the smaller one.
-
-    Returns:
-      Path of the JSON.
+    Scene i depends only on (seed, split, i), so a larger dataset starts with the scenes of a smaller one.
     """
     images_dir, json_path = output_dir / split, output_dir / "annotations" / f"panoptic_{split}.json"
     labels_dir = json_path.with_suffix("")
@@ -32,7 +29,7 @@ def write_split(output_dir: pathlib.Path, split: str, count: int, info: DatasetI
         rng = np.random.default_rng([seed, _SPLIT_NUMBERS[split], number])
         scene = draw_scene(rng, info)
         name = f"{split}_{number:06d}"
-        ids = _segment_colours(rng, len(scene.segments))
+        ids = _segment_colors(rng, len(scene.segments))
         Image.fromarray(scene.image).save(images_dir / f"{name}.jpg", quality=_JPEG_QUALITY)
         Image.fromarray(_label_png(scene, ids)).save(labels_dir / f"{name}.png")
         height, width = scene.labels.shape
@@ -44,7 +41,7 @@ def write_split(output_dir: pathlib.Path, split: str, count: int, info: DatasetI
     return json_path
 
 
-def _segment_colours(rng: np.random.Generator, count: int) -> list[int]:
+def _segment_colors(rng: np.random.Generator, count: int) -> list[int]:
     """Distinct segment ids; 0 is reserved for pixels without a segment."""
     ids: set[int] = set()
     while len(ids) < count:

@@ -13,7 +13,7 @@ from kmax_tf.coco_panoptic.values import PanopticFileError
 
 @dataclasses.dataclass(frozen=True)
 class Annotation:
-    """The annotation of an image: name of the PNG, and `segments_info` as it stands in the file (segments.parse_segments)."""
+    """The annotation of an image: name of the PNG, and the unparsed `segments_info` (see segments.parse_segments)."""
 
     image_id: Id
     file_name: str
@@ -22,7 +22,7 @@ class Annotation:
 
 @dataclasses.dataclass(frozen=True)
 class ListedImage:
-    """An entry of `images`; `size` is (height, width), None if the file does not have it."""
+    """An entry of `images`; `size` is (height, width), or None if it is missing."""
 
     id: Id
     file_name: str
@@ -31,9 +31,9 @@ class ListedImage:
 
 @dataclasses.dataclass(frozen=True)
 class AnnotationFile:
-    """What a JSON holds. `annotations` are by image id; `images` is None if the file has no such list.
+    """The contents of a JSON. `annotations` are by image id; `images` is None if the file has no such list.
 
-    `annotation_of` has the id of the annotation of each listed image that has one: ids meet by value (pairing.pair_ids).
+    `annotation_of` maps the id of each listed image to that of its annotation, if any: ids match by value (pairing.pair_ids).
     """
 
     path: pathlib.Path
@@ -44,19 +44,19 @@ class AnnotationFile:
 
     @property
     def without_annotation(self) -> tuple[ListedImage, ...]:
-        """Listed images that have no annotation."""
+        """Listed images without an annotation."""
         return tuple(image for image in (self.images or {}).values() if image.id not in self.annotation_of)
 
     @property
     def without_image(self) -> tuple[Annotation, ...]:
-        """Annotations whose image is not listed; none where no image is listed at all."""
+        """Annotations whose image is not listed; empty if no image is listed at all."""
         if not self.images:
             return ()
         used = set(self.annotation_of.values())
         return tuple(annotation for image_id, annotation in self.annotations.items() if image_id not in used)
 
     def unmatched(self) -> str:
-        """A line on annotations that belong to no listed image, empty if there are none."""
+        """A line about annotations that belong to no listed image; empty if there are none."""
         left = self.without_image
         if not left:
             return ""
@@ -66,11 +66,11 @@ class AnnotationFile:
 
 
 def read(path: pathlib.Path) -> AnnotationFile:
-    """Reads a JSON; what single segments hold is left to segments.parse_segments.
+    """Reads a JSON; its segments are checked by segments.parse_segments.
 
     Raises:
-      PanopticFileError: the file does not exist or is not of this format, an entry lacks a key or has one of another kind, an
-        image has two annotations, two images or categories have one id, or no annotation belongs to a listed image.
+      PanopticFileError: the file does not exist or has another format, a key is missing or has a wrong type, an image has two
+        annotations, two images or categories have the same id, or no annotation belongs to a listed image.
     """
     content = values.read_json(path)
     annotations, images = _annotations(content, path), _images(content, path)
@@ -78,7 +78,7 @@ def read(path: pathlib.Path) -> AnnotationFile:
     if images and annotations and not pairs:
         raise PanopticFileError(
             f"{path}: none of the {len(annotations)} annotations belongs to an image of the file: the first image_id is "
-            f"{next(iter(annotations))!r}, the first id of an image {next(iter(images))!r}; give both the same ids"
+            f"{next(iter(annotations))!r}, the first id of an image is {next(iter(images))!r}; use the same ids in both"
         )
     return AnnotationFile(path, annotations, images, categories.read(content, path), pairs)
 
@@ -91,7 +91,7 @@ def _annotations(content: Mapping[str, Any], path: pathlib.Path) -> dict[Id, Ann
         image_id = values.value(entry, "image_id", where, values.ID)
         if image_id in annotations:
             _check_types(written[image_id], entry["image_id"], path, "image_id")
-            raise PanopticFileError(f"{path}: image {image_id} has more than one annotation: remove all but one")
+            raise PanopticFileError(f"{path}: image {image_id} has more than one annotation: keep only one")
         written[image_id] = entry["image_id"]
         file_name = values.value(entry, "file_name", where, values.FILE_NAME)
         info = values.objects(entry, "segments_info", f"{where} (image_id {image_id})")
@@ -112,7 +112,7 @@ def _images(content: Mapping[str, Any], path: pathlib.Path) -> dict[Id, ListedIm
             _check_types(written[image_id], entry["id"], path, "id of an image")
             raise PanopticFileError(
                 f"{path}: two images have id {image_id}, {names.shown(images[image_id].file_name)} and "
-                f"{names.shown(file_name)}: give one another id"
+                f"{names.shown(file_name)}: change one of the ids"
             )
         written[image_id] = entry["id"]
         images[image_id] = ListedImage(image_id, file_name, _size(entry, f"{path}: image {names.shown(file_name)}"))
@@ -127,6 +127,6 @@ def _size(entry: Mapping[str, Any], where: str) -> tuple[int, int] | None:
 def _check_types(first: Any, second: Any, path: pathlib.Path, what: str) -> None:
     if type(first) is not type(second):
         raise PanopticFileError(
-            f"{path}: {what} {first!r} and {second!r} are there both, a number and a text for one value: ids are compared by "
-            "value, so write all of them alike"
+            f"{path}: {what} {first!r} and {second!r} are the same value as a number and as a string: write all ids in the "
+            "same way, because they are compared by value"
         )

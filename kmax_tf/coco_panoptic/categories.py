@@ -12,7 +12,7 @@ from protos.descriptions import DatasetInfo
 
 @dataclasses.dataclass(frozen=True)
 class Category:
-    """One category; what a file does not have is None. `color` is as it stands in the file, see values.COLOR."""
+    """One category; missing values are None. `color` is not parsed, see values.COLOR."""
 
     id: int
     name: str | None = None
@@ -24,17 +24,17 @@ class Category:
 
 
 def read(content: Mapping[str, Any], path: pathlib.Path) -> tuple[Category, ...]:
-    """The list `categories` of a JSON, empty if it has none.
+    """Reads the list `categories` of a JSON; empty if there is none.
 
     Raises:
-      PanopticFileError: a value is of a wrong kind, or two categories have one id.
+      PanopticFileError: a value has a wrong type, or two categories have the same id.
     """
     categories: dict[int, Category] = {}
     for entry in values.objects(content, "categories", str(path)) if "categories" in content else ():
         category_id = values.value(entry, "id", f"{path}: a category", values.WHOLE)
         where = f"{path}: category {category_id}"
         if category_id in categories:
-            raise PanopticFileError(f"{where} is listed twice: make the file again")
+            raise PanopticFileError(f"{where} is listed twice: remove one of them")
         name, is_thing = (
             values.optional(entry, key, where, kind) for key, kind in (("name", values.TEXT), ("isthing", values.FLAG))
         )
@@ -43,9 +43,9 @@ def read(content: Mapping[str, Any], path: pathlib.Path) -> tuple[Category, ...]
 
 
 def require_complete(categories: Sequence[Category], where: str) -> None:
-    """Raises PanopticFileError if there are no categories, or one lacks its name or whether it is a thing."""
+    """Raises PanopticFileError if there are no categories, or a `name` or `isthing` is missing."""
     if not categories:
-        raise PanopticFileError(f"{where}: there is no list `categories`, which names the classes: add it")
+        raise PanopticFileError(f"{where}: there is no list `categories` of the classes: add it")
     for category in categories:
         for key, found in (("name", category.name), ("isthing", category.is_thing)):
             if found is None:
@@ -53,7 +53,7 @@ def require_complete(categories: Sequence[Category], where: str) -> None:
 
 
 def check_known(categories: Iterable[Category], info: DatasetInfo, *, where: str, description: str, advice: str) -> None:
-    """Raises PanopticFileError where a category is not one of a description, as far as the file says what it is.
+    """Raises PanopticFileError if a category is not in a description or contradicts it; missing values are not compared.
 
     The message starts with the file, `where`, and ends with `advice`.
     """
@@ -62,12 +62,12 @@ def check_known(categories: Iterable[Category], info: DatasetInfo, *, where: str
         entry = known.get(category.id)
         same = entry and category.name in (None, entry.name) and category.is_thing in (None, entry.is_thing)
         if not same:
-            was = f", which has {entry.name!r}, isthing {int(entry.is_thing)}" if entry else ""
-            raise PanopticFileError(f"{where}: {category} is not in {description}{was}: {advice}")
+            known_as = f", which has {entry.name!r}, isthing {int(entry.is_thing)}" if entry else ""
+            raise PanopticFileError(f"{where}: {category} is not in {description}{known_as}: {advice}")
 
 
 def check_same_things(categories: Iterable[Category], info: DatasetInfo, where: str) -> None:
-    """Raises PanopticFileError unless ids, and which of them are things, are those of `info`."""
+    """Raises PanopticFileError unless the categories have the ids of `info` and the same of them are things."""
     found = {category.id: bool(category.is_thing) for category in categories}
     expected = {category_id: entry.is_thing for category_id, entry in info.by_category().items()}
     if found == expected:
@@ -76,12 +76,12 @@ def check_same_things(categories: Iterable[Category], info: DatasetInfo, where: 
     kinds = {None: "absent", True: "thing", False: "stuff"}
     raise PanopticFileError(
         f"{where}: its categories are not those of {info.name}: category {first} is {kinds[found.get(first)]}, expected "
-        f"{kinds[expected.get(first)]}; make the file again with the dataset's own tools"
+        f"{kinds[expected.get(first)]}; create the file again with the dataset's own tools"
     )
 
 
 def check_agreement(true: Iterable[Category], true_path: pathlib.Path, others: Iterable[Category], path: pathlib.Path) -> None:
-    """Raises PanopticFileError where equal ids mean different categories, as far as the `others` say what they mean."""
+    """Raises PanopticFileError if equal ids mean different categories; missing values of `others` are not compared."""
     known = {category.id: category for category in true}
     for category in others:
         expected = known.get(category.id, category)
@@ -91,8 +91,8 @@ def check_agreement(true: Iterable[Category], true_path: pathlib.Path, others: I
         ):
             if mine not in (None, theirs):
                 raise PanopticFileError(
-                    f"{path}: category {category.id} has {key} {_shown(mine)}, in {true_path} it has {_shown(theirs)}: these "
-                    "are predictions of other classes, or one of the files has wrong category ids"
+                    f"{path}: category {category.id} has {key} {_shown(mine)}, but {_shown(theirs)} in {true_path}: the files "
+                    "have different classes, or one of them has wrong category ids"
                 )
 
 
@@ -101,7 +101,7 @@ def _shown(value: str | bool) -> str:
 
 
 def from_info(info: DatasetInfo) -> list[dict[str, Any]]:
-    """The list `categories` for the classes of a description, with all keys that the format lists."""
+    """The list `categories` for the classes of a description, with all keys of the format."""
     return [
         {"id": c.category_id, "name": c.name, "supercategory": c.name, "isthing": int(c.is_thing), "color": list(c.color)}
         for c in info.classes

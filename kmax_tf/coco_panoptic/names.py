@@ -1,7 +1,7 @@
 """Names and ids of images.
 
-An image is known by the path of its file below the folder of the images, without extension: `0000` in a flat folder,
-`seq0/0000` in one with sub-folders. The names that benchmarks give to their files stand here and nowhere else.
+An image is identified by the path of its file relative to the folder of the images, without extension: `0000` in a flat folder,
+`seq0/0000` in one with subfolders. All rules about the file names of benchmarks are in this module.
 """
 
 import collections
@@ -12,9 +12,9 @@ from collections.abc import Hashable, Iterable
 
 from kmax_tf.coco_panoptic import values
 
-# JSON readers keep integers of up to 53 bits.
+# JSON readers preserve integers of up to 53 bits.
 _NUMBER = re.compile("[0-9]{1,15}")
-# <city>_<sequence>_<frame> and the kind of file, which the JSON of createPanopticImgs.py also gives to the images.
+# <city>_<sequence>_<frame> and the kind of file, which the JSON of createPanopticImgs.py also appends to image names.
 _CITYSCAPES = re.compile(
     "(?P<frame>[A-Za-z-]+_[0-9]{6}_[0-9]{6})_"
     "(?:leftImg8bit|gt(?:Fine|Coarse)_(?:leftImg8bit|panoptic|instanceIds|labelIds|labelTrainIds|instanceTrainIds|color))"
@@ -22,7 +22,7 @@ _CITYSCAPES = re.compile(
 
 
 def image_name(file_name: str) -> str:
-    """The name of the image in a file; `file_name` is the path below the folder of the images, as a JSON has it."""
+    """The name of an image; `file_name` is its path relative to the folder of the images, as in a JSON."""
     parts: list[str] = []
     for part in pathlib.PurePosixPath(file_name).parts:
         if part == "..":
@@ -33,7 +33,7 @@ def image_name(file_name: str) -> str:
 
 
 def plain_name(name: str) -> str:
-    """A name with what a benchmark's kinds of files add to it taken off: `aachen_000000_000019` for all of that frame."""
+    """A name without the suffixes of a benchmark's files: `aachen_000000_000019` for all files of that frame."""
     folder, slash, last = name.rpartition("/")
     found = _CITYSCAPES.fullmatch(last)
     return folder + slash + (found["frame"] if found else last)
@@ -42,8 +42,8 @@ def plain_name(name: str) -> str:
 def image_ids(names: Iterable[str]) -> dict[str, int | str]:
     """The ids of images in a JSON, by name.
 
-    COCO's are the numbers in its file names, Cityscapes' the frame; other images are known by their name. Folders count, and
-    numbers do not, where two images would have one id.
+    They are the numbers in COCO's file names, the frames of Cityscapes, and the names of other images. If two images would get
+    the same id, their names with folders are used.
     """
     short = {name: _short_id(name) for name in names}
     counts = collections.Counter(short.values())
@@ -61,7 +61,7 @@ def _exact_id(name: str) -> int | str:
 
 
 def id_forms(image_id: int | str) -> tuple[Hashable, ...]:
-    """What an id is compared by, the strictest first: itself, its number, its name without a benchmark's additions."""
+    """The values by which an id is compared, the strictest first: itself, its number, its name without a benchmark's suffix."""
     if isinstance(image_id, int):
         return image_id, image_id, image_id
     number = int(image_id) if _NUMBER.fullmatch(image_id) else image_id
@@ -74,7 +74,7 @@ def trailing(name: str, count: int) -> str:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether the bytes of a file's name are UTF-8, which records and results need."""
+    """Whether the bytes of a file name are UTF-8, which records and results require."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -83,7 +83,7 @@ def is_utf8(name: str) -> bool:
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    """A name as any terminal or file can hold it: bytes that are not UTF-8 as `\\xe9`."""
+    """A name that any terminal or file can show: bytes that are not UTF-8 become `\\xe9`."""
     text = os.fspath(name)
     try:
         return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
@@ -92,14 +92,14 @@ def shown(name: str | os.PathLike[str]) -> str:
 
 
 def relative_names(paths: Iterable[str]) -> list[str]:
-    """The path of each file below the folder that all of them lie in."""
+    """The path of each file relative to the common folder of all."""
     files = [os.path.abspath(path) for path in paths]
     folder = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""
     return [pathlib.PurePath(os.path.relpath(file, folder)).as_posix() for file in files]
 
 
 def first_repeated(file_names: Iterable[str]) -> tuple[int, int] | None:
-    """Positions of the first two files of one name, which is that of one image; None if all names differ."""
+    """Positions of the first two files with the same image name; None if all names differ."""
     first: dict[str, int] = {}
     for position, file_name in enumerate(file_names):
         other = first.setdefault(image_name(file_name), position)

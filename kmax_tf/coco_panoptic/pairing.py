@@ -1,4 +1,4 @@
-"""Which images of two lists are the same: by their ids, or by the names of their files."""
+"""Matches the images of two lists by their ids or by the names of their files."""
 
 from collections.abc import Collection, Mapping
 
@@ -9,10 +9,10 @@ Id = int | str
 
 
 def pair_ids(ours: Collection[Id], theirs: Collection[Id]) -> dict[Id, Id]:
-    """Pairs ids by value: each of ours with the one of theirs that means the same image, in the order of ours.
+    """Pairs each of our ids with the one of theirs that means the same image, in the order of ours.
 
-    Ids that are equal come first, then "000000000139" and 139, then those that differ in what a benchmark adds to a name
-    (names.plain_name). Where more than one could be meant, none is.
+    Equal ids are paired first, then ids such as "000000000139" and 139, then those that differ only in a benchmark's suffix
+    (names.plain_name). Ambiguous ids are not paired.
     """
     pairs: dict[Id, Id] = {}
     left, right = list(ours), list(theirs)
@@ -32,17 +32,17 @@ def _unique(ids: Collection[Id], form: int) -> dict:
 
 
 def pair_names(ours: Mapping[Id, str], theirs: Mapping[Id, str], where: tuple[str, str]) -> dict[Id, Id]:
-    """Pairs ids by the names of files, as a JSON has them, without extension and a benchmark's additions.
+    """Pairs ids by file names, without their extension and a benchmark's suffix.
 
-    Folders count where names are not enough: as many of them, from the last one, as tell the files of each list apart.
+    If names are not unique in a list, as many parent folders as necessary are compared, too.
 
     Args:
       ours: file names by id.
-      theirs: the same of the other list.
-      where: opens the message for files of each list that cannot be told apart.
+      theirs: file names of the other list by id.
+      where: for each list, the start of error messages.
 
     Raises:
-      PanopticFileError: two files of a list have one name.
+      PanopticFileError: two files of a list have the same name.
     """
     lists = [{i: names.image_name(name) for i, name in files.items()} for files in (ours, theirs)]
     depth = max((name.count("/") for files in lists for name in files.values()), default=0) + 1
@@ -56,10 +56,10 @@ def pair_names(ours: Mapping[Id, str], theirs: Mapping[Id, str], where: tuple[st
             first = seen.setdefault(names.trailing(name, depth), image_id)
             if first != image_id:
                 raise PanopticFileError(
-                    f"{opening}: images {first} and {image_id} have files of one name, {names.shown(files[image_id])}: pair by "
-                    "id, or rename one"
+                    f"{opening}: images {first} and {image_id} have files with the same name, {names.shown(files[image_id])}: "
+                    "pair images by id, or rename one"
                 )
-    raise AssertionError("names that differ as a whole differ at the largest depth")
+    raise AssertionError("complete names that differ also differ at the largest depth")
 
 
 def _by_key(files: Mapping[Id, str], count: int) -> dict[str, Id]:

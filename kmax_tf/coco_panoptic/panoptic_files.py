@@ -1,4 +1,4 @@
-"""A JSON with the PNGs that it lists, as evaluation needs it: all segments are checked."""
+"""Reads a JSON and its PNGs for evaluation; all segments are checked."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ from kmax_tf.evaluation.segments import count_labels
 class PanopticFile:
     """Ground truth or predictions by image id. `categories` is empty if the file lists none.
 
-    `file_names` are those of the PNGs; `image_names` those of the images, as far as the file lists `images`.
+    `file_names` are those of the PNGs, `image_names` those of the listed images.
     """
 
     path: pathlib.Path
@@ -35,7 +35,7 @@ class PanopticFile:
         """Segment id of each pixel, int32 [H, W].
 
         Raises:
-          PanopticFileError: the PNG does not exist or is no RGB image, or it holds an id that the JSON does not list.
+          PanopticFileError: the PNG does not exist, is not an RGB image, or contains an id that the JSON does not list.
         """
         path = self.folder / self.file_names[image_id]
         ids = pngs.read_ids(path)
@@ -43,12 +43,12 @@ class PanopticFile:
         if unlisted:
             raise PanopticFileError(
                 f"{path}: segment id {few(unlisted)} is in the PNG, but {self.path} does not list it for image {image_id}: the "
-                "files do not belong together"
+                "files do not match"
             )
         return ids
 
     def select(self, ids: Mapping[Id, Id]) -> "PanopticFile":
-        """The images that are values of `ids`, each under the id that is its key."""
+        """The images whose ids are the values of `ids`, renamed to the keys."""
         return dataclasses.replace(
             self,
             file_names={new: self.file_names[old] for new, old in ids.items()},
@@ -60,16 +60,16 @@ class PanopticFile:
 def read_panoptic_file(json_path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> PanopticFile:
     """Reads the JSON of ground truth or predictions; `folder` of the PNG files defaults to its name without `.json`.
 
-    `notes` are lines on images and annotations that do not meet.
+    `notes` are lines about images without annotations and vice versa.
 
     Raises:
-      PanopticFileError: a file or folder does not exist, or a record is there twice, or lacks a key or has one of another kind.
+      PanopticFileError: a file or folder does not exist, or an entry is repeated, lacks a key or has a value of a wrong type.
     """
     path = pathlib.Path(json_path)
     content = annotations.read(path)
     images = pathlib.Path(folder) if folder else path.with_suffix("")
     if not images.is_dir():
-        raise PanopticFileError(f"{images}: no such folder; it should hold the PNG files of {path}")
+        raise PanopticFileError(f"{images}: no such folder; it must contain the PNG files of {path}")
     return PanopticFile(
         path,
         images,
@@ -93,12 +93,12 @@ def _notes(content: AnnotationFile) -> tuple[str, ...]:
     notes = [content.unmatched()]
     if missing:
         notes.append(
-            f"{content.path}: {len(missing)} of {len(content.images or ())} images have no annotation and do not count, first: "
+            f"{content.path}: {len(missing)} of {len(content.images or ())} images have no annotation and are ignored, first: "
             f"{missing[0].id!r}"
         )
     return tuple(note for note in notes if note)
 
 
 def few(values: Sequence[Id], limit: int = 5) -> str:
-    """The first `limit` values and the number of the others, for messages."""
+    """The first `limit` values and the number of the rest, for messages."""
     return ", ".join(str(v) for v in values[:limit]) + (f" and {len(values) - limit} more" if len(values) > limit else "")

@@ -1,4 +1,4 @@
-"""PNGs of the format: each pixel holds a segment id R + 256 G + 65536 B, 0 for none."""
+"""Reads the PNGs of the format: each pixel is a segment id R + 256 G + 65536 B, 0 for none."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from kmax_tf.coco_panoptic.values import PanopticFileError
 
-# What pillow raises on damaged files of the many formats that it knows.
+# The exceptions that pillow raises for damaged files of its many formats.
 UNREADABLE = (
     OSError,
     SyntaxError,
@@ -36,7 +36,7 @@ def ids_to_rgb(ids: np.ndarray) -> np.ndarray:
 
 
 def rgb_to_ids(colors: np.ndarray) -> np.ndarray:
-    """Segment ids, int32 [...], of colors, uint8 [..., 3 or 4]; a fourth channel (alpha) does not count."""
+    """Segment ids, int32 [...], of colors, uint8 [..., 3 or 4]; a fourth channel (alpha) is ignored."""
     if colors.shape[-1] == 4:
         # Each pixel is one little-endian number, with alpha in the top byte.
         return (np.ascontiguousarray(colors).view("<u4")[..., 0] & 0x00FFFFFF).astype(np.int32)
@@ -45,15 +45,11 @@ def rgb_to_ids(colors: np.ndarray) -> np.ndarray:
 
 
 def read_bytes(path: pathlib.Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-      PanopticFileError: it does not exist or cannot be read.
-    """
+    """Reads a file; raises PanopticFileError if it does not exist or cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise PanopticFileError(f"{path} does not exist: fetch or make it, or remove it from the annotations") from None
+        raise PanopticFileError(f"{path} does not exist: download or create it, or remove it from the annotations") from None
     except OSError as error:
         raise PanopticFileError(f"{path} cannot be read ({error.strerror}): check the file and its permissions") from None
     except ValueError as error:  # a name that no file can have
@@ -61,12 +57,12 @@ def read_bytes(path: pathlib.Path) -> bytes:
 
 
 def read_png(path: pathlib.Path, modes: Collection[str], expected: str) -> np.ndarray:
-    """The numbers that a PNG stores, [h, w] or [h, w, channels].
+    """Reads the stored values of a PNG, [h, w] or [h, w, channels].
 
     Args:
-      path: of the PNG.
-      modes: pillow's names of the modes it may have.
-      expected: what it should be, for the message.
+      path: the PNG.
+      modes: pillow's names of the allowed modes.
+      expected: describes them in the error message.
 
     Raises:
       PanopticFileError: the file is missing, damaged, too large or has another mode.
@@ -78,9 +74,9 @@ def read_png(path: pathlib.Path, modes: Collection[str], expected: str) -> np.nd
     except Image.DecompressionBombError:
         raise PanopticFileError(too_large(path)) from None
     except UNREADABLE as error:
-        raise PanopticFileError(f"{path} is damaged or not a PNG ({reason(error)}): fetch or make it again") from None
+        raise PanopticFileError(f"{path} is damaged or not a PNG ({reason(error)}): download or create it again") from None
     if mode not in modes:
-        raise PanopticFileError(f"{path} is a PNG of mode {mode}, {expected}: make it again")
+        raise PanopticFileError(f"{path} is a PNG of mode {mode}, but {expected}: create it again")
     return pixels
 
 
@@ -94,12 +90,12 @@ def read_ids(path: pathlib.Path) -> np.ndarray:
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with an image, of an error in UNREADABLE, for a message."""
-    # Pillow speaks of the buffer, which has no name.
+    """Describes an error in UNREADABLE for a message."""
+    # Pillow's own message names the buffer.
     return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def too_large(path: pathlib.Path) -> str:
-    """The message for an image of more pixels than pillow reads."""
+    """The message for an image with more pixels than pillow reads."""
     limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
-    return f"{path} says that it has more than {limit:.0f} million pixels, which are not read: scale it down or cut it up"
+    return f"{path} has more than {limit:.0f} million pixels according to its header: scale it down or split it"

@@ -1,6 +1,6 @@
-"""Writes predictions: one JSON file, and beside it a folder of PNG images.
+"""Writes predictions: one JSON file and a folder of PNG images.
 
-The JSON gives the category of each segment and, as the format of COCO's other results has it, its confidence `score`.
+The JSON contains the category of each segment and, as in COCO's other result formats, its confidence `score`.
 Specification: https://cocodataset.org/#format-results, "Panoptic Segmentation".
 """
 
@@ -23,10 +23,10 @@ _SCORE_DIGITS = 6
 
 
 class PanopticResultsWriter:
-    """Writes predictions of a dataset: PNG files at once, the JSON that lists them in `finish`."""
+    """Writes predictions of a dataset: PNG files immediately, the JSON that lists them in `finish`."""
 
     def __init__(self, json_path: str | os.PathLike[str], info: DatasetInfo) -> None:
-        """The PNG files go to the folder beside `json_path` that has its name without `.json`; an earlier JSON is removed.
+        """The PNG files are written to the folder `json_path` without `.json`; an earlier JSON is removed.
 
         Raises:
           PanopticFileError: `json_path` does not end with `.json`.
@@ -41,15 +41,16 @@ class PanopticResultsWriter:
         self._entries: dict[str, Mapping[str, dict]] = {}
 
     def add(self, file_name: str, panoptic: np.ndarray, scores: Mapping[str, np.ndarray] | None = None) -> dict[str, dict]:
-        """Writes the prediction for one image and returns what the JSON will have of it but for the id, for `restore`.
+        """Writes the prediction for one image and returns its JSON entry, without ids, for `restore`.
 
-        `file_name` is that of the image, relative to the folder of all images: the PNG has the same path, but for the ending.
-        `panoptic` [H, W] holds class id * label_divisor + instance id, and void. `scores` are the maps `semantic_scores` and
-        `instance_scores` [H, W] in [0, 1] of `kmax_tf.build_postprocessor`, from which segments get their `score`
-        (segment_score); without them they have none.
+        Args:
+          file_name: path of the image, relative to the folder of all images; the PNG has the same path, except for the suffix.
+          panoptic: [H, W], class id * label_divisor + instance id, or void.
+          scores: the maps `semantic_scores` and `instance_scores` [H, W] in [0, 1] of `kmax_tf.build_postprocessor`, for the
+            `score` of each segment (segment_score); None: no scores.
 
         Raises:
-          PanopticFileError: there is a prediction of this name already, or the name is not UTF-8.
+          PanopticFileError: a prediction with this name exists already, or the name is not UTF-8.
         """
         if not names.is_utf8(file_name):
             raise PanopticFileError(f"{names.shown(file_name)}: its name is not UTF-8: rename the file")
@@ -68,10 +69,10 @@ class PanopticResultsWriter:
         return entry
 
     def restore(self, entry: Mapping[str, dict]) -> None:
-        """Takes over what `add` returned for an image in an earlier run, whose PNG is in the folder still.
+        """Adds an entry that `add` returned in an earlier run and whose PNG still exists.
 
         Raises:
-          PanopticFileError: there is a prediction of this name already.
+          PanopticFileError: a prediction with this name exists already.
         """
         png_name = entry["annotation"]["file_name"]
         self._check_new(png_name, entry["image"]["file_name"])
@@ -81,8 +82,8 @@ class PanopticResultsWriter:
         if png_name in self._entries:
             first = self._entries[png_name]["image"]["file_name"]
             raise PanopticFileError(
-                f"{self._folder / png_name}: images {first} and {file_name} have the same name, which their results would "
-                "share: rename one"
+                f"{self._folder / png_name}: images {first} and {file_name} have the same name, so one result would overwrite "
+                "the other: rename one of them"
             )
 
     def _draw(
@@ -108,10 +109,10 @@ class PanopticResultsWriter:
         return ids, records
 
     def finish(self) -> pathlib.Path:
-        """Writes the JSON, in one step, so that a reader finds a whole file or none, and returns its path.
+        """Writes the JSON atomically and returns its path.
 
-        Images get their ids here, which follow from the names of all (names.image_ids). The JSON also lists the images, which
-        COCO asks of annotations alone: the predictions can be labels of a training.
+        The ids of the images depend on the names of all (names.image_ids). The JSON also lists the images, which COCO requires
+        only of annotations, so that the predictions can be used as training labels.
         """
         name_of = {png_name: names.image_name(entry["image"]["file_name"]) for png_name, entry in self._entries.items()}
         ids = names.image_ids(name_of.values())
@@ -128,9 +129,8 @@ class PanopticResultsWriter:
 def segment_score(mask: np.ndarray, scores: Mapping[str, np.ndarray]) -> float:
     """Confidence of a segment in [0, 1]: mean class confidence times mean mask probability of its pixels.
 
-    This is the score by which mask AP orders things (mask_ap.py), and DeepLab2's; for a thing the first factor is the class
-    confidence of its mask, for stuff the mean over the masks that make it up. `mask` is bool [H, W], `scores` as in
-    `PanopticResultsWriter.add`.
+    Mask AP (mask_ap.py) and DeepLab2 rank things by the same score. The first factor is the class confidence of a thing's mask,
+    or the mean over the masks of stuff. `mask` is bool [H, W], `scores` as in `PanopticResultsWriter.add`.
     """
     semantic, instance = (float(scores[name][mask].mean(dtype=np.float64)) for name in ("semantic_scores", "instance_scores"))
     return round(min(max(semantic * instance, 0.0), 1.0), _SCORE_DIGITS)

@@ -10,7 +10,7 @@ from kmax_tf.coco_panoptic.values import PanopticFileError
 
 @dataclasses.dataclass(frozen=True)
 class SegmentRecord:
-    """One segment. `area` in pixels and `score` in [0, 1] are None where the file does not have them."""
+    """One segment; `area` in pixels and `score` in [0, 1] are None if they are missing."""
 
     id: int
     category_id: int
@@ -20,10 +20,10 @@ class SegmentRecord:
 
 
 def parse_segment(entry: Mapping[str, Any], where: str) -> SegmentRecord:
-    """The segment of one entry.
+    """Parses one entry.
 
     Raises:
-      PanopticFileError: a value is missing or of another kind; the message names `where`, the segment and the value.
+      PanopticFileError: a value is missing or has a wrong type; the message names `where`, the segment and the value.
     """
     segment_id = values.value(entry, "id", f"{where}: a segment", values.SEGMENT_ID)
     name = f"{where}: segment {segment_id}"
@@ -34,15 +34,15 @@ def parse_segment(entry: Mapping[str, Any], where: str) -> SegmentRecord:
 
 
 def parse_segments(entries: Iterable[Mapping[str, Any]], where: str) -> dict[int, SegmentRecord]:
-    """The segments of one annotation by id, in the order of the entries.
+    """Parses the segments of one annotation, by id, in the order of the entries.
 
     Raises:
-      PanopticFileError: as parse_segment, or two segments have one id.
+      PanopticFileError: as parse_segment, or two segments have the same id.
     """
     segments: dict[int, SegmentRecord] = {}
     for entry in entries:
         segment = parse_segment(entry, where)
         if segment.id in segments:
-            raise PanopticFileError(f"{where}: segment {segment.id} is listed twice: make the annotation again")
+            raise PanopticFileError(f"{where}: segment {segment.id} is listed twice: create the annotation again")
         segments[segment.id] = segment
     return segments

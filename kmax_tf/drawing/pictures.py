@@ -1,4 +1,4 @@
-"""Pictures of panoptic maps: overlays with borders and class names, legends, contact sheets, cluster assignments."""
+"""Draws panoptic maps: overlays with borders and class names, legends, contact sheets, cluster assignments."""
 
 import colorsys
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _WHITE, _DARK = (255, 255, 255), (32, 32, 32)
 
 
 def segment_color(info: ClassInfo, instance: int) -> tuple[int, int, int]:
-    """The class colour, shifted at random but always alike for a thing instance other than 0; RGB, 0..255."""
+    """The class color, for a thing instance other than 0 with a random but fixed shift; RGB, 0..255."""
     if not info.is_thing or instance == 0:
         return info.color
     shift = np.random.default_rng((info.id, instance)).integers(-_JITTER, _JITTER + 1, 3)
@@ -26,7 +26,7 @@ def segment_color(info: ClassInfo, instance: int) -> tuple[int, int, int]:
 
 
 def color_panoptic(panoptic: np.ndarray, info: DatasetInfo, void_color: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
-    """Colours of the segments of a map [H, W] coded with the label divisor: uint8 [H, W, 3]. Unknown classes count as void."""
+    """Colors the segments of a panoptic map [H, W]: uint8 [H, W, 3]. Unknown classes count as void."""
     classes = info.by_id()
     labels, where = np.unique(panoptic, return_inverse=True)
     palette = np.empty([len(labels), 3], np.uint8)
@@ -39,20 +39,22 @@ def color_panoptic(panoptic: np.ndarray, info: DatasetInfo, void_color: tuple[in
 def overlay_panoptic(
     image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, alpha: float = 0.55, names: bool = True
 ) -> np.ndarray:
-    """Draws segments over an image: colour, a white border with a dark line beside it, and names on large segments.
+    """Draws segments over an image: color, a white border with a dark outline, and names on large segments.
 
     Args:
       image: uint8 [H, W, 3].
-      panoptic: int [H, W], class id * label_divisor + instance id. Void pixels keep the colour of the image.
-      info: classes and coding.
-      alpha: opacity of the colours in [0, 1].
+      panoptic: int [H, W], class id * label_divisor + instance id. Void pixels keep the color of the image.
+      info: the classes and the encoding.
+      alpha: opacity of the colors in [0, 1].
       names: whether to write class names.
 
     Raises:
-      ValueError: image and map differ in size.
+      ValueError: image and map have different sizes.
     """
     if image.shape != (*panoptic.shape, 3):
-        raise ValueError(f"image has shape {image.shape}, expected {(*panoptic.shape, 3)}: the size of the panoptic map, RGB")
+        raise ValueError(
+            f"image has shape {image.shape}, expected {(*panoptic.shape, 3)}: RGB with the size of the panoptic map"
+        )
     known = np.isin(panoptic // info.label_divisor, [c.id for c in info.classes])
     blend = (1 - alpha) * image + alpha * color_panoptic(panoptic, info)
     edges = segment_edges(panoptic)
@@ -66,7 +68,7 @@ def overlay_panoptic(
 
 
 def segment_edges(panoptic: np.ndarray) -> np.ndarray:
-    """Pixels whose label differs from that of the right or lower neighbour, bool [H, W]."""
+    """Pixels whose label differs from that of the right or lower neighbor, bool [H, W]."""
     edges = np.zeros(panoptic.shape, bool)
     edges[:, :-1] |= panoptic[:, :-1] != panoptic[:, 1:]
     edges[:-1] |= panoptic[:-1] != panoptic[1:]
@@ -74,7 +76,7 @@ def segment_edges(panoptic: np.ndarray) -> np.ndarray:
 
 
 def _write_names(picture: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    """Writes each large segment's class at the point that is farthest from its border."""
+    """Writes the class of each large segment at the point farthest from its border."""
     step = max(1, min(panoptic.shape) // 240)
     coarse = panoptic[::step, ::step]
     depth = ndimage.distance_transform_edt(np.pad(~segment_edges(coarse), 1))[1:-1, 1:-1]
@@ -95,7 +97,7 @@ def _write_names(picture: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -
 
 
 def legend(panoptic: np.ndarray, info: DatasetInfo, size: int = 18) -> np.ndarray:
-    """Names and colours of the classes of a map, largest first: uint8 [rows * 1.5 * size, W, 3] on white; `size` in pixels."""
+    """Names and colors of the classes of a map, largest first: uint8 [rows * 1.5 * size, W, 3] on white; `size` in pixels."""
     areas = count_labels(panoptic // info.label_divisor)
     shown = sorted((c for c in info.classes if c.id in areas), key=lambda c: -areas[c.id])
     font = ImageFont.load_default(size)
@@ -116,10 +118,10 @@ def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str] = ()) -> 
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = ()) -> np.ndarray:
-    """Rows of pictures (uint8 [H, W, 3]) on white, as (image, prediction, ground truth) of several images; titles over columns.
+    """Rows of pictures (uint8 [H, W, 3]) on white, such as (image, prediction, ground truth), with titles above the columns.
 
     Raises:
-      ValueError: there is no picture.
+      ValueError: there are no pictures.
     """
     if not any(len(row) for row in rows):
         raise ValueError("a contact sheet needs at least one picture")
@@ -142,10 +144,9 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
 
 
 def cluster_assignment(slots: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The hard assignment of pixels to cluster centres, one colour per centre, as in the figures of the kMaX paper.
+    """Draws the hard assignment of pixels to cluster centers, one color per center, as in the kMaX paper: uint8 [H, W, 3].
 
-    `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture,
-    uint8 [H, W, 3].
+    `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture.
     """
     colors = np.array([cluster_color(i) for i in range(slots.max() + 1)], np.uint8)
     picture = Image.fromarray(colors[slots])
@@ -153,7 +154,7 @@ def cluster_assignment(slots: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def cluster_color(index: int) -> tuple[int, int, int]:
-    """A colour far from those of the neighbouring indices: hues a golden ratio apart, in three strengths; RGB, 0..255."""
+    """A color far from those of adjacent indices: hues at golden-ratio distances, with three saturations; RGB, 0..255."""
     saturation, value = ((0.75, 0.95), (0.5, 1.0), (0.9, 0.65))[index % 3]
     red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, saturation, value)
     return round(255 * red), round(255 * green), round(255 * blue)

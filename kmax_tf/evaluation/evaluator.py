@@ -1,4 +1,4 @@
-"""All metrics of an experiment in one place: PQ, mask AP and mIoU of the maps at raw image size."""
+"""Computes all metrics of an experiment: PQ, mask AP and mIoU of the maps at raw image size."""
 
 from collections.abc import Mapping
 
@@ -15,10 +15,10 @@ from protos.descriptions import DatasetInfo
 
 
 class PanopticEvaluator:
-    """Scores predictions image by image; `result` may be asked for at any time."""
+    """Scores predictions image by image; `result` may be called at any time."""
 
     def __init__(self, info: DatasetInfo, options: evaluator_pb2.EvaluatorOptions | None = None):
-        """Metrics for the classes of `info`; `options` are those of the config, of which `detailed_ap_metrics` is used."""
+        """Metrics for the classes of `info`; of the config's `options`, only `detailed_ap_metrics` changes the result."""
         self._info = info
         self._options = options or evaluator_pb2.EvaluatorOptions()
         self._quality = PanopticQuality(info.classes)
@@ -30,19 +30,19 @@ class PanopticEvaluator:
         """Adds one image.
 
         Args:
-          image_name: for messages.
+          image_name: used in error messages.
           prediction: `panoptic_pred`, `semantic_pred`, `semantic_scores` and `instance_scores`, each [H, W], at raw size.
           panoptic_gt: int map [H, W] of class id * label_divisor + instance id. Pixels of a thing class with instance id 0
             are a crowd region; those of the ignore label are void.
 
         Raises:
-          EvaluationError: the sizes differ, or a label has a class that the dataset does not know.
+          EvaluationError: the sizes differ, or a label has an unknown class.
         """
         for key in ("panoptic_pred", "semantic_pred", "semantic_scores", "instance_scores"):
             if prediction[key].shape != panoptic_gt.shape:
                 raise EvaluationError(
-                    f"{image_name}: {key} has size {_size(prediction[key])}, the ground truth {_size(panoptic_gt)} "
-                    "(height x width); predictions must be brought back to the size of the raw image"
+                    f"{image_name}: {key} has size {_size(prediction[key])}, but the ground truth has {_size(panoptic_gt)} "
+                    "(height x width); resize predictions to the size of the raw image"
                 )
         panoptic_pred = prediction["panoptic_pred"]
         truth = decode_segments(panoptic_gt, self._info, image_name, crowds=True)
@@ -57,9 +57,8 @@ class PanopticEvaluator:
     def result(self) -> dict[str, float | None | dict]:
         """All metrics in percent: `pq`, `sq`, `rq`, `pq_things`, `pq_stuff`, `mean_iou`, `ap` and `per_class`.
 
-        `per_class` maps class names to `pq`, `sq`, `rq`, `tp`, `fp`, `fn` and `iou`. With `detailed_ap_metrics` there are
-        `ap_50` .. `ar_large` too. None: not defined, because the metric concerns classes that the dataset does not have or that
-        no image shows.
+        `per_class` maps class names to `pq`, `sq`, `rq`, `tp`, `fp`, `fn` and `iou`. `detailed_ap_metrics` adds `ap_50` ..
+        `ar_large`. A metric is None if it is undefined because its classes are not in the dataset or occur in no image.
         """
         if self._images and not self._predicted:
             self._warn_of_empty_predictions()
@@ -75,8 +74,9 @@ class PanopticEvaluator:
     def _warn_of_empty_predictions(self) -> None:
         options = self._options
         logging.warning(
-            "No segment was predicted in any of the %d images, so PQ is 0. After a short training no mask may be sure enough "
-            "of its class yet; otherwise these evaluator_options may be too high: %s, thing_area_limit %d, stuff_area_limit %d",
+            "No segment was predicted in any of the %d images, so PQ is 0. After a short training, the class confidence of all "
+            "masks may still be too low; otherwise these evaluator_options may be too high: %s, thing_area_limit %d, "
+            "stuff_area_limit %d",
             self._images,
             merge_rule(options).thresholds(options),
             options.thing_area_limit,

@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from kmax_tf.evaluation.segments import Segment
 
-# Order of COCOeval.stats: precision over IoU 0.5 .. 0.95, then recall with 1, 10 and 100 detections per image.
+# The order of COCOeval.stats: precision over IoU 0.5 .. 0.95, then recall with 1, 10 and 100 detections per image.
 _NAMES = (
     *("ap", "ap_50", "ap_75", "ap_small", "ap_medium", "ap_large"),
     *("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large"),
@@ -38,8 +38,8 @@ class MaskAP:
     ) -> None:
         """Adds one image: label maps [H, W] with their segments by label, and score maps [H, W] in [0, 1].
 
-        The score of a predicted segment is its mean semantic score times its mean instance score. Crowd regions of the
-        ground truth excuse detections, as in COCO.
+        The score of a predicted segment is its mean semantic score times its mean instance score. As in COCO, detections in
+        crowd regions of the ground truth are not errors.
         """
         height, width = ground_truth.shape
         image_id = len(self._images) + 1
@@ -68,7 +68,7 @@ class MaskAP:
     def result(self) -> dict[str, float | None]:
         """COCO's twelve numbers in percent, `ap` first.
 
-        A number is None where it is not defined: without a true instance (of that size), or without thing classes.
+        A number is None if it is undefined: without a true instance (of that size), or without thing classes.
         """
         if not self._truths:
             return dict.fromkeys(_NAMES)
@@ -82,7 +82,7 @@ class MaskAP:
         return {name: 100 * float(x) if x >= 0 else None for name, x in zip(_NAMES, evaluation.stats, strict=True)}
 
     def _coco(self, annotations: list[dict], categories: list[dict]) -> COCO:
-        # Not COCO.loadRes: it fails on an empty list. COCOeval adds keys of its own, hence the copies.
+        # COCO.loadRes fails on an empty list. The copies are needed because COCOeval adds its own keys.
         coco = COCO()
         coco.dataset = {"images": self._images, "annotations": [dict(a) for a in annotations], "categories": categories}
         coco.createIndex()

@@ -6,16 +6,16 @@ from protos.descriptions import DatasetInfo
 
 
 class MeanIoU:
-    """A confusion matrix over the classes of a dataset; pixels whose true class is the ignore label do not count."""
+    """A confusion matrix over the classes of a dataset; pixels whose true class is the ignore label are ignored."""
 
     def __init__(self, info: DatasetInfo):
         self._first = info.classes[0].id
         self._ids = [c.id for c in info.classes]
-        # The last column holds predictions that are none of the classes: wrong for the true class, a surplus for none.
+        # The last column counts predictions of no class: false negatives of the true class, but no false positives.
         self._confusion = np.zeros([info.num_classes, info.num_classes + 1], np.int64)
 
     def update(self, ground_truth: np.ndarray, prediction: np.ndarray) -> None:
-        """Adds one image: two integer maps [H, W] of class ids; true ids that are no class are left out."""
+        """Adds one image: two integer maps [H, W] of class ids; pixels whose true id is not a class are ignored."""
         count = len(self._ids)
         true, predicted = ground_truth.astype(np.int64) - self._first, prediction.astype(np.int64) - self._first
         known = (true >= 0) & (true < count)
@@ -24,7 +24,7 @@ class MeanIoU:
         self._confusion += np.bincount(cells, minlength=self._confusion.size).reshape(self._confusion.shape)
 
     def result(self) -> tuple[float | None, dict[int, float | None]]:
-        """Mean in percent and IoU by class id; None for classes without a true or predicted pixel, which the mean leaves out.
+        """Mean and IoU by class id, in percent; classes without a true or predicted pixel are None and not in the mean.
 
         The mean is None if no class has a pixel.
         """

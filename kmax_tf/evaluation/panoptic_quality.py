@@ -1,4 +1,4 @@
-"""Panoptic quality of Kirillov et al. (arXiv 1801.00868), counted as COCO's official script counts it."""
+"""Panoptic quality (Kirillov et al., arXiv 1801.00868) with the rules of COCO's official script."""
 
 import collections
 import dataclasses
@@ -26,7 +26,7 @@ class _Counts:
 
 
 class PanopticQuality:
-    """Matches predicted with true segments image by image and adds up true and false positives per class."""
+    """Matches predicted and true segments image by image and counts true and false positives per class."""
 
     def __init__(self, classes: Sequence[ClassInfo]):
         self._classes = tuple(classes)
@@ -41,9 +41,9 @@ class PanopticQuality:
     ) -> None:
         """Adds one image: two integer maps [H, W] of labels in [0, 2^31), and their segments by label.
 
-        Labels without a segment are void. A pair of segments matches if both have the same class and their IoU, void of the
-        ground truth left out of the union, is above 0.5. Unmatched crowd regions are no errors, nor are predicted segments
-        that lie by more than half in void and in the crowd region of their class.
+        Labels without a segment are void. Two segments match if they have the same class and their IoU is above 0.5, where the
+        union excludes void of the ground truth. Unmatched crowd regions are not errors, and neither are predicted segments with
+        more than half of their area in void and the crowd region of their class.
         """
         pairs = count_pairs(ground_truth, prediction)
         matched_true, matched_predicted = set(), set()
@@ -61,7 +61,7 @@ class PanopticQuality:
                 self._counts[a.class_id].iou += iou
                 matched_true.add(true)
                 matched_predicted.add(predicted)
-        # As in the official script, the last crowd region of a class stands for all of them.
+        # As in the official script, only the last crowd region of a class is used.
         crowds = {segment.class_id: label for label, segment in true_segments.items() if segment.is_crowd}
         for label, segment in true_segments.items():
             if label not in matched_true and not segment.is_crowd:
@@ -72,10 +72,9 @@ class PanopticQuality:
                 self._counts[segment.class_id].fp += 1
 
     def result(self) -> dict[str, float | None | dict]:
-        """`pq`, `sq`, `rq`, `pq_things`, `pq_stuff` in percent, and `per_class`: class name -> the same and `tp`, `fp`, `fn`.
+        """`pq`, `sq`, `rq`, `pq_things`, `pq_stuff` in percent, and `per_class`: the quality and counts of each class by name.
 
-        Means run over the classes with at least one true or predicted segment, and are None where there is none: in a
-        dataset without things (or stuff), or where no image shows or predicts any.
+        Means are over the classes with at least one true or predicted segment, and None if there are no such classes.
         """
         per_class = {c.id: self._counts[c.id].quality() for c in self._classes}
 
@@ -95,6 +94,6 @@ class PanopticQuality:
 
 
 def display_names(classes: Sequence[ClassInfo]) -> dict[int, str]:
-    """Name of each class by id; names that more than one class has are followed by the id."""
+    """Name of each class by id; the id is appended to names that are not unique."""
     uses = collections.Counter(c.name for c in classes)
     return {c.id: c.name if uses[c.name] == 1 else f"{c.name} ({c.id})" for c in classes}

@@ -1,4 +1,4 @@
-"""Segments of a panoptic map: which labels it holds, how large they are, which class they have."""
+"""Segments of a panoptic map: their labels, areas and classes."""
 
 import dataclasses
 
@@ -9,12 +9,12 @@ from protos.errors import UserError
 
 
 class EvaluationError(UserError):
-    """Prediction or ground truth that cannot be scored; the message names the image and what is wrong with it."""
+    """A prediction or ground truth cannot be scored; the message names the image and the problem."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """One segment; `area` in pixels. A crowd region is a thing whose instances are not told apart."""
+    """One segment; `area` in pixels. A crowd region consists of several instances of a thing."""
 
     class_id: int
     area: int
@@ -26,7 +26,7 @@ def count_labels(labels: np.ndarray) -> dict[int, int]:
     flat = np.ascontiguousarray(labels).reshape(-1)
     if not flat.size:
         return {}
-    # Neighbouring pixels mostly agree: sorting runs instead of pixels is an order of magnitude faster.
+    # Adjacent pixels are mostly equal: sorting runs instead of pixels is an order of magnitude faster.
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     values, which = np.unique(flat[starts], return_inverse=True)
     counts = np.bincount(which, weights=np.diff(np.append(starts, flat.size)))
@@ -34,18 +34,18 @@ def count_labels(labels: np.ndarray) -> dict[int, int]:
 
 
 def count_pairs(first: np.ndarray, second: np.ndarray) -> dict[tuple[int, int], int]:
-    """Pixels of each pair of labels of two maps of one shape, whose labels are in [0, 2^31)."""
+    """Number of pixels of each pair of labels of two maps of the same shape; labels are in [0, 2^31)."""
     pairs = count_labels(first.astype(np.int64) << 32 | second.astype(np.int64))
     return {(key >> 32, key & 0xFFFFFFFF): count for key, count in pairs.items()}
 
 
 def decode_segments(panoptic: np.ndarray, info: DatasetInfo, image_name: str, crowds: bool) -> dict[int, Segment]:
-    """Segments of a map coded `class id * label_divisor + instance id`, by label; void pixels belong to none.
+    """Segments of a map of `class id * label_divisor + instance id`, by label, without void.
 
     With `crowds` (ground truth), the pixels of a thing class with instance id 0 are a crowd region.
 
     Raises:
-      EvaluationError: a label has a class that the dataset does not know.
+      EvaluationError: a label has an unknown class.
     """
     classes = info.by_id()
     segments = {}

@@ -74,7 +74,8 @@ def test_examples_are_those_of_the_code(term, example):
 
 def test_examples_of_sizes_are_those_of_the_coco_recipe():
     options = load_config(ROOT / "configs" / "coco" / "kmax_r50.textproto").eval_dataset_options
-    fit = resize_and_pad.plan(480, 640, preprocessing(options, is_training=False))
-    sides = [" x ".join(str(int(side)) for side in size) for size in (fit.source, fit.size, fit.crop)]
+    placement = resize_and_pad.placement(480, 640, preprocessing(options, is_training=False))
+    sizes = (placement.source, placement.size, placement.crop)
+    sides = [" x ".join(str(int(side)) for side in size) for size in sizes]
     assert [TERMS[f"{kind} size"][2].split(" (")[0] for kind in ("raw", "resized", "padded")] == sides
-    assert f"at stride 4 are {(fit.crop[0] - 1) // 4 + 1} x" in TERMS["padded size"][2]
+    assert f"at stride 4 are {(placement.crop[0] - 1) // 4 + 1} x" in TERMS["padded size"][2]

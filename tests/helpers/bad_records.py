@@ -1,4 +1,4 @@
-"""Records that are wrong in one way, for the tests of the input pipeline."""
+"""Records with one defect each, for the tests of the input pipeline."""
 
 import pathlib
 
@@ -6,13 +6,13 @@ import numpy as np
 import tensorflow as tf
 from panoptic_fixtures import encode, random_panoptic
 
-from data.records import schema
+from data.records import label_coding, schema
 
 _SIZE = (20, 30)
 
 
 def bad_record(kind: str) -> bytes:
-    """A record named `street` whose fault is `kind`; `none` has no fault, `bytes` is no record at all."""
+    """A record named `street` with the defect `kind`; `none` has no defect, `bytes` is not a record at all."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*_SIZE, 3), dtype=np.uint8)
     panoptic = random_panoptic(rng, *_SIZE)
@@ -31,10 +31,10 @@ def bad_record(kind: str) -> bytes:
         features["image/segmentation/class/encoded"].bytes_list.value[0] = panoptic[:-1].tobytes()
     elif kind in ("png label size", "png label"):
         cut = slice(None, -1) if kind == "png label size" else slice(None)
-        label = schema.encode_label(panoptic[cut])
+        label = label_coding.encode_label(panoptic[cut])
         features["image/segmentation/class/encoded"].bytes_list.value[0] = label if kind == "png label size" else label[:-40]
         features["image/segmentation/class/format"].bytes_list.value[0] = b"png"
-    elif kind == "grey label":
+    elif kind == "gray label":
         features["image/segmentation/class/encoded"].bytes_list.value[0] = tf.io.encode_png(
             tf.cast(panoptic[..., None], tf.uint16)
         ).numpy()

@@ -36,7 +36,7 @@ def run(strategy: tf.distribute.Strategy, shape: tuple[int, ...], axis: int | tu
 
     results = tf.function(lambda *inputs: strategy.run(forward_and_backward, inputs))(halves(x), halves(upstream))
     output, gradient = (np.concatenate(strategy.experimental_local_results(one), batch) for one in results[:2])
-    # Each replica has its part of these; the trainer adds them up.
+    # Each replica computes its part; the trainer sums them.
     gamma, beta = (np.sum(strategy.experimental_local_results(one), 0) for one in results[2:])
     return {
         "x": x,

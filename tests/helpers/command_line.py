@@ -1,4 +1,4 @@
-"""Runs the commands as a user would."""
+"""Runs the command-line scripts."""
 
 import pathlib
 import subprocess
@@ -8,10 +8,10 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def run_door(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess:
-    """Runs `python <door> <flags>` as a user would, from any folder."""
-    door, *arguments = (str(part) for part in command)
+def run_script(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess:
+    """Runs `python <script> <flags>` like a user, from any folder."""
+    script, *arguments = (str(part) for part in command)
     environment = {"PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir(), "TF_CPP_MIN_LOG_LEVEL": "2"}
     return subprocess.run(
-        [sys.executable, str(ROOT / door), *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, str(ROOT / script), *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
     )

@@ -1,4 +1,4 @@
-"""Stands for a model where only the handling of its predictions is tested."""
+"""A fake model for tests of how its predictions are handled."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from protos.descriptions import DatasetInfo
 
 
 class CountingModel:
-    """Predicts the left half of an image as a disc and the rest as grass, with scores that follow from the image."""
+    """Predicts a disc in the left half of an image and grass in the rest, with scores computed from the image."""
 
     def __init__(self, info: DatasetInfo, fail_at: int = -1):
-        """`fail_at`: the call that is interrupted, as by Ctrl-C."""
+        """`fail_at`: the number of the call that raises KeyboardInterrupt."""
         self.calls = 0
         self._labels = [c.id * info.label_divisor + c.is_thing for c in info.classes if c.name in ("disc", "grass")]
         self._fail_at = fail_at

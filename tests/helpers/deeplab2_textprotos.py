@@ -1,6 +1,6 @@
-"""The kMaX experiments of DeepLab2 as its users bring them: textprotos in its notation, with its placeholders.
+"""The kMaX experiments of DeepLab2 as its users have them: textprotos in its notation, with its placeholders.
 
-The values are those of the published experiments, the layout is ours.
+The values are those of the published experiments; the layout is our own.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ _Fields = Mapping[str, object]
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What is different between the experiments on one dataset."""
+    """The options that differ between the experiments on one dataset."""
 
     backbone: str
     keep: float
@@ -24,7 +24,7 @@ class Experiment:
 
 
 def _experiments() -> dict[str, Experiment]:
-    """The 16 experiments by the path of their file."""
+    """The 16 experiments by file path."""
     table = {}
     sizes = ("tiny", "small", "base", "large")
     keeps = {"coco": (0.7, 0.6, 0.5, 0.4), "cityscapes": (0.8, 0.7, 0.6, 0.4)}
@@ -36,7 +36,7 @@ def _experiments() -> dict[str, Experiment]:
     for stem, backbone, keep in (("r50", "kmax_resnet50", 1.0), ("convnext_large", "kmax_convnext_large", 0.3)):
         table[f"ade20k/kmax_meta_{stem}_os32"] = Experiment(backbone, keep, (641, 641), 1024)
         table[f"ade20k/kmax_meta_{stem}_os32_res1281"] = Experiment(backbone, keep, (1281, 1281))
-    # DeepLab2's own schema lacks the field that this one file sets.
+    # This file sets a field that is missing in DeepLab2's own schema.
     large = "ade20k/kmax_meta_convnext_large_os32"
     table[large] = dataclasses.replace(table[large], decoder_keep=1.0)
     return table
@@ -53,7 +53,7 @@ class _Recipe:
     learning_rate: float
     steps: int
     batch_size: int
-    # Of the pixels, in the semantic loss.
+    # Share of the pixels in the semantic loss.
     top_share: float
     scales: tuple[float, float]
     policy: str
@@ -61,7 +61,7 @@ class _Recipe:
     max_thing_id: int | None
     # Confidence of things and of stuff, overlap, exponent of the mask confidence.
     merging: tuple[float, float, float, float]
-    # Of things and of stuff, in pixels.
+    # Area of things and of stuff, in pixels.
     area_limits: tuple[int, int]
 
 
@@ -196,7 +196,7 @@ def _evaluator(recipe: _Recipe) -> _Fields:
 
 
 def _write(name: str, fields: _Fields) -> str:
-    return "\n".join([f"# {name}: fill in what stands in ${{...}}.", *_lines(fields, ""), ""])
+    return "\n".join([f"# {name}: replace the placeholders ${{...}}.", *_lines(fields, ""), ""])
 
 
 def _lines(fields: _Fields, indent: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The files and changes that docs/extending.md shows, carried out in a copy of the tree."""
+"""Applies the files and changes in docs/extending.md to a copy of the tree."""
 
 import dataclasses
 import pathlib
@@ -32,10 +32,10 @@ def read_blocks(document: pathlib.Path) -> list[Block]:
 
 
 def carry_out(block: Block, root: pathlib.Path) -> None:
-    """Writes or changes the block's file below `root`; what a diff leaves or removes must be in its file once."""
+    """Writes or changes the block's file in `root`; the old text of a diff must occur exactly once."""
     path = root / block.path
     if block.kind != "Change":
-        assert not path.exists(), f"{block.path} is there already"
+        assert not path.exists(), f"{block.path} exists already"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text, encoding="utf-8")
         return
@@ -43,12 +43,12 @@ def carry_out(block: Block, root: pathlib.Path) -> None:
     assert {line[0] for line in lines} <= {" ", "+", "-"}, f"{block.path}: not a diff"
     before, after = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
     text = path.read_text(encoding="utf-8")
-    assert text.count(before) == 1, f"{block.path}: holds {text.count(before)} times\n{before}"
+    assert text.count(before) == 1, f"{block.path}: contains {text.count(before)} times\n{before}"
     path.write_text(text.replace(before, after), encoding="utf-8")
 
 
 def generated_code(compiled: bytes) -> dict[str, str]:
-    """Path and text of the module of each file of a FileDescriptorSet, which work with every protobuf."""
+    """Path and text of the modules of a FileDescriptorSet, which work with every protobuf version."""
     modules = {}
     for file in descriptor_pb2.FileDescriptorSet.FromString(compiled).file:
         assert not file.dependency, f"{file.name}: its module would have to import others"

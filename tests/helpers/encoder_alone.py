@@ -1,4 +1,4 @@
-"""An encoder without the rest of the model, for the tests that load its weights."""
+"""An encoder without the rest of the model, for tests that load its weights."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from protos import model_pb2
 
 
 class EncoderAlone(tf_keras.layers.Layer):
-    """The part of a model that loading needs: a built encoder."""
+    """The part of a model that is needed for loading: a built encoder."""
 
     def __init__(self, name: str):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Configs for the tests of the model: the published models, and one that is small enough for a second, with its inputs."""
+"""Configs for the tests of the model: the published models, and a small one that runs within a second, with inputs."""
 
 import pathlib
 from collections.abc import Sequence
@@ -72,12 +72,12 @@ def small_config(overrides: Sequence[str] = ()) -> experiment_pb2.ExperimentOpti
 
 
 def make_images(height: int = 65, width: int = 97) -> tf.Tensor:
-    """Two images of noise, uint8."""
+    """Two noise images, uint8."""
     return tf.constant(np.random.default_rng(0).integers(0, 256, (2, height, width, 3)), tf.uint8)
 
 
 def make_targets() -> dict[str, tf.Tensor]:
-    """Ground truth of 65x97 for the small model, the same for both images: three things before two stuff regions."""
+    """Ground truth of 65x97 for the small model, the same for both images: three things in front of two stuff regions."""
     semantic = np.where(np.arange(97) < 40, 4, 5) * np.ones((2, 65, 1), int)
     thing = np.full((2, 65, 97), -1)
     for number, (top, left) in enumerate([(4, 8), (20, 60), (36, 30)]):

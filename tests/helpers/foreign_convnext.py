@@ -1,4 +1,4 @@
-"""ConvNeXts of Keras Applications and timm: small ones, and how to run them as ours, with our padding in between."""
+"""Small ConvNeXts of Keras Applications and timm, and functions that run them with the padding of our encoder."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from tf_keras.src.applications import convnext as tf_keras_convnext
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
-# The classifier of Keras Applications wants a fixed size.
+# The classifier of Keras Applications requires a fixed size.
 NO_TOP, TOP = {"include_top": False, "input_shape": (None, None, 3)}, {"include_top": True, "classes": 7}
 
 
@@ -20,12 +20,12 @@ def make_image(height: int = 65, width: int = 97) -> np.ndarray:
 
 
 def padded(image: np.ndarray) -> np.ndarray:
-    """The image as our stem pads it, whose zeros are gray, 0..255."""
+    """The image, 0..255, padded like in our stem, which pads with zeros after normalization, that is with gray."""
     return np.pad(image.astype(np.float32), [(0, 0), (1, 2), (1, 2), (0, 0)], constant_values=127.5)
 
 
 def imagenet_input(image: np.ndarray) -> np.ndarray:
-    """What the networks of PyTorch and their ports were trained on: unit range, less the mean, by the deviation."""
+    """The input of the networks of PyTorch and their ports: unit range, minus the mean, divided by the deviation."""
     return (image / np.float32(255) - MEAN) / STD
 
 
@@ -68,7 +68,7 @@ def timm_features(model, pixels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def facebook_names(keys: list[str]) -> list[str]:
-    """The names that Facebook's release has for timm's, in the same order."""
+    """The names in Facebook's release for those of timm, in the same order."""
     names = []
     for key in keys:
         parts = key.split(".")
@@ -85,7 +85,7 @@ def facebook_names(keys: list[str]) -> list[str]:
 
 
 def keras_convnext_atto(library, **options):
-    """The network of Keras Applications in the size of kmax_convnext_atto, which has no public name there."""
+    """The network of Keras Applications with the size of kmax_convnext_atto, which is not public there."""
     size = {"depths": [2, 2, 6, 2], "projection_dims": [40, 80, 160, 320], "weights": None}
     if library is keras:
         model = keras_convnext.ConvNeXt(weights_name="convnext_atto", name="mine", **size, **options)
@@ -102,27 +102,27 @@ def randomized(model):
 
 
 def timm_weights():
-    """{timm's name: drawn value}, those for which timm has computed the golden features."""
+    """{timm's name: value}, the weights with which timm computed the golden features."""
     golden = arrays("timm_convnext")
     shapes = (tuple(map(int, shape.split(","))) for shape in golden["shapes"])
     return {key: draw_weight(key, shape) for key, shape in zip(golden["keys"].tolist(), shapes)}
 
 
 def facebook_weights():
-    """The same weights as Facebook's release would have them, with dense layers in the place of 1x1 convolutions."""
+    """The same weights in the format of Facebook's release, with dense layers instead of 1x1 convolutions."""
     values = [value[:, :, 0, 0] if value.shape[2:] == (1, 1) else value for value in timm_weights().values()]
     return dict(zip(arrays("timm_convnext")["facebook_keys"].tolist(), values))
 
 
 def transformers_weights():
-    """The same weights under the names of the library transformers, as its conversion of Facebook's files makes them."""
+    """The same weights with the names in the library transformers, which follow from its conversion of Facebook's files."""
     names = {}
     for key in facebook_weights():
         parts = key.split(".")
         if parts[0] == "downsample_layers":
-            place = "embeddings" if parts[1] == "0" else f"encoder.stages.{parts[1]}.downsampling_layer"
+            prefix = "embeddings" if parts[1] == "0" else f"encoder.stages.{parts[1]}.downsampling_layer"
             layer = {"0": "patch_embeddings", "1": "layernorm"}[parts[2]] if parts[1] == "0" else parts[2]
-            names[key] = f"convnext.{place}.{layer}.{parts[3]}"
+            names[key] = f"convnext.{prefix}.{layer}.{parts[3]}"
         elif parts[0] == "stages":
             rest = ".".join(parts[3:]).replace("norm", "layernorm").replace("gamma", "layer_scale_parameter")
             names[key] = f"convnext.encoder.stages.{parts[1]}.layers.{parts[2]}.{rest}"

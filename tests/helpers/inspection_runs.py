@@ -13,7 +13,7 @@ from protos.config import load_config
 
 
 def small_config(root, *, train=True, evaluation=False, overrides=()):
-    """A config of the files root/train*.tfrecord and root/val*.tfrecord."""
+    """A config that reads root/train*.tfrecord and root/val*.tfrecord."""
     (root / "toy.textproto").write_text(descriptions.to_text(INFO))
     text = 'model_options { backbone { name: "kmax_resnet50" } max_deeplab {} }\n'
     for wanted, section, pattern in ((train, "train", "train*.tfrecord"), (evaluation, "eval", "val*.tfrecord")):
@@ -31,7 +31,7 @@ def run_inspection(root, *, train=True, evaluation=False, overrides=(), **argume
 
 
 def write_labels(path, labels, *, names=None, seed=0):
-    """Records of panoptic maps with noise as images."""
+    """Writes records of panoptic maps with noise as images."""
     rng = np.random.default_rng(seed)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for number, panoptic in enumerate(labels):

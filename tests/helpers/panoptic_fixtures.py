@@ -1,4 +1,4 @@
-"""A small dataset in COCO panoptic format, and records, for the tests of the data room."""
+"""A small dataset in COCO panoptic format, and records, for the tests of data/."""
 
 import json
 import pathlib
@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from data.conversion import image_lists
 from data.records import schema
 from protos import descriptions
 from protos.descriptions import ClassInfo, DatasetInfo
@@ -60,7 +61,7 @@ def write_records(path: pathlib.Path, count: int, *, seed: int = 0, size: tuple[
 
 
 def rename_as_coco(json_path: pathlib.Path) -> None:
-    """Gives the categories of `write_coco` the names that COCO has for their ids."""
+    """Renames the categories of `write_coco` to COCO's names for their ids."""
     content = json.loads(json_path.read_text())
     names = {c.category_id: c.name for c in descriptions.load("coco_panoptic").classes}
     for category in content["categories"]:
@@ -91,3 +92,15 @@ def write_coco(root: pathlib.Path, count: int = 3, *, size: tuple[int, int] = (1
     path = root / "panoptic.json"
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": listed}))
     return path
+
+
+def write_sources(root: pathlib.Path, count: int = 5) -> tuple[image_lists.SourceImage, ...]:
+    """Writes the dataset of `write_coco` and lists its images."""
+    path = write_coco(root, count)
+    return image_lists.read_panoptic_json(path, root / "images", root / "panoptic").images
+
+
+def read_split(folder: pathlib.Path, split: str = "val") -> list[schema.Record]:
+    """Decodes the converted records of a split."""
+    files = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
+    return [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]

@@ -20,7 +20,7 @@ def random_scene(rng: np.random.Generator, height: int = 40, width: int = 56, se
 
 
 def disturb(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """A prediction for a scene: shifted, with some segments missing, of another class, or void."""
+    """A prediction for a scene: shifted, and with some segments of another class or void."""
     shifted = np.roll(labels, rng.integers(-2, 3, 2), axis=(0, 1))
     for label in np.unique(shifted):
         if rng.random() < 0.2:

@@ -1,4 +1,4 @@
-"""Checkpoints in DeepLab2's own format: object-based, with its object paths, and weights drawn by a known rule."""
+"""Checkpoints in DeepLab2's own format: object-based, with its object paths and pseudorandom weights."""
 
 import math
 import zlib
@@ -12,9 +12,9 @@ _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def draw_weight(key: str, shape: Sequence[int], seed: int = 0) -> np.ndarray:
-    """The float32 value of the variable with object path `key`: normal numbers whose generator is seeded by the path.
+    """The float32 value of the variable with object path `key`: normal random numbers seeded by the path.
 
-    The scale depends on the role that the last part of the path tells, so that activations neither vanish nor explode.
+    The scale depends on the last part of the path, so that activations neither vanish nor explode.
     """
     normal = np.random.default_rng(zlib.crc32(f"{seed}:{key}".encode())).standard_normal(tuple(shape))
     leaf = key.rpartition("/")[2]
@@ -35,7 +35,7 @@ def draw_weight(key: str, shape: Sequence[int], seed: int = 0) -> np.ndarray:
 
 
 def write_checkpoint(prefix: str, values: Mapping[str, np.ndarray]) -> None:
-    """Writes {object path: value} as a trained DeepLab2 model is stored, with step, save counter and object graph."""
+    """Writes {object path: value} like a trained DeepLab2 model, with step, save counter and object graph."""
     values = dict(values) | {"global_step": np.int64(150000), "save_counter": np.int64(150)}
     names = [key + _SUFFIX for key in values] + ["_CHECKPOINTABLE_OBJECT_GRAPH"]
     tensors = [tf.constant(value) for value in values.values()] + [tf.constant(_object_graph(values))]
@@ -43,7 +43,7 @@ def write_checkpoint(prefix: str, values: Mapping[str, np.ndarray]) -> None:
 
 
 def _object_graph(keys: Mapping[str, np.ndarray]) -> bytes:
-    """A node for each part of each object path, as TensorFlow's own restoring expects beside the tensors."""
+    """A node for each part of each object path, which TensorFlow requires for restoring."""
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     graph.nodes.add()
     node_of_path = {(): 0}

@@ -1,4 +1,4 @@
-"""What the published implementation computes: access to tests/golden (see the README there)."""
+"""Access to values computed by the published implementation, in tests/golden (see the README there)."""
 
 import json
 import lzma
@@ -17,7 +17,7 @@ def arrays(name: str, prefix: str = "") -> dict[str, np.ndarray]:
 
 
 def checkpoint_keys() -> dict[str, dict]:
-    """For each of the published configs `config`, `trainable_params`, and `variables`: {object path: shape}."""
+    """For each published config: `config`, `trainable_params`, and `variables` as {object path: shape}."""
     return json.loads(lzma.decompress((GOLDEN / "checkpoint_keys.json.xz").read_bytes()))
 
 

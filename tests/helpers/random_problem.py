@@ -1,4 +1,4 @@
-"""Random predictions and targets of the drawn scenes, for the properties of the losses."""
+"""Random predictions and targets for testing properties of the losses."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ STUFF = (4, 5)
 
 
 def make_outputs(slots=8, classes=6, ids=7, seed=0, batch=2):
-    """Main output, semantic logits, and two auxiliary outputs, the first of half the resolution."""
+    """Main output, semantic logits, and two auxiliary outputs, the first at half the resolution."""
     random = np.random.default_rng(seed)
 
     def prediction(height, width):

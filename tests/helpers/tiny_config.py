@@ -1,4 +1,4 @@
-"""The config of a tiny model, on drawn scenes; RECORDS stands for their folder."""
+"""The config of a tiny model for drawn scenes; RECORDS is a placeholder for their folder."""
 
 TINY = """
 experiment_name: "tiny"

@@ -4,7 +4,7 @@ import pathlib
 import shutil
 
 import pytest
-from command_line import run_door
+from command_line import run_script
 from tiny_config import TINY
 
 from kmax_tf.pixel_encoders import axial_resnet, convnext, resnet
@@ -16,7 +16,7 @@ from protos.descriptions import DatasetInfo
 def records(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """TFRecords of 6 scenes to train on and 3 to evaluate on, and their images."""
     folder = tmp_path_factory.mktemp("scenes")
-    result = run_door("data/build_scenes.py", f"--output_dir={folder}", "--num_train=6", "--num_val=3", "--num_workers=1")
+    result = run_script("data/build_scenes.py", f"--output_dir={folder}", "--num_train=6", "--num_val=3", "--num_workers=1")
     assert result.returncode == 0, result.stderr
     return folder
 

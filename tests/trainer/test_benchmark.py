@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 import pytest
-from command_line import ROOT, run_door
+from command_line import ROOT, run_script
 from tiny_config import TINY
 
 from kmax_tf import ConfigError, build_model, load_config
@@ -37,7 +37,7 @@ def _result(completed: subprocess.CompletedProcess) -> dict:
 
 
 def test_report_of_everything(config_file, tmp_path):
-    completed = run_door(DOOR, f"--config_file={config_file}", "--image_size=60,97", "--train", "--steps=3", "--batch_size=2")
+    completed = run_script(DOOR, f"--config_file={config_file}", "--image_size=60,97", "--train", "--steps=3", "--batch_size=2")
     result = _result(completed)
     model = build_model(load_config(config_file))
     count = sum(math.prod(v.shape) for v in model.trainable_variables)
@@ -62,7 +62,7 @@ def test_report_of_everything(config_file, tmp_path):
 
 def test_counting_alone_takes_overrides(config_file):
     override = "--override=model_options.max_deeplab.num_mask_slots=16"
-    result = _result(run_door(DOOR, f"--config_file={config_file}", "--image_size=65,65", "--count_only", override))
+    result = _result(run_script(DOOR, f"--config_file={config_file}", "--image_size=65,65", "--count_only", override))
     model = build_model(load_config(config_file, ["model_options.max_deeplab.num_mask_slots=16"]))
     assert result["multiply_adds_by_part"] == model_cost(model, 65, 65).multiply_adds
     assert not {"model", "panoptic_map", "training"} & set(result)
@@ -79,7 +79,7 @@ def test_counting_alone_takes_overrides(config_file):
     ],
 )
 def test_bad_input_is_one_message(arguments, message, config_file):
-    result = run_door(DOOR, *(argument.replace("CONFIG", str(config_file)) for argument in arguments))
+    result = run_script(DOOR, *(argument.replace("CONFIG", str(config_file)) for argument in arguments))
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -173,6 +173,6 @@ _PUBLISHED = [
 @pytest.mark.parametrize(("config", "size", "parameters", "multiply_adds"), _PUBLISHED)
 def test_published_models_cost_what_is_known(config, size, parameters, multiply_adds):
     path = ROOT / "configs" / f"{config}.textproto"
-    result = _result(run_door(DOOR, f"--config_file={path}", f"--image_size={size}", "--count_only"))
+    result = _result(run_script(DOOR, f"--config_file={path}", f"--image_size={size}", "--count_only"))
     assert result["parameters"] / 1e6 == pytest.approx(parameters, abs=0.005)
     assert result["multiply_adds"] / 1e9 == pytest.approx(multiply_adds, rel=0.001)

@@ -134,7 +134,7 @@ def test_ids_are_compared_by_value(files, tmp_path):
     changed["annotations"].append({**changed["annotations"][0], "image_id": "1"})
     changed["annotations"].append({**changed["annotations"][0], "image_id": 1})
     prediction.write_text(json.dumps(changed))
-    with pytest.raises(PanopticFileError, match="image_id '1' and 1 are there both"):
+    with pytest.raises(PanopticFileError, match="image_id '1' and 1 are the same value"):
         score(truth, prediction)
 
 
@@ -145,7 +145,7 @@ def test_what_does_not_count_is_told(files):
     for by in ("id", "name"):
         done = start(truth, prediction, f"--pair_images_by={by}")
         assert done.returncode == 0, done.stderr
-        assert "truth.json: 1 of 3 images have no annotation and do not count, first: 5" in done.stderr
+        assert "truth.json: 1 of 3 images have no annotation and are ignored, first: 5" in done.stderr
         assert "prediction.json: 1 of 3 annotations belongs to no image of the file, first: image_id 3 (3.png)" in done.stderr
         assert (
             "prediction.json: 1 of 3 predictions are for no image of the ground truth and do not count, first: 3.png"
@@ -193,8 +193,8 @@ def test_categories_are_needed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "lynx"}, "prediction.json: category 1 has name 'lynx', in .*truth.json it has 'cat'"),
-        ({"isthing": 0}, "prediction.json: category 1 has isthing 0, in .*truth.json it has 1"),
+        ({"name": "lynx"}, "prediction.json: category 1 has name 'lynx', but 'cat' in .*truth.json"),
+        ({"isthing": 0}, "prediction.json: category 1 has isthing 0, but 1 in .*truth.json"),
     ],
 )
 def test_predictions_of_other_classes_are_refused(tmp_path, change, message):
@@ -226,5 +226,5 @@ def test_names_of_images_go_before_those_of_pngs(tmp_path):
     files = [read_panoptic_file(path) for path in (truth, prediction)]
     assert evaluate.evaluate(files[0], evaluate.pair_by_name(*files)) == expected
     _list_images(prediction, {1: "y.png", 2: "y.jpg", 3: "z.png"})
-    with pytest.raises(PanopticFileError, match="names of images: images 1 and 2 have files of one name, y.jpg"):
+    with pytest.raises(PanopticFileError, match="names of images: images 1 and 2 have files with the same name, y.jpg"):
         evaluate.pair_by_name(files[0], read_panoptic_file(prediction))

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_line import run_door
+from command_line import run_script
 from PIL import Image
 
 from data.conversion.image_lists import read_panoptic_json
@@ -133,7 +133,7 @@ def test_exported_description_is_that_of_the_dataset(saved_model, tiny_config):
 def test_predict_refuses_in_one_line(arguments, message, records, tmp_path):
     image = str(next((records / "val").glob("*.jpg")))
     filled = [a.replace("IMAGE", image) for a in arguments]
-    result = run_door("trainer/predict.py", *filled, f"--output_dir={tmp_path}", cwd=tmp_path)
+    result = run_script("trainer/predict.py", *filled, f"--output_dir={tmp_path}", cwd=tmp_path)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]

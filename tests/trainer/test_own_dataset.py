@@ -174,7 +174,7 @@ def test_heads_and_order_follow_from_the_description(project):
     info = descriptions.load(project.folder / "mine.textproto")
     assert [(c.category_id, c.name, c.is_thing) for c in info.classes] == sorted(project.kind.categories)
     assert config.model_options.max_deeplab.auxiliary_semantic_head.output_channels == info.num_classes + 1
-    with pytest.raises(ConfigError, match=f"output_channels: 134 must be {info.num_classes + 1}, the ids of mine"):
+    with pytest.raises(ConfigError, match=f"output_channels: 134 must be {info.num_classes + 1}, the number of ids of mine"):
         load_config(project.config, ["model_options.max_deeplab.auxiliary_semantic_head.output_channels=134"])
 
 

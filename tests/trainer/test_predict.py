@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_line import run_door
+from command_line import run_script
 from counting_model import CountingModel
 from PIL import Image
 
@@ -139,11 +139,11 @@ def test_from_predictions_to_pseudo_labels(checkpoint, tiny_config, images, tmp_
     out, bad = tmp_path / "out", images / "bad.jpg"
     bad.write_text("no image")
     flags = [f"--config_file={tiny_config}", f"--checkpoint={checkpoint}", f"--images={images}/*.jpg"]
-    first = run_door("trainer/predict.py", *flags, f"--output_dir={out}", "--nooverlays")
+    first = run_script("trainer/predict.py", *flags, f"--output_dir={out}", "--nooverlays")
     assert first.returncode == 1 and "Traceback" not in first.stderr
     assert "error: 1 of 4 images could not be read" in first.stderr.splitlines()[-1] and "bad.jpg" in first.stderr
     bad.unlink()
-    done = run_door("trainer/predict.py", *flags, f"--output_dir={out}", "--nooverlays")
+    done = run_script("trainer/predict.py", *flags, f"--output_dir={out}", "--nooverlays")
     assert done.returncode == 0, done.stderr
     assert "3 predictions of an earlier run with this model were kept" in done.stdout
     assert not (out / "overlays").exists()
@@ -155,7 +155,7 @@ def test_from_predictions_to_pseudo_labels(checkpoint, tiny_config, images, tmp_
     assert len(scores) > 4, "a limit between equal scores would prove little"
     limit = scores[len(scores) // 2]
     files = [f"--images_dir={images}", f"--panoptic_json={out}/panoptic.json", "--split=pseudo", "--num_workers=1"]
-    made = run_door(
+    made = run_script(
         "data/build_panoptic.py", *files, f"--output_dir={tmp_path}/scenes", f"--min_score={limit}", "--min_area=40"
     )
     assert made.returncode == 0, made.stderr

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from command_line import run_door
+from command_line import run_script
 from counting_model import CountingModel
 
 from protos.errors import UserError
@@ -97,6 +97,6 @@ def test_predictions_of_cityscapes_are_scored_against_its_json(images, info, tmp
     truth.with_suffix(".json").write_text(json.dumps(content))
     for by in ("id", "name"):
         flags = [f"--ground_truth_json={truth}.json", f"--predictions_json={out}/panoptic.json", f"--pair_images_by={by}"]
-        done = run_door("trainer/evaluate.py", *flags)
+        done = run_script("trainer/evaluate.py", *flags)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-1])["pq"] == pytest.approx(100)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 import pytest
-from command_line import ROOT, run_door
+from command_line import ROOT, run_script
 
 from kmax_tf import load_config
 from protos.config import config_to_text
@@ -100,15 +100,15 @@ def test_sigterm_saves_and_the_same_command_continues(tiny_config, tmp_path):
     assert (model_dir / f"ckpt-{stopped}.index").exists() and not (model_dir / "finished").exists()
 
     override = f"--override=trainer_options.solver_options.training_number_of_steps={stopped + 1}"
-    resumed = run_door("trainer/train.py", *command[2:], override, cwd=tmp_path)
+    resumed = run_script("trainer/train.py", *command[2:], override, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert f"ckpt-{stopped}" in resumed.stdout and f"trained to step {stopped + 1}" in resumed.stdout
 
 
 def test_unquoted_patterns_and_unknown_fields_are_refused(tiny_config, tmp_path):
-    result = run_door("trainer/train.py", f"--config_file={tiny_config}", "leftover", cwd=tmp_path)
+    result = run_script("trainer/train.py", f"--config_file={tiny_config}", "leftover", cwd=tmp_path)
     assert result.returncode == 1 and "unexpected arguments leftover" in result.stderr
-    result = run_door("trainer/train.py", f"--config_file={tiny_config}", "--override=trainer_options.seeed=1", cwd=tmp_path)
+    result = run_script("trainer/train.py", f"--config_file={tiny_config}", "--override=trainer_options.seeed=1", cwd=tmp_path)
     assert result.returncode == 1 and "seeed" in result.stderr and "seed" in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -117,7 +117,7 @@ def test_printed_config_is_the_resolved_one(tmp_path):
     base, variant = ROOT / "configs/coco/kmax_r50.textproto", tmp_path / "variant.textproto"
     variant.write_text(f'base: "{base}" trainer_options {{ seed: 4 }}')
     override = "train_dataset_options.batch_size=2"
-    result = run_door(
+    result = run_script(
         "trainer/train.py", "--config_file=variant.textproto", f"--override={override}", "--print_config", cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr

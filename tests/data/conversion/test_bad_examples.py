@@ -1,4 +1,4 @@
-"""Bad images and annotations through the converters: one line that names them, or left out, counted and remembered."""
+"""Bad images and annotations: the converters report them in one line, or skip, count and remember them."""
 
 import json
 import pathlib
@@ -7,12 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from panoptic_fixtures import INFO, to_rgb, write_coco
+from panoptic_fixtures import INFO, read_split, to_rgb, write_coco
 from PIL import Image
 
 from data.conversion import conversion, conversion_summary, image_conversion, image_lists
-from data.records import schema
 from data.records.schema import DataError
 from protos.errors import UserError
 
@@ -24,16 +22,14 @@ def _sources(root):
     return image_lists.read_panoptic_json(root / "panoptic.json", root / "images", root / "panoptic").images
 
 
-def _change(path, edit):
+def _edit(path, edit):
     content = json.loads(path.read_text())
     edit(content)
     path.write_text(json.dumps(content))
 
 
 def _names(output_dir):
-    files = sorted(str(path) for path in output_dir.glob("val-*.tfrecord"))
-    parsed = [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
-    return [example.name.decode() for example in parsed]
+    return [example.name.decode() for example in read_split(output_dir)]
 
 
 def _damage_image(root):
@@ -66,18 +62,18 @@ def _draw_unlisted(root):
 
 
 def _text_id(root):
-    _change(root / "panoptic.json", lambda c: c["annotations"][1]["segments_info"][0].update(id="70001?"))
-    return "panoptic/scene_1.png: a segment: id is '70001?', not a whole number"
+    _edit(root / "panoptic.json", lambda c: c["annotations"][1]["segments_info"][0].update(id="70001?"))
+    return "panoptic/scene_1.png: a segment: id is '70001?', not an integer"
 
 
 def _unknown_category(root):
-    _change(root / "panoptic.json", lambda c: c["annotations"][1]["segments_info"][0].update(category_id=999))
+    _edit(root / "panoptic.json", lambda c: c["annotations"][1]["segments_info"][0].update(category_id=999))
     return "panoptic/scene_1.png: segment 70001 has category_id 999"
 
 
 def _other_size(root):
-    _change(root / "panoptic.json", lambda c: c["images"][1].update(width=17))
-    return "images/scene_1.png is 16x12 (width x height), its annotation says 17x12"
+    _edit(root / "panoptic.json", lambda c: c["images"][1].update(width=17))
+    return "images/scene_1.png is 16x12 (width x height), but its annotation says 17x12"
 
 
 _DAMAGES = (
@@ -93,7 +89,7 @@ _DAMAGES = (
 
 
 @pytest.mark.parametrize("damage", _DAMAGES)
-def test_a_bad_example_ends_the_conversion_or_is_left_out(tmp_path, capfd, damage):
+def test_a_bad_example_ends_the_conversion_or_is_skipped(tmp_path, capfd, damage):
     write_coco(tmp_path, 4)
     message = damage(tmp_path)
     with pytest.raises(UserError) as error:
@@ -105,10 +101,10 @@ def test_a_bad_example_ends_the_conversion_or_is_left_out(tmp_path, capfd, damag
     assert (counts.images, len(counts.skipped), counts.seen) == (3, 1, 4)
     assert f"skipped: {tmp_path}/{message}" in capfd.readouterr().err
     text = conversion_summary.summary("val", counts, tmp_path / "skip", _SETTINGS)
-    assert f"  1 images skipped, first: {tmp_path}/{message}" in text
+    assert f"  1 images were skipped, first: {tmp_path}/{message}" in text
 
 
-def test_the_totals_of_an_interrupted_conversion_count_what_was_skipped(tmp_path, monkeypatch):
+def test_totals_of_a_continued_conversion_include_skipped_images(tmp_path, monkeypatch):
     write_coco(tmp_path, 6)
     _remove_image(tmp_path)
     whole = conversion.convert(_sources(tmp_path), tmp_path / "whole", "val", _SETTINGS, skip_bad=True, num_shards=3)
@@ -126,7 +122,7 @@ def test_the_totals_of_an_interrupted_conversion_count_what_was_skipped(tmp_path
     assert conversion.convert(_sources(tmp_path), tmp_path / "out", "val", _SETTINGS, skip_bad=True, num_shards=3) == whole
 
 
-def test_shards_that_lack_skipped_images_are_made_again_without_skipping(tmp_path):
+def test_shards_with_skipped_images_are_converted_again_without_skipping(tmp_path):
     write_coco(tmp_path, 6)
     image = tmp_path / "images" / "scene_1.png"
     content = image.read_bytes()
@@ -134,7 +130,7 @@ def test_shards_that_lack_skipped_images_are_made_again_without_skipping(tmp_pat
     out = tmp_path / "out"
     with pytest.raises(DataError, match="scene_1.png does not exist"):
         conversion.convert(_sources(tmp_path), out, "val", _SETTINGS, num_shards=3)
-    # Going on with skipping, and then without.
+    # Continue with skipping, and then without.
     assert conversion.convert(_sources(tmp_path), out, "val", _SETTINGS, skip_bad=True, num_shards=3).images == 5
     times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tfrecord")}
     with pytest.raises(DataError, match="scene_1.png does not exist"):
@@ -144,11 +140,11 @@ def test_shards_that_lack_skipped_images_are_made_again_without_skipping(tmp_pat
     assert (counts.images, counts.skipped) == (6, []) and _names(out) == [f"scene_{i}" for i in range(6)]
     changed = {path.name for path in out.glob("*.tfrecord") if path.stat().st_mtime_ns != times[path.name]}
     assert changed == {"val-00000-of-00003.tfrecord"}
-    # What the log says of the shard now is what counts.
+    # The log now contains the new counts of the shard.
     assert conversion.convert(_sources(tmp_path), out, "val", _SETTINGS, skip_bad=True, num_shards=3) == counts
 
 
-def test_no_image_left_is_an_error(tmp_path):
+def test_no_usable_image_is_an_error(tmp_path):
     write_coco(tmp_path, 2)
     for path in (tmp_path / "images").iterdir():
         path.write_bytes(b"")
@@ -158,7 +154,7 @@ def test_no_image_left_is_an_error(tmp_path):
 
 def test_empty_annotations_and_single_pixels(tmp_path):
     write_coco(tmp_path, 3)
-    _change(tmp_path / "panoptic.json", lambda c: c["annotations"][2].update(segments_info=[]))
+    _edit(tmp_path / "panoptic.json", lambda c: c["annotations"][2].update(segments_info=[]))
     Image.new("RGB", (16, 12)).save(tmp_path / "panoptic" / "scene_2.png")
     Image.new("RGB", (1, 1), (9, 8, 7)).save(tmp_path / "images" / "scene_0.png")
     Image.fromarray(to_rgb(np.array([[70_000]]))).save(tmp_path / "panoptic" / "scene_0.png")
@@ -167,19 +163,18 @@ def test_empty_annotations_and_single_pixels(tmp_path):
         content["images"][0].update(height=1, width=1)
         content["annotations"][0]["segments_info"] = [{"id": 70_000, "category_id": 119, "area": 1}]
 
-    _change(tmp_path / "panoptic.json", edit)
+    _edit(tmp_path / "panoptic.json", edit)
     counts = conversion.convert(_sources(tmp_path), tmp_path / "out", "val", _SETTINGS)
     assert _names(tmp_path / "out") == ["scene_0", "scene_1", "scene_2"]
     assert counts.without_segment == ["scene_2"]
     text = conversion_summary.summary("val", counts, tmp_path / "out", _SETTINGS)
     assert "  1 images have no segment, first: scene_2" in text
-    (path,) = (tmp_path / "out").glob("*.tfrecord")
-    parsed = [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(str(path))]
+    parsed = read_split(tmp_path / "out")
     np.testing.assert_array_equal(parsed[0].panoptic, [[3 * 256]])
     assert not parsed[2].panoptic.any()
 
 
-def test_the_door_skips_and_refuses_in_one_line(tmp_path):
+def test_the_command_skips_or_fails_with_one_line(tmp_path):
     write_coco(tmp_path, 3)
     _text_id(tmp_path)
     flags = [f"--images_dir={tmp_path}/images", f"--panoptic_json={tmp_path}/panoptic.json", "--split=val"]
@@ -189,5 +184,5 @@ def test_the_door_skips_and_refuses_in_one_line(tmp_path):
     assert failed.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/panoptic/scene_1.png: a segment: id is '70001?'")
     done = subprocess.run([*command, "--on_bad_example=SKIP"], capture_output=True, text=True, cwd="/")
     assert done.returncode == 0, done.stderr
-    assert "val: 2 images" in done.stdout and "1 images skipped, first" in done.stdout
+    assert "val: 2 images" in done.stdout and "1 images were skipped, first" in done.stdout
     assert _names(tmp_path / "out") == ["scene_0", "scene_2"]

@@ -1,4 +1,4 @@
-"""ADE20K: labels of both kinds against maps made from the definition, and bad input."""
+"""ADE20K: both label formats against maps computed from the definition, and bad input."""
 
 import json
 import pathlib
@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from panoptic_fixtures import read_split
 from PIL import Image
 
 from data.conversion import ade20k_files, conversion, image_conversion
 from data.input import pipeline
-from data.records import schema
+from data.records import label_coding, schema
 from protos import dataset_pb2, descriptions
 from protos.errors import UserError
 
@@ -26,13 +26,13 @@ _CLASS_OF_CATEGORY = [
     65 66 67 68 70 71 72 73 74 75 76 77 79 81 82 83 84 86 87 88 89 90 91 93 94 96 98 99 103 104 105 108 109 111 112 113 116 117
     119 120 121 122 124 125 126 127 128 130 131 133 134 135 136 137 138 139 140 143 144 145 147 148 149 150""".split()
 ]
-# A stuff class of which an instance covers every pixel.
+# A stuff class that is completely covered by an instance.
 _HIDDEN = 97
 _SIZES = {"ADE_train_00000001": (20, 30), "ADE_train_00000002": (16, 24), "ADE_train_00000003": (12, 12)}
 
 
 def _scene(name):
-    """Semantic map uint8 [h, w] and instance map uint8 [h, w, 3], both of blocks with classes and instances of every kind."""
+    """Semantic map uint8 [h, w] and instance map uint8 [h, w, 3]: blocks with classes and instances of every kind."""
     rng = np.random.default_rng(int(name[-1]))
     height, width = _SIZES[name]
     semantic = np.zeros((height, width), np.uint8)
@@ -44,13 +44,13 @@ def _scene(name):
         y, x = rng.integers(0, height - 4), rng.integers(0, width - 4)
         instance[y : y + 4, x : x + 5] = category, number, rng.integers(256)
     semantic[y, x : x + 2] = _HIDDEN
-    # A category without an instance number is no instance.
+    # A category without an instance number is not an instance.
     instance[0, :5] = 9, 0, 0
     return semantic, instance
 
 
 def _expected(name):
-    """Stuff of the semantic map under the instances, which are numbered per class in the order of their numbers."""
+    """Stuff of the semantic map under the instances, which are renumbered per class in the order of their numbers."""
     semantic, instance = _scene(name)
     panoptic = np.zeros(semantic.shape, int)
     for class_id in range(1, 151):
@@ -86,7 +86,7 @@ def _write_two_files(root, split="train"):
 
 
 def _write_panoptic(root, split="train"):
-    """Mask2Former's form: stuff drawn first and with the area it has then, then things; category ids from 0, arbitrary ids."""
+    """Mask2Former's format: first stuff, with its area before things cover it, then things; category ids from 0, any ids."""
     folder = root / f"ade20k_panoptic_{split}"
     folder.mkdir()
     images, annotations = [], []
@@ -119,16 +119,14 @@ def _sources(root, split="train"):
 
 
 def _read(folder, split):
-    files = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
-    parsed = [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
-    return {example.name.decode(): example.panoptic for example in parsed}
+    return {example.name.decode(): example.panoptic for example in read_split(folder, split)}
 
 
 def test_instance_categories_are_the_things_in_order():
     assert _INFO.thing_ids == tuple(_CLASS_OF_CATEGORY)
 
 
-def test_scenes_hold_what_is_hard():
+def test_scenes_contain_the_difficult_cases():
     for name in _SIZES:
         semantic, instance = _scene(name)
         classes, instances = np.unique(_expected(name) // 1000), instance[..., 1] > 0
@@ -138,9 +136,9 @@ def test_scenes_hold_what_is_hard():
     assert max(np.unique(_expected(name)[_scene(name)[1][..., 1] > 0] % 1000).max() for name in _SIZES) == 3
 
 
-@pytest.mark.parametrize("label_format", schema.LABEL_FORMATS)
+@pytest.mark.parametrize("label_format", label_coding.LABEL_FORMATS)
 @pytest.mark.parametrize("write_labels", [_write_two_files, _write_panoptic])
-def test_both_kinds_of_labels_give_the_same_map(tmp_path, write_labels, label_format):
+def test_both_label_formats_give_the_same_map(tmp_path, write_labels, label_format):
     _write_images(tmp_path)
     write_labels(tmp_path)
     counts = conversion.convert(
@@ -157,7 +155,7 @@ def test_both_kinds_of_labels_give_the_same_map(tmp_path, write_labels, label_fo
     assert (counts.images, counts.crowds) == (3, 0)
 
 
-def test_category_255_is_no_class(tmp_path):
+def test_category_255_is_not_a_class(tmp_path):
     _write_images(tmp_path)
     path = _write_panoptic(tmp_path)
     content = json.loads(path.read_text())
@@ -187,7 +185,7 @@ def test_missing_folders_and_files(tmp_path):
         conversion.convert(_sources(tmp_path), tmp_path / "out", "train", image_conversion.Settings(_INFO))
 
 
-def test_panoptic_files_of_other_categories(tmp_path):
+def test_panoptic_files_with_other_categories(tmp_path):
     _write_images(tmp_path)
     path = _write_panoptic(tmp_path)
     content = json.loads(path.read_text())
@@ -206,12 +204,12 @@ def _instance(category, number):
 @pytest.mark.parametrize(
     ("kind", "pixels", "message"),
     [
-        ("annotations", np.full((20, 30), 151, np.uint8), "has class 151, ADE20K has classes 1 .. 150"),
+        ("annotations", np.full((20, 30), 151, np.uint8), "contains class 151, but ADE20K has classes 1 .. 150"),
         ("annotations", np.zeros((20, 29), np.uint8), "is 29x20"),
-        ("annotations", np.zeros((20, 30, 3), np.uint8), "is a PNG of mode RGB, the semantic annotations"),
-        ("annotations_instance", np.zeros((20, 30), np.uint8), "is a PNG of mode L, the instance annotations"),
-        ("annotations_instance", np.zeros((18, 30, 3), np.uint8), "is 30x18 .width x height., .*annotations/.* is 30x20"),
-        ("annotations_instance", _instance(101, 6), "instance 6 has category 101"),
+        ("annotations", np.zeros((20, 30, 3), np.uint8), "is a PNG of mode RGB, but the semantic annotations"),
+        ("annotations_instance", np.zeros((20, 30), np.uint8), "is a PNG of mode L, but the instance annotations"),
+        ("annotations_instance", np.zeros((18, 30, 3), np.uint8), "is 30x18 .width x height., but .*annotations/.* is 30x20"),
+        ("annotations_instance", _instance(101, 6), "instance 6 has category 101, but there are categories 1 .. 100"),
         ("annotations_instance", _instance(0, 6), "instance 6 has category 0"),
         ("annotations_instance", _instance(2, 5), "instance 5 has more than one category"),
     ],
@@ -224,7 +222,7 @@ def test_labels_that_break_the_rules(tmp_path, kind, pixels, message):
         image_conversion.convert_image(_sources(tmp_path)[0], image_conversion.Settings(_INFO))
 
 
-def test_both_files_of_another_size_than_the_image(tmp_path):
+def test_label_files_with_another_size_than_the_image(tmp_path):
     _write_images(tmp_path)
     _write_two_files(tmp_path)
     for kind, shape in (("annotations", (20, 29)), ("annotations_instance", (20, 29, 3))):
@@ -233,7 +231,7 @@ def test_both_files_of_another_size_than_the_image(tmp_path):
         image_conversion.convert_image(_sources(tmp_path)[0], image_conversion.Settings(_INFO))
 
 
-def test_the_door_and_the_pipeline(tmp_path):
+def test_the_command_and_the_pipeline(tmp_path):
     for split in ("train", "val"):
         _write_images(tmp_path, split)
     _write_panoptic(tmp_path)
@@ -242,8 +240,8 @@ def test_the_door_and_the_pipeline(tmp_path):
     flags = [f"--ade20k_root={tmp_path}", f"--output_dir={tmp_path}/out", "--splits=train,val"]
     done = subprocess.run([sys.executable, script, *flags], capture_output=True, text=True, cwd="/")
     assert done.returncode == 0, done.stderr
-    assert f"train: labels of {tmp_path}/ade20k_panoptic_train.json" in done.stderr
-    assert "val: note: 3 images, the official split has 2000" in done.stderr
+    assert f"train: reading labels from {tmp_path}/ade20k_panoptic_train.json" in done.stderr
+    assert "val: note: found 3 images, but the official split has 2000" in done.stderr
     for found in (_read(tmp_path / "out", split) for split in ("train", "val")):
         assert all((found[name] == _expected(name)).all() for name in _SIZES)
     options = dataset_pb2.DatasetOptions(file_pattern=[f"{tmp_path}/out/val-*.tfrecord"], crop_size=[33, 33])

@@ -1,4 +1,4 @@
-"""Cityscapes: labels of both kinds against maps made from the label table of cityscapesScripts, and bad input."""
+"""Cityscapes: all label formats against maps computed from the label table of cityscapesScripts, and bad input."""
 
 import json
 import pathlib
@@ -7,13 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from google.protobuf import text_format
+from panoptic_fixtures import read_split
 from PIL import Image
 
 from data.conversion import cityscapes_files, conversion, image_conversion
 from data.input import pipeline
-from data.records import schema
 from protos import dataset_pb2, descriptions
 from protos.errors import UserError
 
@@ -53,7 +52,7 @@ def _write_panoptic(root, key, split="train"):
 
 
 def _expected(name, *, crowd_as_ignore=True):
-    """DeepLab2's map from the published definition of the ids, in the order of np.unique as createPanopticImgs has it."""
+    """DeepLab2's map from the published definition of the ids, in the order of np.unique, like createPanopticImgs."""
     table = {int(row[0]): row for row in _GOLDEN["labels"]}
     ids = _IDS[name]
     panoptic = np.full(ids.shape, 255 * 1000)
@@ -84,12 +83,10 @@ def _convert(root, **options):
 
 
 def _read(folder, split):
-    files = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
-    parsed = [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
-    return {example.name.decode(): example.panoptic for example in parsed}
+    return {example.name.decode(): example.panoptic for example in read_split(folder, split)}
 
 
-def test_classes_are_those_of_the_label_table():
+def test_classes_agree_with_the_label_table():
     rows = zip(_GOLDEN["labels"].tolist(), _GOLDEN["label_names"].tolist(), strict=True)
     evaluated = {row[1]: (name, row) for row, name in rows if not row[3]}
     assert len(evaluated) == 19
@@ -99,7 +96,7 @@ def test_classes_are_those_of_the_label_table():
         assert list(entry.color) == color
 
 
-def test_label_ids_end_where_the_label_table_ends(tmp_path):
+def test_all_ids_of_the_label_table_are_accepted(tmp_path):
     known = sorted(int(row[0]) for row in _GOLDEN["labels"] if row[0] >= 0)
     _write_images(tmp_path)
     every = np.resize(known, 24 * 40).reshape(24, 40)
@@ -113,7 +110,7 @@ def test_label_ids_end_where_the_label_table_ends(tmp_path):
 
 @pytest.mark.parametrize("crowd_as_ignore", [True, False])
 @pytest.mark.parametrize("labels", ["instance ids", *_PANOPTIC])
-def test_every_kind_of_label_gives_the_same_map(tmp_path, labels, crowd_as_ignore):
+def test_all_label_formats_give_the_same_map(tmp_path, labels, crowd_as_ignore):
     _write_images(tmp_path)
     if labels in _PANOPTIC:
         _write_panoptic(tmp_path, _PANOPTIC[labels])
@@ -135,7 +132,7 @@ def test_train_ids_are_preferred(tmp_path):
     assert cityscapes_files.find_panoptic_json(tmp_path, "val") is None
 
 
-def test_a_file_of_the_other_ids_is_refused(tmp_path):
+def test_a_file_with_the_other_ids_is_refused(tmp_path):
     _write_images(tmp_path)
     _write_panoptic(tmp_path, _PANOPTIC["label ids"])
     path = tmp_path / "gtFine" / "cityscapes_panoptic_train.json"
@@ -159,11 +156,11 @@ def test_an_image_without_panoptic_annotation(tmp_path):
     assert (counts.images, len(counts.skipped)) == (2, 1)
     content["images"].clear()
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="trainId.json holds no images"):
+    with pytest.raises(UserError, match="trainId.json contains no images"):
         _sources(tmp_path)
 
 
-def test_hidden_files_are_no_images(tmp_path):
+def test_hidden_files_are_ignored(tmp_path):
     _write_images(tmp_path)
     _write_instance_ids(tmp_path)
     folder = tmp_path / "leftImg8bit" / "train"
@@ -177,7 +174,7 @@ def test_missing_folders_and_files(tmp_path):
     with pytest.raises(UserError, match="leftImg8bit/train is not a directory"):
         _sources(tmp_path)
     (tmp_path / "leftImg8bit" / "train").mkdir(parents=True)
-    with pytest.raises(UserError, match="leftImg8bit/train holds no images"):
+    with pytest.raises(UserError, match="leftImg8bit/train contains no images"):
         _sources(tmp_path)
     _write_images(tmp_path)
     with pytest.raises(UserError, match="gtFine/train is not a directory"):
@@ -191,10 +188,10 @@ def test_missing_folders_and_files(tmp_path):
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (np.full((24, 40), 34_001), "id 34001 means label id 34, Cityscapes has label ids 0 .. 33"),
+        (np.full((24, 40), 34_001), "id 34001 means label id 34, but Cityscapes has label ids 0 .. 33"),
         (np.full((24, 40), 40), "id 40 means label id 40"),
-        (np.full((24, 30), 7), "is 30x24 .width x height., its image .*_leftImg8bit.png is 40x24"),
-        (26_000 + np.arange(1000).reshape(25, 40), "instance 1000 of 'car'.* allows 999"),
+        (np.full((24, 30), 7), "is 30x24 .width x height., but its image .*_leftImg8bit.png is 40x24"),
+        (26_000 + np.arange(1000).reshape(25, 40), "instance 1000 of 'car'.* allows only 999"),
     ],
 )
 def test_labels_that_break_the_rules(tmp_path, ids, message):
@@ -206,15 +203,15 @@ def test_labels_that_break_the_rules(tmp_path, ids, message):
         _convert(tmp_path)
 
 
-def test_labels_of_8_bits(tmp_path):
+def test_labels_with_8_bits(tmp_path):
     _write_images(tmp_path)
     _write_instance_ids(tmp_path)
     Image.new("L", (40, 24)).save(_label_path(tmp_path))
-    with pytest.raises(UserError, match="instanceIds.png is a PNG of mode L, an instanceIds.png has 16 bits"):
+    with pytest.raises(UserError, match="instanceIds.png is a PNG of mode L, but an instanceIds.png has 16 bits"):
         _convert(tmp_path)
 
 
-def test_the_door_and_the_pipeline(tmp_path):
+def test_the_command_and_the_pipeline(tmp_path):
     for split in ("train", "val", "test"):
         _write_images(tmp_path, split)
     _write_panoptic(tmp_path, _PANOPTIC["train ids"])
@@ -223,8 +220,8 @@ def test_the_door_and_the_pipeline(tmp_path):
     flags = [f"--cityscapes_root={tmp_path}", f"--output_dir={tmp_path}/out", "--splits=train,val,test"]
     done = subprocess.run([sys.executable, script, *flags], capture_output=True, text=True, cwd="/")
     assert done.returncode == 0, done.stderr
-    assert f"train: labels of {tmp_path}/gtFine/cityscapes_panoptic_train_trainId.json" in done.stderr
-    assert "val: note: 3 images, the official split has 500" in done.stderr
+    assert f"train: reading labels from {tmp_path}/gtFine/cityscapes_panoptic_train_trainId.json" in done.stderr
+    assert "val: note: found 3 images, but the official split has 500" in done.stderr
     assert done.stdout.count("  16 segments, 2 crowds") == 2
     for split in ("train", "val"):
         found = _read(tmp_path / "out", split)

@@ -1,4 +1,4 @@
-"""Shards: content, interruption, reruns and the doors."""
+"""Shards: content, interruption, reruns and the commands."""
 
 import dataclasses
 import pathlib
@@ -8,26 +8,14 @@ import types
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from panoptic_fixtures import INFO, rename_as_coco, write_coco
+from panoptic_fixtures import INFO, read_split, rename_as_coco, write_coco, write_sources
 
-from data.conversion import conversion, conversion_flags, conversion_summary, image_conversion, image_lists
-from data.records import schema
+from data.conversion import conversion, conversion_flags, conversion_summary, image_conversion
 from data.records.schema import DataError
 from protos import descriptions
 
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
 _SETTINGS = image_conversion.Settings(INFO)
-
-
-def _sources(root, count=5):
-    path = write_coco(root, count)
-    return image_lists.read_panoptic_json(path, root / "images", root / "panoptic").images
-
-
-def _read(directory, split="val"):
-    files = sorted(str(path) for path in directory.glob(f"{split}-*.tfrecord"))
-    return [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
 
 
 def _expected_panoptic():
@@ -39,12 +27,12 @@ def _expected_panoptic():
 
 
 def test_records_hold_images_and_labels_in_order(tmp_path):
-    counts = conversion.convert(_sources(tmp_path), tmp_path / "out", "val", _SETTINGS, num_shards=2)
+    counts = conversion.convert(write_sources(tmp_path), tmp_path / "out", "val", _SETTINGS, num_shards=2)
     assert sorted(path.name for path in (tmp_path / "out").glob("*.tfrecord")) == [
         "val-00000-of-00002.tfrecord",
         "val-00001-of-00002.tfrecord",
     ]
-    examples = _read(tmp_path / "out")
+    examples = read_split(tmp_path / "out")
     assert [example.name.decode() for example in examples] == [f"scene_{i}" for i in range(5)]
     for example in examples:
         np.testing.assert_array_equal(example.panoptic, _expected_panoptic())
@@ -52,11 +40,11 @@ def test_records_hold_images_and_labels_in_order(tmp_path):
     assert (counts.images, counts.crowds, counts.pixels) == (5, 5, 5 * 192)
     assert counts.unlabelled == 5 * (16 + 10)
     text = conversion_summary.summary("val", counts, tmp_path / "out", _SETTINGS)
-    assert "5 images" in text and "25 segments, 5 crowds, 13.54% of the pixels without a label" in text
+    assert "5 images" in text and "25 segments, 5 crowds, 13.54% of the pixels are unlabeled" in text
 
 
-def test_interrupted_conversion_goes_on(tmp_path, monkeypatch):
-    sources = _sources(tmp_path)
+def test_interrupted_conversion_continues(tmp_path, monkeypatch):
+    sources = write_sources(tmp_path)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     expected = conversion.convert(sources, whole, "val", _SETTINGS, num_shards=3)
     convert_image, calls = image_conversion.convert_image, []
@@ -79,12 +67,12 @@ def test_interrupted_conversion_goes_on(tmp_path, monkeypatch):
 
 
 def test_other_options_do_not_mix_with_old_shards(tmp_path):
-    sources = _sources(tmp_path)
+    sources = write_sources(tmp_path)
     conversion.convert(sources, tmp_path / "out", "val", _SETTINGS, num_shards=2)
     raw = image_conversion.Settings(INFO, label_format="raw")
     for settings, shards in ((_SETTINGS, 3), (raw, 2)):
         changed = r"--num_shards .2, now 3." if shards == 3 else r"--label_format .png, now raw."
-        with pytest.raises(DataError, match=f"holds 2 shards of split 'val'.*with other options: {changed}: delete"):
+        with pytest.raises(DataError, match=f"contains 2 shards of split 'val'.*with other options: {changed}: delete"):
             conversion.convert(sources, tmp_path / "out", "val", settings, num_shards=shards)
     with pytest.raises(DataError, match="names of the images: delete"):
         conversion.convert(sources[:4], tmp_path / "out", "val", _SETTINGS, num_shards=2)
@@ -92,10 +80,10 @@ def test_other_options_do_not_mix_with_old_shards(tmp_path):
 
 
 def test_label_of_another_size(tmp_path):
-    (source,) = _sources(tmp_path, 1)
+    (source,) = write_sources(tmp_path, 1)
     write_coco(tmp_path / "other", 1, size=(16, 12))
     (tmp_path / "images" / "scene_0.png").write_bytes((tmp_path / "other" / "images" / "scene_0.png").read_bytes())
-    with pytest.raises(DataError, match="images/scene_0.png is 12x16 .width x height., its annotation says 16x12"):
+    with pytest.raises(DataError, match="images/scene_0.png is 12x16 .width x height., but its annotation says 16x12"):
         image_conversion.convert_image(source, _SETTINGS)
     with pytest.raises(DataError, match="panoptic/scene_0.png is 16x12.*images/scene_0.png is 12x16"):
         image_conversion.convert_image(dataclasses.replace(source, size=None), _SETTINGS)
@@ -105,7 +93,7 @@ def _run(script, *flags):
     return subprocess.run([sys.executable, _ROOT / "data" / script, *flags], capture_output=True, text=True, cwd="/")
 
 
-def test_build_panoptic_describes_the_dataset(tmp_path):
+def test_build_panoptic_writes_a_description(tmp_path):
     write_coco(tmp_path)
     out = tmp_path / "pets"
     flags = [f"--images_dir={tmp_path}/images", f"--panoptic_json={tmp_path}/panoptic.json", f"--output_dir={out}"]
@@ -114,7 +102,7 @@ def test_build_panoptic_describes_the_dataset(tmp_path):
     info = descriptions.load(out / "pets.textproto")
     assert (info.label_divisor, info.ignore_label, info.thing_ids, info.stuff_ids) == (256, 0, (1, 2), (3, 4))
     assert [c.category_id for c in info.classes] == [17, 18, 119, 149]
-    np.testing.assert_array_equal(_read(out, "train")[0].panoptic, _expected_panoptic())
+    np.testing.assert_array_equal(read_split(out, "train")[0].panoptic, _expected_panoptic())
     other = _run("build_panoptic.py", *flags, "--split=val", "--label_divisor=512")
     assert other.returncode == 1 and "Traceback" not in other.stderr
     assert f"{out}/pets.textproto has panoptic_label_divisor 256, not 512" in other.stderr.splitlines()[-1]
@@ -129,7 +117,7 @@ def test_build_coco_reports_bad_input_in_one_line(tmp_path):
 
 
 def test_build_coco_refuses_other_categories(tmp_path):
-    """Ids of COCO that mean something else: category 119 is sky here, and flower in COCO."""
+    """Category 119 is sky here, but flower in COCO."""
     write_coco(tmp_path)
     files = [f"--images_dir={tmp_path}/images", f"--panoptic_json={tmp_path}/panoptic.json", "--split=val"]
     done = _run("build_coco.py", *files, f"--output_dir={tmp_path}/out")
@@ -139,14 +127,14 @@ def test_build_coco_refuses_other_categories(tmp_path):
     assert "data/build_panoptic.py" in message
 
 
-def test_names_that_begin_files():
+def test_flags_that_file_names_start_with():
     holder = types.SimpleNamespace(name="split", value=None)
     for value in (None, "train", "val 2", "größe.1"):
         holder.value = value
         conversion_flags.check_file_name(holder)
     for value in ("a/b", "[x]", "*", "", "..", "a\0", "caf\udce9"):
         holder.value = value
-        with pytest.raises(DataError, match="--split .*: give a plain name"):
+        with pytest.raises(DataError, match="--split .*: use a plain name"):
             conversion_flags.check_file_name(holder)
 
 
@@ -160,7 +148,7 @@ def test_build_coco_reads_the_official_layout(tmp_path):
     flags = [f"--coco_root={tmp_path}", f"--output_dir={tmp_path}/out", "--splits=val", "--num_shards=2", "--num_workers=2"]
     done = _run("build_coco.py", *flags)
     assert done.returncode == 0, done.stderr
-    # The cats and dogs of COCO are its 16th and 17th class.
-    semantic = [np.unique(example.panoptic // 256).tolist() for example in _read(tmp_path / "out")]
+    # Cat and dog are the 16th and 17th class of COCO.
+    semantic = [np.unique(example.panoptic // 256).tolist() for example in read_split(tmp_path / "out")]
     info = descriptions.load("coco_panoptic").by_category()
     assert semantic == [[0, 16, 17, info[119].id, info[149].id]] * 3

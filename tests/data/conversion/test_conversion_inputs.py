@@ -1,41 +1,30 @@
-"""What is told of the images before they are converted, and how they are spread over shards."""
+"""Checks of the images before they are converted, and their distribution over shards."""
 
 import json
 import shutil
 
 import pytest
 import tensorflow as tf
-from panoptic_fixtures import INFO, write_coco
+from panoptic_fixtures import INFO, read_split, write_coco, write_sources
 
 from data.conversion import conversion, conversion_summary, image_conversion, image_lists
-from data.records import schema
 from data.records.schema import DataError
 
 _SETTINGS = image_conversion.Settings(INFO)
 
 
-def _sources(root, count=5):
-    path = write_coco(root, count)
-    return image_lists.read_panoptic_json(path, root / "images", root / "panoptic").images
-
-
-def _read(directory, split="val"):
-    files = sorted(str(path) for path in directory.glob(f"{split}-*.tfrecord"))
-    return [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
-
-
 @pytest.mark.parametrize(
     ("images", "shards", "sizes"), [(11, 10, [2, *[1] * 9]), (7, 3, [3, 2, 2]), (4, 4, 4 * [1]), (2, 5, [1, 1])]
 )
-def test_shards_are_of_one_size(tmp_path, capsys, images, shards, sizes):
-    conversion.convert(_sources(tmp_path / "data", images), tmp_path / "out", "val", _SETTINGS, num_shards=shards)
+def test_shards_have_nearly_equal_sizes(tmp_path, capsys, images, shards, sizes):
+    conversion.convert(write_sources(tmp_path / "data", images), tmp_path / "out", "val", _SETTINGS, num_shards=shards)
     files = sorted((tmp_path / "out").glob("*.tfrecord"))
     assert [sum(1 for _ in tf.data.TFRecordDataset(str(path))) for path in files] == sizes
-    assert [example.name.decode() for example in _read(tmp_path / "out")] == sorted(f"scene_{i}" for i in range(images))
-    assert ("val: note: 2 shards, not --num_shards=5" in capsys.readouterr().err) == (shards == 5)
+    assert [example.name.decode() for example in read_split(tmp_path / "out")] == sorted(f"scene_{i}" for i in range(images))
+    assert ("val: note: writing 2 shards instead of --num_shards=5" in capsys.readouterr().err) == (shards == 5)
 
 
-def test_what_is_missing_is_counted_before_anything_is_written(tmp_path):
+def test_missing_files_are_counted_before_anything_is_written(tmp_path):
     path = write_coco(tmp_path, 5)
     (tmp_path / "images" / "scene_1.png").unlink()
     (tmp_path / "images" / "scene_3.png").unlink()
@@ -60,11 +49,11 @@ def test_what_is_missing_is_counted_before_anything_is_written(tmp_path):
     assert not out.exists()
     counts = convert(skip_bad=True)
     assert (counts.images, len(counts.skipped)) == (2, 3)
-    assert [example.name for example in _read(out)] == [b"scene_0", b"scene_3"]
+    assert [example.name for example in read_split(out)] == [b"scene_0", b"scene_3"]
 
 
 @pytest.mark.parametrize("name", ["caf\udce9", "caf\ud800"])
-def test_names_that_are_not_utf8_are_refused_or_left_out(tmp_path, name):
+def test_names_that_are_not_utf8_are_refused_or_skipped(tmp_path, name):
     path = write_coco(tmp_path)
     content = json.loads(path.read_text())
     content["images"][1]["file_name"] = f"{name}.png"
@@ -84,4 +73,4 @@ def test_names_that_are_not_utf8_are_refused_or_left_out(tmp_path, name):
 
 def test_an_output_folder_whose_name_is_not_utf8(tmp_path):
     with pytest.raises(DataError, match=r"caf.xe9: the path is not UTF-8: choose another --output_dir"):
-        conversion.convert(_sources(tmp_path), tmp_path / "caf\udce9", "val", _SETTINGS)
+        conversion.convert(write_sources(tmp_path), tmp_path / "caf\udce9", "val", _SETTINGS)

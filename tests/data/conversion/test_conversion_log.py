@@ -1,4 +1,4 @@
-"""What a conversion notes, and what it makes again."""
+"""The log of a conversion, and which shards are converted again."""
 
 import dataclasses
 import json
@@ -8,28 +8,18 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from panoptic_fixtures import INFO, to_rgb, write_coco
+from panoptic_fixtures import INFO, to_rgb, write_sources
 from PIL import Image
 
-from data.conversion import ade20k_files, conversion, conversion_log, image_conversion, image_lists, label_counts
-from data.records import record_index, schema
+from data.conversion import ade20k_files, conversion, conversion_log, image_conversion, label_counts
+from data.records import record_index
 from data.records.schema import DataError
 
 _SETTINGS = image_conversion.Settings(INFO)
 
 
-def _sources(root, count=5):
-    path = write_coco(root, count)
-    return image_lists.read_panoptic_json(path, root / "images", root / "panoptic").images
-
-
-def _read(directory, split="val"):
-    files = sorted(str(path) for path in directory.glob(f"{split}-*.tfrecord"))
-    return [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
-
-
-def test_a_cut_log_is_read_up_to_its_last_whole_line(tmp_path):
-    sources = _sources(tmp_path)
+def test_a_truncated_log_is_read_up_to_its_last_complete_line(tmp_path):
+    sources = write_sources(tmp_path)
     conversion.convert(sources, tmp_path, "val", _SETTINGS, num_shards=2)
     log = tmp_path / ".conversion" / "val.jsonl"
     made_from = json.loads(log.read_text().splitlines()[0])["made_from"]
@@ -41,9 +31,9 @@ def test_a_cut_log_is_read_up_to_its_last_whole_line(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")} == files
 
 
-def test_a_log_of_earlier_versions_is_taken_over(tmp_path):
-    """They had it beside the shards, and filled all shards but the last ones."""
-    sources = _sources(tmp_path, 7)
+def test_a_log_of_earlier_versions_is_migrated(tmp_path):
+    """Earlier versions kept it next to the shards, and put the same number of images into all shards except the last ones."""
+    sources = write_sources(tmp_path, 7)
     conversion.convert(sources, tmp_path, "val", _SETTINGS, num_shards=4)
     log = tmp_path / ".conversion" / "val.jsonl"
     header = log.read_text().splitlines()[0]
@@ -66,24 +56,24 @@ def test_a_log_of_earlier_versions_is_taken_over(tmp_path):
     assert conversion.convert(sources, tmp_path, "val", _SETTINGS, num_shards=3).images == 7
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in names} == times
     assert log.is_file() and not old.exists()
-    with pytest.raises(DataError, match="holds 3 shards of split 'val'"):
+    with pytest.raises(DataError, match="contains 3 shards of split 'val'"):
         conversion.convert(sources, tmp_path, "val", _SETTINGS, num_shards=2)
 
 
-def test_the_obvious_pattern_finds_records_alone(tmp_path):
-    conversion.convert(_sources(tmp_path / "data"), tmp_path / "out", "train", _SETTINGS, num_shards=2)
-    # As earlier versions left it.
+def test_obvious_patterns_match_only_records(tmp_path):
+    conversion.convert(write_sources(tmp_path / "data"), tmp_path / "out", "train", _SETTINGS, num_shards=2)
+    # Where earlier versions kept it.
     shutil.copy(tmp_path / "out" / ".conversion" / "train.jsonl", tmp_path / "out" / "train.conversion.jsonl")
     for pattern in ("train*", "train-*", "*train*", "*"):
         index = record_index.build_index([str(tmp_path / "out" / pattern)], made_by="a test")
         assert len(index) == 5, pattern
-    with pytest.raises(DataError, match="only notes of a conversion match, no records; a test makes them"):
+    with pytest.raises(DataError, match="matches only notes of a conversion and no records: create them with a test"):
         record_index.build_index([str(tmp_path / "out" / "train.*")], made_by="a test")
 
 
 @pytest.mark.parametrize("change", ["image", "label", "annotation", "folder", "none"])
-def test_shards_of_changed_inputs_are_made_again(tmp_path, capsys, monkeypatch, change):
-    sources = list(_sources(tmp_path))
+def test_shards_with_changed_inputs_are_converted_again(tmp_path, capsys, monkeypatch, change):
+    sources = list(write_sources(tmp_path))
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     conversion.convert(sources, out, "val", _SETTINGS, num_shards=3)
     image, label = sources[3].image_path, sources[3].label_path
@@ -109,17 +99,16 @@ def test_shards_of_changed_inputs_are_made_again(tmp_path, capsys, monkeypatch, 
     )
     capsys.readouterr()
     counts = conversion.convert(sources, out, "val", _SETTINGS, num_shards=3)
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert converted == ([] if change == "none" else ["scene_2", "scene_3"])
-    assert ("1 finished shards are made again" in told and "of 1 images have changed, first: scene_3" in told) == bool(
-        converted
-    )
+    reported = "converting 1 finished shards again" in output and "of 1 images have changed, first: scene_3" in output
+    assert reported == bool(converted)
     assert conversion.convert(sources, fresh, "val", _SETTINGS, num_shards=3) == counts
     for path in fresh.glob("*.tfrecord"):
         assert (out / path.name).read_bytes() == path.read_bytes()
 
 
-def test_both_files_of_ade20k_are_looked_at(tmp_path):
+def test_a_change_of_either_label_file_of_ade20k_is_noticed(tmp_path):
     for name in ("a.jpg", "a.png", "b.png"):
         (tmp_path / name).write_text("x")
     source = ade20k_files.TwoFileImage("a", tmp_path / "a.jpg", tmp_path / "a.png", instance_path=tmp_path / "b.png")

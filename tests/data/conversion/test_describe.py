@@ -1,4 +1,4 @@
-"""Descriptions made from the categories of a JSON."""
+"""Descriptions created from the categories of a JSON."""
 
 import dataclasses
 
@@ -32,11 +32,11 @@ def test_ids_follow_the_category_ids(tmp_path):
         (4, "road", False, 149),
     ]
     assert (info.ignore_label, info.label_divisor) == (0, 256)
-    categories.check_known(content.categories, info, where="a.json", description="toy.textproto", advice="go")
+    categories.check_known(content.categories, info, where="a.json", description="toy.textproto", advice="do this")
 
 
 @pytest.mark.parametrize(("instances", "divisor"), [(255, 256), (256, 512), (600, 1024)])
-def test_divisor_tells_all_instances_apart(tmp_path, instances, divisor):
+def test_divisor_is_large_enough_for_all_instances(tmp_path, instances, divisor):
     content = _content(tmp_path)
     crowded = dataclasses.replace(content.images[0], segments=tuple(segment(i, 17, 1) for i in range(instances)))
     content = dataclasses.replace(content, images=(crowded,))
@@ -48,7 +48,7 @@ def test_categories_that_contradict_the_description(tmp_path):
     content = _content(tmp_path)
     other = dataclasses.replace(content.categories[0], is_thing=False)
     with pytest.raises(UserError, match="b.json: category 17 \\('cat', isthing 0\\) is not in toy.textproto"):
-        categories.check_known([other], INFO, where="b.json", description="toy.textproto", advice="go")
+        categories.check_known([other], INFO, where="b.json", description="toy.textproto", advice="do this")
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_categories_that_contradict_the_description(tmp_path):
         ({"color": "red"}, "category 17 has color 'red'"),
         ({"color": [1, 2]}, "category 17 has color .1, 2., not three numbers"),
         ({"color": [1, 2, 256]}, "category 17 has color .1, 2, 256."),
-        ({"id": 1 << 31}, "category 2147483648: its id does not fit 32 bits"),
-        ({"name": "\ud800"}, "category 17 has a name that is no valid text"),
+        ({"id": 1 << 31}, "category 2147483648: its id does not fit into 32 bits"),
+        ({"name": "\ud800"}, "category 17 has a name that is not valid Unicode"),
     ],
 )
 def test_categories_that_cannot_be_described(tmp_path, change, message):
@@ -73,7 +73,7 @@ def test_categories_that_cannot_be_described(tmp_path, change, message):
 def test_divisors(tmp_path):
     content = _content(tmp_path)
     assert _info(describe.description_text("toy", content, label_divisor=400_000_000, where="a.json")).label_divisor
-    with pytest.raises(DataError, match="label divisor 500000000: panoptic ids up to 2499999999 do not fit 32 bits"):
+    with pytest.raises(DataError, match="label divisor 500000000: panoptic ids up to 2499999999 do not fit into 32 bits"):
         describe.description_text("toy", content, label_divisor=500_000_000, where="a.json")
     describe.check_divisor(INFO, None, "toy.textproto")
     describe.check_divisor(INFO, 256, "toy.textproto")

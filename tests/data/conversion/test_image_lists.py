@@ -33,14 +33,14 @@ def test_images_without_labels(tmp_path):
     assert [(image.name, image.label_path) for image in listed] == [("scene_0", None), ("scene_1", None), ("scene_2", None)]
 
 
-def test_files_of_systems_are_no_images(tmp_path):
+def test_hidden_and_system_files_are_ignored(tmp_path):
     write_coco(tmp_path)
     for name in ("._scene_0.png", ".DS_Store", "Thumbs.db", ".hidden.jpg"):
         (tmp_path / "images" / name).write_text("")
     assert [image.name for image in image_lists.list_images(tmp_path / "images")] == ["scene_0", "scene_1", "scene_2"]
 
 
-def test_images_of_one_file_name_in_two_folders(tmp_path):
+def test_images_with_one_file_name_in_several_folders(tmp_path):
     path = write_coco(tmp_path)
     content = json.loads(path.read_text())
     for number, entry in enumerate(content["images"]):
@@ -52,18 +52,18 @@ def test_images_of_one_file_name_in_two_folders(tmp_path):
     assert [image.segments[0]["id"] for image in read.images] == [70_000, 70_001, 70_002]
 
 
-def test_annotations_that_meet_no_image_are_told(tmp_path, capsys):
+def test_annotations_without_an_image_are_reported(tmp_path, capsys):
     path = write_coco(tmp_path, 4)
     content = json.loads(path.read_text())
     del content["images"][:2]
     path.write_text(json.dumps(content))
     assert [image.name for image in _read(tmp_path).images] == ["scene_2", "scene_3"]
-    told = capsys.readouterr().err
-    assert told.startswith("warning: ") and told.count("\n") == 1
-    assert "panoptic.json: 2 of 4 annotations belong to no image of the file, first: image_id 100 (scene_0.png)" in told
+    output = capsys.readouterr().err
+    assert output.startswith("warning: ") and output.count("\n") == 1
+    assert "panoptic.json: 2 of 4 annotations belong to no image of the file, first: image_id 100 (scene_0.png)" in output
 
 
-def test_ids_of_another_type_meet(tmp_path):
+def test_ids_of_different_types_match(tmp_path):
     path = write_coco(tmp_path)
     content = json.loads(path.read_text())
     for annotation in content["annotations"]:
@@ -87,7 +87,7 @@ def test_images_without_annotation_have_a_problem(tmp_path):
 
 
 def test_annotations_alone(tmp_path):
-    """As DeepLab2 reads COCO: images are JPEGs with the names of the PNGs."""
+    """Like DeepLab2's reader of COCO: images are JPEGs with the names of the PNGs."""
     path = write_coco(tmp_path)
     path.write_text(json.dumps({"annotations": json.loads(path.read_text())["annotations"]}))
     read = image_lists.read_panoptic_json(path, tmp_path / "images", tmp_path / "panoptic", annotations_alone=True)
@@ -104,7 +104,7 @@ def test_annotations_alone(tmp_path):
         (lambda c: c["annotations"].append(c["annotations"][0]), "image 100 has more than one annotation"),
         (lambda c: c.pop("categories"), "there is no list `categories`"),
         (lambda c: c["categories"][1].pop("name"), "category 18 has no name"),
-        (lambda c: c["categories"][1].update(id="dog"), "a category: id is 'dog', not a whole number"),
+        (lambda c: c["categories"][1].update(id="dog"), "a category: id is 'dog', not an integer"),
         (lambda c: c["categories"][1].update(isthing=None), "category 18: isthing is None, not 0 or 1"),
         (lambda c: c["categories"][1].update(id=17), "category 17 is listed twice"),
         (lambda c: c["images"][1].update(id=100), "two images have id 100, scene_0.png and scene_1.png"),
@@ -123,7 +123,7 @@ def test_annotations_alone(tmp_path):
         ),
         (lambda c: c["annotations"][1].pop("segments_info"), "annotations.1. .image_id 101. has no segments_info"),
         (lambda c: c.update(annotations={}), "there is no list `annotations`"),
-        (lambda c: c["images"].clear(), "holds no images"),
+        (lambda c: c["images"].clear(), "contains no images"),
         (
             lambda c: c["images"][1].update(file_name="./scene_0.jpg"),
             "'scene_0': scene_0.jpg and scene_0.png share",
@@ -143,13 +143,13 @@ def test_errors_name_the_file(tmp_path, change, message):
 
 def test_missing_files(tmp_path):
     path = write_coco(tmp_path)
-    with pytest.raises(UserError, match="gone is not a directory: it should hold the panoptic PNGs"):
+    with pytest.raises(UserError, match="gone is not a directory: it must contain the panoptic PNGs"):
         image_lists.read_panoptic_json(path, tmp_path / "images", tmp_path / "gone")
     with pytest.raises(UserError, match="gone.json: no such file"):
         image_lists.read_panoptic_json(tmp_path / "gone.json", tmp_path / "images", tmp_path / "panoptic")
     path.write_text("{")
-    with pytest.raises(UserError, match="panoptic.json: is not valid JSON"):
+    with pytest.raises(UserError, match="panoptic.json: not valid JSON"):
         _read(tmp_path)
     path.write_text("null")
-    with pytest.raises(UserError, match="panoptic.json: is not in COCO's panoptic format"):
+    with pytest.raises(UserError, match="panoptic.json: not in COCO's panoptic format"):
         _read(tmp_path)

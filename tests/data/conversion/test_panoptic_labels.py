@@ -1,4 +1,4 @@
-"""Conversion of COCO panoptic annotations against a loop over the segments, and on all kinds of bad input."""
+"""Conversion of COCO panoptic annotations against a loop over the segments, and all kinds of bad input."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from protos.errors import UserError
 
 
 def _reference(ids, segments, crowd_as_ignore):
-    """Facts of the published converters: ids per class in the order of the JSON, crowds without instance id."""
+    """The rule of the published converters: ids per class in the order of the JSON, crowds without an instance id."""
     class_of = {17: 1, 18: 2, 119: 3, 149: 4}
     panoptic = np.zeros(ids.shape, np.int32)
     seen = {1: 0, 2: 0}
@@ -55,7 +55,7 @@ def test_against_a_loop_over_segments(crowd_as_ignore):
         ([{"id": 7}], "segment 7 has no category_id"),
         ([], "segment 7 .4 pixels. is not in segments_info"),
         ([segment(7, 17, 4), {"id": 9, "category_id": 18}], "segment 9 covers 0 pixels of the PNG: remove it"),
-        ([dict(segment(7, 17, 4), id="7a")], "a segment: id is '7a', not a whole number"),
+        ([dict(segment(7, 17, 4), id="7a")], "a segment: id is '7a', not an integer"),
         ([dict(segment(7, 17, 4), id=None)], "a segment: id is None"),
         ([dict(segment(7, 17, 4), id=True)], "a segment: id is True"),
         ([segment(0, 17, 4)], "a segment: id is 0, .*0: pixels without a segment"),
@@ -71,7 +71,7 @@ def test_errors_name_file_and_segment(segments, message):
         panoptic_labels.panoptic_map(np.full((2, 2), 7), segments, INFO, where="labels/a.png")
 
 
-def test_ids_are_numbers_whatever_their_type():
+def test_ids_are_numbers_of_any_type():
     ids = np.array([[7, 7], [8, 0]])
     numbers = [segment(7, 17, 2), segment(8, 149, 1)]
     others = [dict(numbers[0], id="7", category_id=17.0), dict(numbers[1], id=8.0, category_id="149")]
@@ -86,7 +86,7 @@ def test_ids_are_numbers_whatever_their_type():
 def test_more_instances_than_the_divisor_allows():
     ids = np.arange(256).reshape(16, 16) + 1
     segments = [segment(i + 1, 17, 1) for i in range(256)]
-    with pytest.raises(UserError, match="segment 256 is instance 256 of 'cat'.*allows 255"):
+    with pytest.raises(UserError, match="segment 256 is instance 256 of 'cat'.*allows only 255"):
         panoptic_labels.panoptic_map(ids, segments, INFO, where="a.png")
     ids[ids == 256] = 0
     assert panoptic_labels.panoptic_map(ids, segments[:-1], INFO, where="a.png")[0].max() == 256 + 255

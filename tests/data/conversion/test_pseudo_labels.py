@@ -1,4 +1,4 @@
-"""Predictions as labels: unsure and small segments become pixels without a label."""
+"""Predictions as labels: uncertain and small segments become unlabeled."""
 
 import json
 import pathlib
@@ -8,13 +8,11 @@ import types
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from panoptic_fixtures import INFO, rename_as_coco, segment, write_coco
+from panoptic_fixtures import INFO, read_split, rename_as_coco, segment, write_coco
 
 from data.conversion import conversion_summary, filter_flags, image_conversion, panoptic_labels
 from data.conversion.label_counts import LabelCounts
 from data.conversion.segment_filter import SegmentFilter
-from data.records import schema
 from data.records.schema import DataError
 from protos.errors import UserError
 
@@ -52,8 +50,11 @@ def test_the_summary_names_the_flags(tmp_path):
     counts = LabelCounts(images=3, pixels=100, dropped=4, left_out=2)
     settings = image_conversion.Settings(INFO, segment_filter=SegmentFilter(0.5, 30))
     text = conversion_summary.summary("val", counts, tmp_path, settings)
-    assert "2 images left out: they have no segment that passes --min_score=0.5 and --min_area=30, or crowds" in text
-    assert "4 segments of these images dropped: they do not pass --min_score=0.5 and --min_area=30" in text
+    assert (
+        "2 images were left out because they have no segment that passes --min_score=0.5 and --min_area=30, or only crowds"
+        in text
+    )
+    assert "4 segments of these images were dropped by --min_score=0.5 and --min_area=30" in text
 
 
 def _write(root, scores):
@@ -75,24 +76,23 @@ def _convert(root, script, *flags):
     return subprocess.run([*command, *files, *flags], capture_output=True, text=True, cwd="/")
 
 
-def test_the_doors_filter_and_leave_out(tmp_path):
+def test_the_commands_filter_and_leave_out(tmp_path):
     _write(tmp_path, (0.5, 0.1, 0.6))
     for script in ("build_panoptic.py", "build_coco.py"):
         done = _convert(tmp_path, script, "--min_score=0.5", "--min_area=7", f"--output_dir={tmp_path}/{script}")
         assert done.returncode == 0, done.stderr
         assert "pseudo: 2 images" in done.stdout
-        assert "1 images left out: they have no segment that passes --min_score=0.5 and --min_area=7" in done.stdout
+        assert "1 images were left out because they have no segment that passes --min_score=0.5 and --min_area=7" in done.stdout
         # Two cats and a dog of 6 pixels in both images.
-        assert "6 segments of these images dropped" in done.stdout
-        (path,) = (tmp_path / script).glob("pseudo-*.tfrecord")
-        parsed = [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(str(path))]
+        assert "6 segments of these images were dropped" in done.stdout
+        parsed = read_split(tmp_path / script, "pseudo")
         assert [example.name for example in parsed] == [b"scene_0", b"scene_2"]
         for example in parsed:
             labels, areas = np.unique(example.panoptic, return_counts=True)
             assert areas[1:].min() >= 7 and areas[0] == 16 + 3 * 6
 
 
-def test_other_limits_are_other_labels(tmp_path):
+def test_changed_limits_are_refused(tmp_path):
     _write(tmp_path, (0.5, 0.6))
     assert _convert(tmp_path, "build_panoptic.py", "--min_score=0.5").returncode == 0
     again = _convert(tmp_path, "build_panoptic.py", "--min_score=0.55")
@@ -112,7 +112,7 @@ def test_labels_without_scores_are_refused(tmp_path):
         panoptic_labels.panoptic_map(np.full((2, 2), 7), [dict(segment(7, 17, 4), score=float("nan"))], INFO, where="a.png")
 
 
-def test_a_limit_that_is_no_number(monkeypatch):
+def test_a_limit_that_is_not_a_number(monkeypatch):
     monkeypatch.setattr(filter_flags, "_MIN_SCORE", types.SimpleNamespace(value=float("nan")))
     monkeypatch.setattr(filter_flags, "_MIN_AREA", types.SimpleNamespace(value=0))
     with pytest.raises(DataError, match="--min_score is nan"):

@@ -1,6 +1,6 @@
-"""Worker processes: the same files as without, progress within a shard, and an orderly end."""
+"""Worker processes: they write the same files as one process, report progress within a shard, and end cleanly."""
 
-import concurrent.futures
+import multiprocessing
 import os
 import pathlib
 import re
@@ -10,9 +10,9 @@ import sys
 import time
 
 import pytest
-from panoptic_fixtures import INFO, write_coco
+from panoptic_fixtures import INFO, write_sources
 
-from data.conversion import conversion, image_conversion, image_lists, shards
+from data.conversion import conversion, image_conversion, shards
 from data.records.schema import DataError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -23,7 +23,7 @@ import pathlib, sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests/helpers"]
 if __name__ == "__main__":
     import signal
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run, it may be ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests run
     from data.conversion import conversion_flags, image_lists
     from panoptic_fixtures import INFO
     root = pathlib.Path(sys.argv[2])
@@ -42,20 +42,8 @@ def _wait_for_end(group):
             time.sleep(0.1)
 
 
-_submit = concurrent.futures.ProcessPoolExecutor.submit
-
-
-def _submit_first_argument_only(pool, function, first, *_):
-    return _submit(pool, function, first)
-
-
-def _sources(root, count=6):
-    path = write_coco(root, count)
-    return image_lists.read_panoptic_json(path, root / "images", root / "panoptic").images
-
-
 def test_processes_write_what_one_process_writes(tmp_path):
-    sources = _sources(tmp_path)
+    sources = write_sources(tmp_path, 6)
     one = conversion.convert(sources, tmp_path / "one", "val", _SETTINGS, num_shards=3, num_workers=1)
     two = conversion.convert(sources, tmp_path / "two", "val", _SETTINGS, num_shards=3, num_workers=2)
     assert one == two
@@ -65,38 +53,42 @@ def test_processes_write_what_one_process_writes(tmp_path):
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [".conversion", *names]
 
 
-def test_an_error_in_a_process_arrives(tmp_path):
-    sources = _sources(tmp_path)
+def test_an_error_in_a_worker_ends_the_conversion(tmp_path):
+    sources = write_sources(tmp_path, 6)
     (tmp_path / "images" / "scene_3.png").unlink()
     with pytest.raises(DataError, match="scene_3.png does not exist"):
         conversion.convert(sources, tmp_path / "out", "val", _SETTINGS, num_shards=2, num_workers=2)
     assert not list((tmp_path / "out").glob(".val*"))
 
 
-def test_a_killed_process_is_told(tmp_path, monkeypatch):
-    # In the process that it is sent to, this argument ends it.
-    monkeypatch.setattr(shards, "_work", os._exit)
-    monkeypatch.setattr(shards.concurrent.futures.ProcessPoolExecutor, "submit", _submit_first_argument_only)
-    with pytest.raises(DataError, match="a process was killed.*--num_workers"):
-        list(shards.write_all({1: ()}, _SETTINGS, skip_bad=False, num_workers=2, progress=lambda seen: None))
+def test_a_killed_worker_is_reported(tmp_path):
+    def kill_workers(seen):
+        for worker in multiprocessing.active_children():
+            worker.kill()
+
+    parts = {tmp_path / "a": write_sources(tmp_path, 6) * 50, tmp_path / "b": ()}
+    with pytest.raises(DataError, match="a worker process ended unexpectedly.*killed.*fewer --num_workers"):
+        list(shards.write_all(parts, _SETTINGS, skip_bad=False, num_workers=2, progress=kill_workers))
+    assert not multiprocessing.active_children() and not list(tmp_path.glob(".a*"))
 
 
-def test_progress_is_told_within_a_shard(tmp_path):
-    told = []
-    parts = {tmp_path / "a": _sources(tmp_path)}
-    list(shards.write_all(parts, _SETTINGS, skip_bad=False, num_workers=1, progress=told.append))
-    assert told == [1, 2, 3, 4, 5, 6]
+def test_progress_is_reported_within_a_shard(tmp_path):
+    parts = {tmp_path / "a": write_sources(tmp_path, 6), tmp_path / "b": ()}
+    for num_workers in (1, 2):
+        reported = []
+        list(shards.write_all(parts, _SETTINGS, skip_bad=False, num_workers=num_workers, progress=reported.append))
+        assert reported == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
     ("num_shards", "num_workers", "number"), [(1, 1, signal.SIGINT), (300, 2, signal.SIGINT), (2, 2, signal.SIGTERM)]
 )
 def test_signals_end_all_processes_and_leave_whole_shards(tmp_path, num_shards, num_workers, number):
-    _sources(tmp_path, 50)
+    write_sources(tmp_path, 50)
     script = tmp_path / "slow.py"
     script.write_text(_SLOW)
     command = [sys.executable, script, _ROOT, tmp_path, str(num_shards), str(num_workers)]
-    # A group of its own, which Ctrl-C reaches as a whole.
+    # The process gets its own group, because Ctrl-C reaches all processes of a group.
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     out = tmp_path / "out"
     deadline = time.monotonic() + 60
@@ -116,7 +108,7 @@ def test_signals_end_all_processes_and_leave_whole_shards(tmp_path, num_shards, 
 
 
 def test_workers_end_with_a_killed_parent(tmp_path):
-    _sources(tmp_path, 50)
+    write_sources(tmp_path, 50)
     script = tmp_path / "slow.py"
     script.write_text(_SLOW)
     process = subprocess.Popen([sys.executable, script, _ROOT, tmp_path, "300", "2"], start_new_session=True)

@@ -1,4 +1,4 @@
-"""Images of every kind become upright RGB."""
+"""Images of every kind are converted to upright RGB."""
 
 import io
 
@@ -23,7 +23,7 @@ def _decode(encoded):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_upright_rgb_is_passed_on(tmp_path, suffix):
+def test_upright_rgb_is_returned_unchanged(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(_PIXELS).save(path)
     encoded = source_images.read_image(path)
@@ -31,7 +31,7 @@ def test_upright_rgb_is_passed_on(tmp_path, suffix):
     assert (encoded.height, encoded.width, encoded.format) == (6, 9, {"png": "png", "jpg": "jpeg"}[suffix])
 
 
-# EXIF 2.3, table 6: 6 is turned by 90 degrees to the right when shown, 3 by 180, 2 is mirrored.
+# EXIF 2.3, table 6: 6 is shown rotated clockwise by 90 degrees, 3 by 180 degrees, 2 is mirrored.
 @pytest.mark.parametrize(
     ("tag", "turn"), [(6, lambda x: np.rot90(x, -1)), (3, lambda x: x[::-1, ::-1]), (2, lambda x: x[:, ::-1])]
 )
@@ -46,10 +46,10 @@ def test_exif_orientation_is_applied_once(tmp_path, tag, turn):
     assert source_images.read_image(tmp_path / "b.png").data == encoded.data
 
 
-def test_grey_palette_and_transparent_images(tmp_path):
-    grey = Image.fromarray(_PIXELS[..., 0])
+def test_gray_palette_and_transparent_images(tmp_path):
+    gray = Image.fromarray(_PIXELS[..., 0])
     sixteen = Image.fromarray(_PIXELS[..., 0].astype(np.uint16) * 257)
-    for number, image in enumerate((grey, sixteen, grey.convert("P"), grey.convert("RGBA"))):
+    for number, image in enumerate((gray, sixteen, gray.convert("P"), gray.convert("RGBA"))):
         path = tmp_path / f"{number}.png"
         image.save(path)
         np.testing.assert_array_equal(_decode(source_images.read_image(path)), np.repeat(_PIXELS[..., :1], 3, axis=2))
@@ -70,7 +70,7 @@ def test_conversion_equals_that_of_pillow(tmp_path, mode, suffix):
     assert np.abs(found - expected).mean() <= (2 if suffix == "jpg" else 0)
 
 
-def test_one_pixel_and_sixteen_bit_colour(tmp_path):
+def test_one_pixel_and_sixteen_bit_color(tmp_path):
     Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / "a.png")
     np.testing.assert_array_equal(_decode(source_images.read_image(tmp_path / "a.png")), [[[1, 2, 3]]])
     wide = _PIXELS.astype(np.uint16) * 257
@@ -105,16 +105,16 @@ def test_unusable_files(tmp_path):
     cut.write_bytes(whole.read_bytes()[:-200])
     text = tmp_path / "text.jpg"
     text.write_text("no image")
-    # All pixels are there, but decoders of training refuse a PNG without its end.
+    # The file contains all pixels, but the decoder used in training rejects a PNG without its end.
     without_end = tmp_path / "without_end.png"
     Image.fromarray(_PIXELS).save(without_end)
     without_end.write_bytes(without_end.read_bytes()[:-12])
-    grey_cut = tmp_path / "grey_cut.jpg"
-    Image.fromarray(_PIXELS[..., 0].repeat(20, 0)).save(grey_cut)
-    grey_cut.write_bytes(grey_cut.read_bytes()[:-60])
+    gray_cut = tmp_path / "gray_cut.jpg"
+    Image.fromarray(_PIXELS[..., 0].repeat(20, 0)).save(gray_cut)
+    gray_cut.write_bytes(gray_cut.read_bytes()[:-60])
     empty = tmp_path / "empty.png"
     empty.write_bytes(b"")
-    for path in (cut, text, without_end, grey_cut, empty):
+    for path in (cut, text, without_end, gray_cut, empty):
         with pytest.raises(UserError, match=f"{path.name} is damaged or not an image"):
             source_images.read_image(path)
     with pytest.raises(UserError, match="folder.jpg cannot be read"):
@@ -122,21 +122,21 @@ def test_unusable_files(tmp_path):
         source_images.read_image(tmp_path / "folder.jpg")
     with pytest.raises(UserError, match="gone.jpg does not exist"):
         source_images.read_image(tmp_path / "gone.jpg")
-    grey = tmp_path / "grey.png"
-    Image.fromarray(_PIXELS[..., 0]).save(grey)
-    with pytest.raises(UserError, match="grey.png is a PNG of mode L"):
-        pngs.read_ids(grey)
+    gray = tmp_path / "gray.png"
+    Image.fromarray(_PIXELS[..., 0]).save(gray)
+    with pytest.raises(UserError, match="gray.png is a PNG of mode L"):
+        pngs.read_ids(gray)
     with pytest.raises(UserError, match="text.jpg is damaged or not a PNG"):
         pngs.read_ids(text)
 
 
 def test_values_without_a_known_range(tmp_path):
-    grey = _PIXELS[..., 0]
-    for name, pixels in (("float.tif", grey / np.float32(255)), ("int.tif", grey.astype(np.int32) * 1000)):
+    gray = _PIXELS[..., 0]
+    for name, pixels in (("float.tif", gray / np.float32(255)), ("int.tif", gray.astype(np.int32) * 1000)):
         Image.fromarray(pixels).save(tmp_path / name)
-        with pytest.raises(UserError, match=f"{name} has pixel values that are no 8 or 16 bits .*: save it with"):
+        with pytest.raises(UserError, match=f"{name} has pixel values of an unknown range .*: save it with 8 or 16 bits"):
             source_images.read_image(tmp_path / name)
-    Image.fromarray(grey.astype(np.int32) * 257).save(tmp_path / "sixteen.tif")
+    Image.fromarray(gray.astype(np.int32) * 257).save(tmp_path / "sixteen.tif")
     pixels = _decode(source_images.read_image(tmp_path / "sixteen.tif"))
     np.testing.assert_array_equal(pixels, np.repeat(_PIXELS[..., :1], 3, axis=2))
 
@@ -145,6 +145,6 @@ def test_too_many_pixels(tmp_path, monkeypatch):
     Image.fromarray(_PIXELS).convert("L").save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     for read in (source_images.read_image, pngs.read_ids):
-        with pytest.raises(UserError, match="a.png says that it has more than .* million pixels") as error:
+        with pytest.raises(UserError, match="a.png has more than .* million pixels") as error:
             read(tmp_path / "a.png")
         assert "damaged" not in str(error.value)

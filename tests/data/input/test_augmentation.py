@@ -1,4 +1,4 @@
-"""Random preprocessing against the steps one after the other on the whole image, in NumPy."""
+"""Random preprocessing against the same steps on the whole image, in NumPy."""
 
 import numpy as np
 import pytest
@@ -30,19 +30,19 @@ def _resize(values, size, nearest):
 
 
 def _augment(image, label, u, options):
-    where = augmentation.place(tf.shape(label), u, options, options.jitter)
-    return augmentation.augment_image(image, where, u, options.policy), augmentation.augment_label(label, where, _PADDING)
+    crop = augmentation.random_crop(tf.shape(label), u, options, options.jitter)
+    return augmentation.augment_image(image, crop, u, options.policy), augmentation.augment_label(label, crop, _PADDING)
 
 
 def _reference(image, label, u, crop, resized, scale, policy):
-    """Sizes, places and flip by the published rules from the uniform numbers u."""
+    """The steps with sizes, position and flip computed from the random numbers u by the published rules."""
     size = tuple(int(np.float32(side) * np.float32(scale)) for side in resized)
     image = _resize(_resize(image, resized, False), size, False)
     label = _resize(_resize(label[..., None], resized, True), size, True)
     if policy:
-        decided = autoaugment.draw(tf.constant(u[4:]), policy)
+        choices = autoaugment.draw(tf.constant(u[4:]), policy)
         image = autoaugment.augment(
-            tf.constant(image.astype(np.uint8)), decided, tf.constant(size[0] * size[1]), policy
+            tf.constant(image.astype(np.uint8)), choices, tf.constant(size[0] * size[1]), policy
         ).numpy()
     for axis in range(2):
         margin = crop[axis] - size[axis]
@@ -67,7 +67,7 @@ def test_against_whole_image_steps(policy):
       augmentations {{ min_scale_factor: 0.5 max_scale_factor: 2 scale_factor_step_size: 0.5 {policy} }}"""
     options = preprocessing(text_format.Parse(text, dataset_pb2.DatasetOptions()), is_training=True)
     rng = np.random.default_rng(0)
-    # Smooth, so that a rounding difference before the cast to uint8 does not become large.
+    # A smooth image, so that a rounding difference before the cast to uint8 stays small.
     image = _resize(rng.integers(0, 256, (5, 6, 3)), (30, 40), False).astype(np.uint8)
     label = random_panoptic(rng, 30, 40)
     augment = tf.function(lambda u: _augment(tf.constant(image), tf.constant(label), u, options))
@@ -79,19 +79,19 @@ def test_against_whole_image_steps(policy):
         np.testing.assert_array_equal(made_label, expected_label, err_msg=str(number))
         difference = np.abs(made_image - expected_image)
         if policy:
-            # A value that is cut to uint8 may differ by one, which Equalize and Sharpness enlarge, on a few pixels.
+            # The cast to uint8 may differ by one on a few pixels, which Equalize and Sharpness amplify.
             assert (difference > 1).mean() < 0.01 and difference.mean() < 0.2, number
         else:
             assert difference.max() < 5e-3, number
 
 
-def test_larger_than_the_crop_every_place_is_taken():
+def test_every_position_in_a_larger_image_is_drawn():
     options = preprocessing(text_format.Parse("crop_size: [4, 4]", dataset_pb2.DatasetOptions()), is_training=True)
     label = np.arange(49).reshape(7, 7).astype(np.int32)
     image = np.zeros((7, 7, 3), np.uint8)
     corners = set()
-    for place in np.linspace(0, 0.999, 12):
-        u = tf.constant([0, place, place, 0.9, 0, 0, 0], tf.float32)
+    for draw in np.linspace(0, 0.999, 12):
+        u = tf.constant([0, draw, draw, 0.9, 0, 0, 0], tf.float32)
         _, made = _augment(image, label, u, options)
         corners.add(int(made[0, 0]))
     assert corners == {0, 8, 16, 24}
@@ -110,25 +110,25 @@ def test_flip_probability(probability, flips):
         np.testing.assert_array_equal(pixels[..., 0], made)
 
 
-def test_places_of_a_small_image():
-    """Of the five places of 3 pixels in 7, the published code never takes the last."""
+def test_positions_of_a_small_image():
+    """Of the five positions of 3 pixels in 7, the published code never draws the last."""
     image, label = np.full((3, 3, 3), 9, np.uint8), np.full((3, 3), 5, np.int32)
-    for quirks, places in ((True, {0, 1, 2, 3}), (False, {0, 1, 2, 3, 4})):
+    for quirks, positions in ((True, {0, 1, 2, 3}), (False, {0, 1, 2, 3, 4})):
         proto = dataset_pb2.DatasetOptions(crop_size=[7, 7], reference_quirks=quirks)
         options = preprocessing(proto, is_training=True)
         seen = set()
-        for place in np.linspace(0, 0.9999, 30):
-            u = tf.constant([0, place, 0, 0.9, 0, 0, 0], tf.float32)
+        for draw in np.linspace(0, 0.9999, 30):
+            u = tf.constant([0, draw, 0, 0.9, 0, 0, 0], tf.float32)
             pixels, made = _augment(image, label, u, options)
             seen.add(int(np.flatnonzero(made.numpy()[:, 0] == 5)[0]))
             np.testing.assert_array_equal(pixels.numpy()[..., 0] == 127.5, made.numpy() == _PADDING)
-        assert seen == places
+        assert seen == positions
 
 
-def test_summary_of_a_placement():
+def test_summary_of_a_crop():
     proto = text_format.Parse(
         "crop_size: [4, 9] augmentations { min_scale_factor: 2 max_scale_factor: 2 }", dataset_pb2.DatasetOptions()
     )
     options = preprocessing(proto, is_training=True)
-    where = augmentation.place(tf.constant([4, 3]), tf.constant([0, 0.99, 0.99, 0.1, 0, 0, 0]), options, options.jitter)
-    np.testing.assert_array_equal(where.summary(), [2, 4, -2, 1])
+    crop = augmentation.random_crop(tf.constant([4, 3]), tf.constant([0, 0.99, 0.99, 0.1, 0, 0, 0]), options, options.jitter)
+    np.testing.assert_array_equal(crop.summary(), [2, 4, -2, 1])

@@ -1,4 +1,4 @@
-"""Records that cannot be used: named under FAIL, replaced and counted under SKIP."""
+"""Bad records: reported with FAIL, replaced and counted with SKIP."""
 
 import logging
 
@@ -17,17 +17,17 @@ from protos import dataset_pb2
 _KINDS = [
     ("jpeg", "street", "the image does not decode"),
     ("jpeg bytes", "street", "the image does not decode"),
-    ("label size", "street", "the label has 2280 bytes, not the 2400 of image/height x image/width int32 values"),
-    ("png label size", "street", "the label is (19, 30), the image (20, 30)"),
-    ("grey label", "street", "the label is a grey PNG or one of 16 bits, not RGB of 8 bits"),
+    ("label size", "street", "the label has 2280 bytes, not 2400 for image/height x image/width int32 values"),
+    ("png label size", "street", "the label is (19, 30), but the image is (20, 30)"),
+    ("gray label", "street", "the label is a gray or 16-bit PNG, not an RGB PNG with 8 bits per channel"),
     ("png label", "street", "the label does not decode"),
     ("label format", "street", "'zip' is not one of png, raw"),
-    ("image size", "street", "image/height and image/width say (30, 20)"),
-    ("class", "street", "class id 9 on 1 pixels, which toy_panoptic does not have"),
+    ("image size", "street", "image/height and image/width are (30, 20)"),
+    ("class", "street", "class id 9 on 1 pixels, which is not in toy_panoptic"),
     ("divisor", "street", "panoptic_label_divisor 256"),
-    ("key", "street", "it has no image/encoded"),
-    ("no label", "street", "it has no label: evaluate labelled records, or set decode_groundtruth_label: false"),
-    ("bytes", "name unknown", "is no tf.train.Example"),
+    ("key", "street", "the record has no image/encoded"),
+    ("no label", "street", "the record has no label: use labeled records, or set decode_groundtruth_label: false"),
+    ("bytes", "name unknown", "the record is not a tf.train.Example"),
 ]
 
 
@@ -67,29 +67,29 @@ def test_bad_records_are_replaced_in_training(tmp_path, kind, caplog):
         batches = list(dataset.take(4).as_numpy_iterator())
     names = [name.decode() for batch in batches for name in batch["image_name"]]
     assert len(names) == 16 and set(names) == {"img_0_0", "img_0_1", "img_0_2"}
-    # In each of four epochs the bad one has its turn once as base and once as pasted image, and may be drawn as replacement.
+    # In each of four epochs, the bad record is drawn once as base and once as pasted image, and possibly as a replacement.
     assert problems.skipped_examples >= 8
     assert caplog.text.count("It is skipped (on_bad_example: SKIP)") == 1 and "b.tfrecord record 0" in caplog.text
-    # What takes its place does not depend on where training starts.
+    # The replacement does not depend on where training starts.
     later = pipeline.training_dataset(options, INFO, start_step=2, **arguments)
     for one, other in zip(batches[2:], later.take(2).as_numpy_iterator(), strict=True):
         for key in one:
             np.testing.assert_array_equal(one[key], other[key], err_msg=key)
 
 
-def test_records_that_are_all_bad_end_the_training(tmp_path):
+def test_training_ends_if_all_records_are_bad(tmp_path):
     write_bad_records(tmp_path / "a.tfrecord", "jpeg", "class")
     options = _options(tmp_path, "on_bad_example: SKIP")
     message = _first_error(pipeline.training_dataset(options, INFO, seed=0, batch_size=1))
-    assert message.startswith("Bad example: too many examples cannot be used")
+    assert message.startswith("Bad example: too many examples cannot be used (see the warnings above)")
     assert list(pipeline.evaluation_dataset(options, INFO, batch_size=1)) == []
 
 
-def test_truncated_files_and_the_policy(tmp_path):
+def test_truncated_files_follow_the_policy(tmp_path):
     write_records(tmp_path / "a.tfrecord", 3)
     path = tmp_path / "a.tfrecord"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(schema.DataError, match="a.tfrecord is cut off in record 2"):
+    with pytest.raises(schema.DataError, match="a.tfrecord is truncated in record 2"):
         pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=1)
     options = _options(tmp_path, "on_bad_example: SKIP")
     problems = pipeline.input_problems(options)
@@ -97,7 +97,7 @@ def test_truncated_files_and_the_policy(tmp_path):
     assert problems.skipped_examples == 1
 
 
-def test_a_changed_byte_is_named_and_skipped(tmp_path):
+def test_a_record_with_a_changed_byte_is_reported_or_skipped(tmp_path):
     write_records(tmp_path / "a.tfrecord", 2)
     path = tmp_path / "a.tfrecord"
     data = bytearray(path.read_bytes())
@@ -113,7 +113,7 @@ def test_other_errors_have_no_bad_example():
     assert pipeline.bad_example_message(tf.errors.InvalidArgumentError(None, None, "shapes differ")) is None
 
 
-def test_more_instances_than_rows_keeps_the_largest(tmp_path, caplog):
+def test_the_largest_instances_are_kept(tmp_path, caplog):
     panoptic = np.full((32, 32), 768, np.int32)
     for number in range(5):
         panoptic[6 * number : 6 * number + number + 1, :8] = 257 + number
@@ -125,7 +125,7 @@ def test_more_instances_than_rows_keeps_the_largest(tmp_path, caplog):
     problems = pipeline.input_problems(options)
     with caplog.at_level(logging.WARNING, logger="absl"):
         (batch,) = pipeline.evaluation_dataset(options, INFO, batch_size=1, problems=problems)
-    assert "image crowded, with what was pasted over it, has 2 instances more than max_thing_id = 3" in caplog.text
+    assert "image crowded (including pasted segments) has 2 instances more than max_thing_id = 3" in caplog.text
     assert "Raise max_thing_id" in caplog.text
     assert problems.dropped_instances == 2
     numbers, semantic = batch["thing_id_mask_gt"][0, :32, :32].numpy(), batch["semantic_gt"][0, :32, :32].numpy()
@@ -148,28 +148,28 @@ def test_too_many_instances_after_pasting_are_reported_by_image(tmp_path, caplog
     assert batch["thing_id_mask_gt"].numpy().max() == 5
 
 
-def test_only_the_first_crowded_images_are_named(caplog):
+def test_only_the_first_crowded_images_are_reported(caplog):
     problems = InputProblems()
     with caplog.at_level(logging.WARNING, logger="absl"):
         for number in range(40):
             problems.too_many_instances(f"image_{number}", 2, 100)
     assert problems.dropped_instances == 80
-    assert [f"image_{number}, " in caplog.text for number in (0, 9, 10, 39)] == [True, True, False, False]
-    assert "further ones are counted, not named" in caplog.text
+    assert [f"image_{number} " in caplog.text for number in (0, 9, 10, 39)] == [True, True, False, False]
+    assert "further ones are counted but not reported" in caplog.text
 
 
-def test_only_the_first_bad_examples_are_named(caplog):
+def test_only_the_first_bad_examples_are_reported(caplog):
     problems = InputProblems(skip=True)
     with caplog.at_level(logging.WARNING, logger="absl"):
         for number in (*range(80), *range(80)):
             problems.bad_example(f"record {number}: broken")
     assert problems.skipped_examples == 160
-    assert caplog.text.count("is skipped") == 50 and "further ones are counted, not named" in caplog.text
+    assert caplog.text.count("is skipped") == 50 and "further ones are counted but not reported" in caplog.text
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1)])
 def test_tiny_images(tmp_path, size):
-    """Images of one pixel train and evaluate like others."""
+    """Training and evaluation accept images of one pixel."""
     panoptic = np.full(size, 257, np.int32)
     image = np.full((*size, 3), 50, np.uint8)
     with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
@@ -185,7 +185,7 @@ def test_tiny_images(tmp_path, size):
         np.testing.assert_array_equal((batch["semantic_gt"] == 1).any((1, 2)), True)
 
 
-def test_an_image_without_any_label_trains(tmp_path):
+def test_training_accepts_an_image_without_any_label(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
         image, panoptic = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), np.int32)
         writer.write(schema.build_example(encode(image), "png", "empty", 20, 30, panoptic).SerializeToString())

@@ -1,4 +1,4 @@
-"""Panoptic copy-paste pixel by pixel against its rules."""
+"""Checks panoptic copy-paste pixel by pixel against its rules."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def _options(thing, stuff, void):
 
 
 def _codes(panoptic):
-    """Codes of a map, those of its segments, and the codes with padding, which has the number behind the last."""
+    """Codes of a map, where padding has the number after the last segment, and the codes of its segments."""
     codes, segments = segment_codes.encode(from_panoptic(np.where(panoptic == _PADDING, panoptic.max(), panoptic)), INFO)
     return np.where(panoptic == _PADDING, segment_codes.void_code(INFO, len(segments)), codes), segments
 
@@ -44,7 +44,7 @@ def _paste(options, seed=0):
     )
     pasted = image.numpy()[..., 0] == 20
     np.testing.assert_array_equal(image.numpy(), np.where(pasted, np.float32(20), np.float32(10))[..., None].repeat(3, -1))
-    # Classes stay; segments of both images have numbers of their own.
+    # Classes do not change; the segments of both images have different numbers.
     np.testing.assert_array_equal(segment_codes.class_ids(codes), np.where(pasted, second, base) // 256)
     numbers = segment_codes.segment_numbers(codes).numpy()
     assert set(numbers[pasted]) <= set(len(base_segments) + np.arange(len(paste_segments)))
@@ -78,7 +78,7 @@ def test_random_keeps_whole_segments_of_any_number():
 
 
 def test_only_segments_in_the_crop_are_drawn():
-    """A segment that the crop has lost takes no part: the share of images without anything pasted is 1 / (present + 1)."""
+    """Segments outside the crop do not count: the share of images without pasted pixels is 1 / (present + 1)."""
     segments = tf.constant(segment_codes.encode(from_panoptic(np.array([[768, 1024]], np.int32)), INFO)[1])
     base = (tf.zeros([2, 2, 3]), tf.zeros([2, 2], tf.int32))
     second = (tf.ones([2, 2, 3]), tf.fill([2, 2], segments[1]))

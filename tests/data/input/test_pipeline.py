@@ -48,7 +48,7 @@ def test_interrupted_training_sees_the_same_batches(tmp_path):
     assert any((whole[0][key] != whole[1][key]).any() for key in ("image", "semantic_gt"))
 
 
-def test_every_epoch_holds_every_image_once(tmp_path):
+def test_every_epoch_contains_every_image_once(tmp_path):
     write_records(tmp_path / "a.tfrecord", 6)
     batches = _batches(_options(tmp_path), 4, seed=3, batch_size=3)
     names = [name.decode() for batch in batches for name in batch["image_name"]]
@@ -73,7 +73,7 @@ def test_training_batches_have_static_shapes(tmp_path):
 
 
 def test_image_and_label_stay_aligned(tmp_path):
-    """Images whose red channel is the class: after any augmentation without colours it still is, inside segments."""
+    """The red channel of the images encodes the class: inside segments, it still does after augmentation without colors."""
     rng = np.random.default_rng(0)
     panoptic = random_panoptic(rng, 40, 40).repeat(4, 0).repeat(4, 1)
     image = np.repeat((panoptic // 256 * 50)[..., None], 3, 2).astype(np.uint8)
@@ -92,7 +92,7 @@ def test_image_and_label_stay_aligned(tmp_path):
                 assert set(np.unique(semantic[row][numbers[row] == number])) == {classes[number]}
 
 
-def test_evaluation_goes_through_all_records_in_order(tmp_path):
+def test_evaluation_yields_all_records_in_order(tmp_path):
     panoptics = write_records(tmp_path / "a.tfrecord", 3) + write_records(tmp_path / "b.tfrecord", 2, seed=1, size=(70, 30))
     batches = list(pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=2).as_numpy_iterator())
     assert [len(batch["image"]) for batch in batches] == [2, 2, 1]
@@ -101,7 +101,7 @@ def test_evaluation_goes_through_all_records_in_order(tmp_path):
     for one, panoptic in zip(merged, panoptics, strict=True):
         np.testing.assert_array_equal(tf.io.parse_tensor(one["panoptic_raw"], tf.int32), panoptic)
         assert one["raw_size"].tolist() == list(panoptic.shape)
-        # 24x32 fits into 33x33, 70x30 is scaled by 33/70 (float32 and rounding down).
+        # 24x32 fits into 33x33; 70x30 is scaled by 33/70 (in float32, rounded down).
         height, width = one["resized_size"]
         assert (height, width) == ((24, 32) if panoptic.shape == (24, 32) else (33, 14))
         assert (one["image"][height:] == 127.5).all() and (one["image"][:, width:] == 127.5).all()
@@ -134,7 +134,7 @@ def test_skipped_examples_are_left_out_of_evaluation(tmp_path):
     assert names == ["img_0_0", "img_0_1", "img_0_2", "street", "street"]
     numbers = [int(number) for batch in dataset for number in batch["number"]]
     assert numbers == [0, 1, 2, 3, 6] and {int(batch["num_records"][0]) for batch in dataset} == {7}
-    assert problems.skipped_examples == 6, "two in each of three passes"
+    assert problems.skipped_examples == 6, "two in each of the three passes"
 
 
 def test_unusable_options(tmp_path):
@@ -144,9 +144,9 @@ def test_unusable_options(tmp_path):
     with pytest.raises(ConfigError, match="batch_size 3 must be a positive multiple of the number of hosts, 2"):
         pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=3, num_shards=2)
     for shard, hosts in ((2, 2), (-1, 2), (0, 0)):
-        with pytest.raises(ConfigError, match=f"shard {shard} must be one of 0 .. {hosts - 1}"):
+        with pytest.raises(ConfigError, match=f"shard {shard} must be one of the hosts 0 .. {hosts - 1}"):
             pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=2, shard=shard, num_shards=hosts)
-    with pytest.raises(ConfigError, match="seed 18446744073709551619 does not fit 64 bits"):
+    with pytest.raises(ConfigError, match="seed 18446744073709551619 does not fit into 64 bits"):
         pipeline.training_dataset(_options(tmp_path), INFO, seed=2**64 + 3, batch_size=2)
     with pytest.raises(ConfigError, match="max_thing_id must be at least 1"):
         pipeline.training_dataset(_options(tmp_path, max_thing_id=0), INFO, seed=0, batch_size=2)

@@ -1,4 +1,4 @@
-"""Options of preprocessing: the published scale factors, defaults and errors."""
+"""Preprocessing options: the published scale factors, defaults and errors."""
 
 import numpy as np
 import pytest
@@ -31,12 +31,12 @@ def test_scale_factors_of_the_published_configs(scales, main, pasted):
     np.testing.assert_allclose(options.jitter.values, main, atol=1e-6)
     np.testing.assert_allclose(options.paste_jitter.values, pasted, atol=1e-6)
     for values in (options.jitter.values, options.paste_jitter.values):
-        # To the last bit what tf.linspace gives for float32, which decides on a pixel of some sizes.
+        # Equal to tf.linspace in float32 to the last bit, which decides about a pixel of some sizes.
         ends = (tf.constant(values[0], tf.float32), tf.constant(values[-1], tf.float32))
         assert list(values) == tf.linspace(*ends, len(values)).numpy().tolist()
 
 
-def test_scale_factors_as_they_were_meant():
+def test_scale_factors_without_quirks():
     for low, high, step, count in ((0.5, 2.0, 0.1, 16), (0.3, 1.7, 0.1, 15), (0.5, 2.0, 0.4, 4), (0.5, 0.6, 0.25, 1)):
         scales = f"min_scale_factor: {low} max_scale_factor: {high} scale_factor_step_size: {step}"
         values = _read(f"crop_size: [65, 65] reference_quirks: false augmentations {{ {scales} }}").jitter.values
@@ -59,13 +59,13 @@ def test_defaults():
 
 
 @pytest.mark.parametrize("values", ["0", "[0, 0]", "[41, 0]", "[0, 41]"])
-def test_zero_for_either_side_leaves_a_limit_unset(values):
+def test_zero_for_either_side_means_no_limit(values):
     text = f"crop_size: [65, 97] min_resize_value: {values} max_resize_value: {values}"
     assert (_read(text).min_size, _read(text).max_size) == (None, None)
     assert (_read(text, is_training=False).min_size, _read(text, is_training=False).max_size) == (None, (65, 97))
 
 
-def test_sides_are_rounded_where_a_resize_field_is_there():
+def test_sides_are_rounded_if_a_resize_field_is_set():
     assert _read("crop_size: [65, 97] resize_factor: 32").size_factor is None
     assert _read("crop_size: [65, 97] resize_factor: 32 max_resize_value: 0").size_factor == 32
     assert _read("crop_size: [65, 97] resize_factor: 32", is_training=False).size_factor == 32
@@ -77,7 +77,7 @@ def test_sides_are_rounded_where_a_resize_field_is_there():
         ("", "crop_size must be two positive numbers"),
         ("crop_size: 65", "crop_size must be two numbers .height and width., not \\[65\\]"),
         ("crop_size: [65, 65] max_resize_value: 66", "max_resize_value \\[66, 66\\] is larger than crop_size \\[65, 65\\]"),
-        ("crop_size: [65, 65] min_resize_value: -1", "min_resize_value must be one or two numbers, none below 0"),
+        ("crop_size: [65, 65] min_resize_value: -1", "min_resize_value must be one or two non-negative numbers"),
         ("crop_size: [65, 65] augmentations { flip_probability: 2 }", "flip_probability must be in \\[0, 1\\]"),
         (
             "crop_size: [65, 65] augmentations { min_scale_factor: 2 }",

@@ -1,4 +1,4 @@
-"""Sizes and resampling against the published numbers, TensorFlow's own resize and a crop of the whole."""
+"""Sizes and resampling against published numbers and TensorFlow's own resize, and crops against the whole image."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_sizes_without_lower_or_upper_bound():
     assert _range_size(20, 30, 40, None) == (40, 60)
     assert _range_size(20, 30, 40, None, factor=32) == (65, 65)
     assert _range_size(33, 65, None, None, factor=32) == (33, 65)
-    # The upper bound is cut to 641 before, so that sides rounded up stay below it.
+    # The upper bound is lowered to 641 first, so that sides rounded up do not exceed it.
     assert _range_size(1000, 900, None, 650, factor=32) == (641, 577)
 
 
@@ -92,7 +92,7 @@ def _resize(values, size, method):
 @pytest.mark.parametrize(
     "sizes", [[(20, 31), (45, 70), (33, 51)], [(20, 31), (9, 14), (14, 21)], [(20, 31), (1, 40)], [(7, 5)]]
 )
-def test_steps_are_those_of_tensorflows_resize(sizes):
+def test_steps_agree_with_the_resize_of_tensorflow(sizes):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*sizes[0], 3), dtype=np.uint8)
     label = rng.integers(0, 1000, sizes[0]).astype(np.int32)

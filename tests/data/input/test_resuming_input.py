@@ -1,4 +1,4 @@
-"""200 steps of input that stop anywhere and go on: the same examples, places, flips and scales, on one host and on two."""
+"""200 steps of input with interruptions: the same examples, positions, flips and scales, on one host and on two."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def _options(path):
 
 
 def _lines(path, start, count, shard, num_shards):
-    """One tuple for each image: names, scale, place and flip of both images, and what the crop looks like."""
+    """One tuple per image: names, scale, position and flip of both images, and sums over the crop."""
     dataset = pipeline.training_dataset(
         _options(path), INFO, seed=11, start_step=start, batch_size=_BATCH, shard=shard, num_shards=num_shards, with_draws=True
     )
@@ -53,7 +53,7 @@ def test_interrupted_runs_see_what_an_uninterrupted_one_sees(tmp_path, num_shard
             step += lines
     images = [line for step in steps for line in step]
     assert len(images) == _STEPS * _BATCH
-    # Nothing is lost or doubled between hosts: every source runs through its epochs.
+    # No example is lost or repeated between hosts: every source uses all its examples in every epoch.
     real = [line[0] for line in images if line[0].startswith(b"img_0")]
     assert len(real) == pytest.approx(600, abs=20)
     for epoch in range(len(real) // 7):
@@ -65,7 +65,7 @@ def test_interrupted_runs_see_what_an_uninterrupted_one_sees(tmp_path, num_shard
     assert 0.4 < draws[..., 3].mean() < 0.6
 
 
-def test_hosts_share_the_batches_of_one(tmp_path):
+def test_hosts_divide_the_batches_of_a_single_host(tmp_path):
     write_records(tmp_path / "real.tfrecord", 7)
     write_records(tmp_path / "pseudo.tfrecord", 5, seed=1)
     single = _lines(tmp_path, 3, 20, 0, 1)

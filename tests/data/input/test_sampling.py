@@ -1,4 +1,4 @@
-"""Order of the examples: permutations, independent of where training starts and of the number of hosts."""
+"""The order of the examples: permutations that do not depend on where training starts and on the number of hosts."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def test_every_epoch_is_another_permutation():
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
-def test_order_depends_on_seed_and_stream_alone():
+def test_order_depends_only_on_seed_and_stream():
     positions = range(500)
     first = sampling.ExampleOrder(40, seed=1)
     sequence = [first.at(p) for p in positions]
@@ -44,7 +44,7 @@ def test_sources_share_every_thousand_positions_by_weight():
         block = picked[first : first + 1000]
         assert sum(i < 70 for i in block) == 750
         assert len({i < 70 for i in block[:20]}) == 2
-    # Each source goes through all its examples before it repeats one.
+    # Each source uses all its examples before it repeats one.
     for members, size in (([i for i in picked if i < 70], 70), ([i for i in picked if i >= 70], 30)):
         for epoch in range(len(members) // size):
             assert len(set(members[epoch * size : (epoch + 1) * size])) == size
@@ -57,7 +57,7 @@ def test_mixed_order_can_start_anywhere():
     again = sampling.MixedOrder(sizes, weights, seed=1)
     assert [again.at(p) for p in range(2499, -1, -1)] == sequence[::-1]
     assert sequence != [sampling.MixedOrder(sizes, weights, seed=3).at(p) for p in range(2500)]
-    # The rarest source still has its place.
+    # The rarest source still has one position.
     assert sum(i >= 13 for i in sequence[:1000]) == 1
 
 
@@ -71,7 +71,7 @@ def test_shares_are_exact_to_a_thousandth(count, first):
         np.testing.assert_allclose(shares / 1000, weights, atol=0.001)
 
 
-def test_replacements_of_bad_examples_depend_on_the_position_alone():
+def test_replacements_of_bad_examples_depend_only_on_the_position():
     arguments = {"seed": 4, "stream": 0}
     plain = sampling.training_choices([9], [1.0], skip=False, **arguments)
     skipping = sampling.training_choices([9], [1.0], skip=True, **arguments)
@@ -80,7 +80,7 @@ def test_replacements_of_bad_examples_depend_on_the_position_alone():
         assert list(plain(position)) == [first]
         assert [first, *others] == list(skipping(position))
         assert len(set(others)) > 4 and set(others) <= set(range(9))
-    # In a mix, the place of a bad example stays with its source.
+    # With several sources, a bad example is replaced by one of the same source.
     mixed = sampling.training_choices([5, 7], [1.0, 1.0], skip=True, **arguments)
     for position in range(20):
         first, *others = mixed(position)

@@ -1,4 +1,4 @@
-"""A program that ends while its input pipeline is at work does end."""
+"""A program can end while its input pipeline is working."""
 
 import pathlib
 import subprocess
@@ -21,7 +21,7 @@ print(next(iterator)["image"].shape, flush=True)
 
 
 def test_exit_with_reads_in_flight(tmp_path):
-    """Without data/input/shutdown.py about every second run never ends."""
+    """Without data/input/shutdown.py, about every second run hangs."""
     write_records(tmp_path / "a.tfrecord", 20)
     command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "a.tfrecord")]
     for _ in range(2):

@@ -12,7 +12,7 @@ from protos import dataset_pb2
 
 
 def _reference(panoptic, divisor, limit, threshold=0, weight=1.0):
-    """Numbers instances in raster order; of too many, the largest stay (the earlier one of two of the same size)."""
+    """Numbers instances in raster order; if there are too many, keeps the largest (the first of two of the same size)."""
     first_seen = {}
     for position, label in enumerate(panoptic.ravel().tolist()):
         if label // divisor in (1, 2) and label % divisor > 0:
@@ -55,7 +55,7 @@ def test_against_a_loop(limit, seed):
 
 
 def test_crowds_stuff_and_void():
-    # A crowd that kept its class (256) has no thing id.
+    # A crowd that kept its class (256) is not an instance.
     panoptic = np.array([[0, 256, 513, 513], [768, 768, 257, 0]])
     options = targets.TargetOptions(INFO, 4)
     _check(panoptic, options, _reference(panoptic, 256, 4))

@@ -31,7 +31,7 @@ def test_the_picture_shows_the_targets(tmp_path):
     sheet = inspect_dataset.contact_sheet([Sample(np.full((64, 64, 3), 90, np.uint8), label, ("a", "b"))], INFO)
     panel, head = inspect_dataset.PANEL, 40 + 2 * inspect_dataset.LINE + inspect_dataset.LINE // 3
     assert sheet.shape[0] == head + panel and sheet.shape[1] > 2 * panel
-    # Two pictures with a gap of 6 pixels; the points lie beside the names, which are written in the middle of segments.
+    # Two pictures with a gap of 6 pixels; names are written in the middle of segments, away from the tested pixels.
     image, labels = sheet[head:, :panel], sheet[head:, panel + 6 : 2 * panel + 6]
     np.testing.assert_array_equal(image, 90)
     classes = INFO.by_id()
@@ -40,12 +40,12 @@ def test_the_picture_shows_the_targets(tmp_path):
     np.testing.assert_array_equal(np.unique(labels[10:90, 10:430]), [30, 90])
 
 
-@pytest.mark.parametrize("grey", [0, 20, 63, 64, 128, 255])
-def test_void_is_seen_on_any_ground(grey):
+@pytest.mark.parametrize("gray", [0, 20, 63, 64, 128, 255])
+def test_void_is_visible_on_any_background(gray):
     void = np.zeros((64, 64), np.int64)
-    sheet = inspect_dataset.contact_sheet([Sample(np.full((64, 64, 3), grey, np.uint8), void, ())], INFO)
+    sheet = inspect_dataset.contact_sheet([Sample(np.full((64, 64, 3), gray, np.uint8), void, ())], INFO)
     shown = np.unique(sheet[-200:-20, inspect_dataset.PANEL + 26 : 2 * inspect_dataset.PANEL - 20])
-    assert len(shown) == 2 and grey in shown and np.ptp(shown.astype(int)) > 40
+    assert len(shown) == 2 and gray in shown and np.ptp(shown.astype(int)) > 40
 
 
 def test_records_are_read_once(tmp_path, monkeypatch):
@@ -65,11 +65,11 @@ def test_targets_become_a_panoptic_map():
         "image_name": b"x",
     }
     np.testing.assert_array_equal(target_panoptic(example, INFO), [[257, 258, 512, 768, 0]])
-    with pytest.raises(schema.DataError, match="x: its targets name two classes"):
+    with pytest.raises(schema.DataError, match="x: its targets assign two classes to one instance"):
         target_panoptic(example | {"thing_id_class_gt": np.array([1, 2, -1])}, INFO)
 
 
-def test_rows_of_the_sheets_and_statistics_of_what_the_model_sees(tmp_path):
+def test_sheets_and_statistics_of_the_model_view(tmp_path):
     write_records(tmp_path / "train.tfrecord", 4)
     write_records(tmp_path / "val.tfrecord", 2, seed=1)
     paste = "train_dataset_options.augmentations.panoptic_copy_paste.panoptic_copy_paste_scale=0.5"
@@ -85,8 +85,8 @@ def test_rows_of_the_sheets_and_statistics_of_what_the_model_sees(tmp_path):
     assert re.fullmatch(r"scale 1\.00, crop at x -?\d+, y -?\d+(, flipped)?", draw)
     panoptic = train.samples[0].panoptic
     void, instances = np.mean(panoptic == 0), len(np.unique(panoptic[panoptic % 256 > 0]))
-    assert facts == f"{instances} instances, {void:.0%} without label"
-    # 24 x 32 pixels are resized to 48 x 65 at most, the rest of 65 x 65 is padding.
+    assert facts == f"{instances} instances, {void:.0%} unlabeled"
+    # 24 x 32 pixels are resized to 48 x 65; the rest of 65 x 65 is padding.
     padded = np.mean([(sample.image == 128).all(-1).mean() for sample in evaluation.samples])
     np.testing.assert_allclose(evaluation.padding / 2, padded, atol=0.01)
 
@@ -98,12 +98,12 @@ def test_sections(tmp_path):
     assert (tmp_path / "out" / "contact_sheet_eval.png").exists() and not (tmp_path / "out" / "contact_sheet.png").exists()
     with pytest.raises(ConfigError, match="config.textproto has no train_dataset_options: nothing to inspect"):
         run_inspection(tmp_path, train=False, evaluation=True, sections=("train",))
-    unlabelled = "eval_dataset_options.decode_groundtruth_label=false"
-    findings = run_inspection(tmp_path, train=False, evaluation=True, overrides=(unlabelled,))
-    assert findings.scans[0].counts.labelled_images == 0 and "## Labels" not in report_of(tmp_path)
+    unlabeled = "eval_dataset_options.decode_groundtruth_label=false"
+    findings = run_inspection(tmp_path, train=False, evaluation=True, overrides=(unlabeled,))
+    assert findings.scans[0].counts.labeled_images == 0 and "## Labels" not in report_of(tmp_path)
 
 
-def test_sources_are_told_apart(tmp_path):
+def test_sources_are_listed(tmp_path):
     write_records(tmp_path / "train-a.tfrecord", 2)
     write_records(tmp_path / "pseudo.tfrecord", 3, seed=1)
     config = small_config(tmp_path)
@@ -128,17 +128,17 @@ def test_exit_code_and_summary(tmp_path, kind, code):
 
 
 def _run(folder, *arguments):
-    """The command as a user runs it, from another folder."""
+    """Runs the command like a user, in another folder."""
     command = [sys.executable, str(_ROOT / "data" / "inspect_dataset.py"), "--config_file=config.textproto", "--output_dir=out"]
     return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("name", ["report.md", "contact_sheet.png", "problems.txt"])
-def test_files_of_others_are_not_replaced(tmp_path, name):
+def test_other_files_are_not_replaced(tmp_path, name):
     write_records(tmp_path / "train.tfrecord", 2)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("# mine")
-    with pytest.raises(UserError, match=f"{name}, which is not of an earlier inspection"):
+    with pytest.raises(UserError, match=f"{name}, which is not from an earlier inspection"):
         run_inspection(tmp_path)
     assert (tmp_path / "out" / name).read_text() == "# mine"
 
@@ -146,12 +146,12 @@ def test_files_of_others_are_not_replaced(tmp_path, name):
 def test_earlier_reports_are_replaced(tmp_path):
     write_records(tmp_path / "train.tfrecord", 2)
     run_inspection(tmp_path)
-    (tmp_path / "out" / "problems.txt").write_text("of the earlier one")
+    (tmp_path / "out" / "problems.txt").write_text("of the earlier inspection")
     run_inspection(tmp_path)
     assert "**0 problems" in report_of(tmp_path) and not (tmp_path / "out" / "problems.txt").exists()
 
 
-def test_bad_input_is_one_line(tmp_path):
+def test_bad_input_is_reported_in_one_line(tmp_path):
     small_config(tmp_path)
     result = _run(tmp_path)
     assert (result.returncode, result.stdout) == (1, "")

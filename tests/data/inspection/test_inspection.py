@@ -1,4 +1,4 @@
-"""What the inspection counts, notes and names, against NumPy."""
+"""The statistics, notes and problems of the inspection, compared with NumPy."""
 
 import io
 
@@ -18,16 +18,16 @@ _KINDS = {
     "png label size": "the label is (19, 30)",
     "png label": "the label does not decode",
     "label format": "'zip' is not one of png, raw",
-    "image size": "image/height and image/width say (30, 20)",
+    "image size": "image/height and image/width are (30, 20)",
     "class": "class id 9 on 1 pixels",
     "divisor": "panoptic_label_divisor 256",
-    "key": "it has no image/encoded",
-    "no label": "it has no label",
-    "bytes": "is no tf.train.Example",
+    "key": "the record has no image/encoded",
+    "no label": "the record has no label",
+    "bytes": "the record is not a tf.train.Example",
 }
 
 
-def test_statistics_are_those_of_numpy(tmp_path):
+def test_statistics_agree_with_numpy(tmp_path):
     labels = [
         *write_records(tmp_path / "train-a.tfrecord", 5),
         *write_records(tmp_path / "train-b.tfrecord", 4, seed=1, size=(40, 20)),
@@ -40,14 +40,14 @@ def test_statistics_are_those_of_numpy(tmp_path):
         assert counts.class_images[c.id] == sum(bool((label // 256 == c.id).any()) for label in labels)
         assert counts.class_segments[c.id] == sum(len(np.unique(label[label // 256 == c.id])) for label in labels)
     void, pixels = sum(int((label < 256).sum()) for label in labels), sum(label.size for label in labels)
-    assert (counts.unlabelled_pixels, counts.pixels) == (void, pixels)
+    assert (counts.unlabeled_pixels, counts.pixels) == (void, pixels)
     instances = [len(np.unique(label[(label > 256) & (label < 768)])) for label in labels]
     assert counts.instances == instances
     report = report_of(tmp_path)
     assert cells(report, "records read")[1] == "9"
-    assert cells(report, "pixels without a label")[1] == f"{void / pixels:.2%}"
+    assert cells(report, "unlabeled pixels")[1] == f"{void / pixels:.2%}"
     assert cells(report, "width x height (min / median / max)")[1] == "20x24 / 32x24 / 32x40"
-    assert cells(report, "label coding")[1].startswith("png: 9; ")
+    assert cells(report, "label encoding")[1].startswith("png: 9; ")
     row = cells(report, "cat")
     assert row[2:5] == ["thing", str(counts.class_images[1]), str(counts.class_segments[1])]
     assert row[5] == f"{counts.class_pixels[1] / (pixels - void):.3%}"
@@ -62,7 +62,7 @@ def test_crowds_tiny_instances_and_gaps(tmp_path):
     assert (dict(counts.crowds), dict(counts.tiny), counts.gaps) == ({2: 1}, {1: 1}, 1)
 
 
-def test_every_bad_record_is_named_and_the_others_are_counted(tmp_path):
+def test_every_bad_record_is_reported_and_the_others_are_counted(tmp_path):
     write_records(tmp_path / "train-a.tfrecord", 2)
     write_bad_records(tmp_path / "train-b.tfrecord", "none", *_KINDS)
     findings = run_inspection(tmp_path)
@@ -89,12 +89,12 @@ def test_changed_bytes_and_truncated_files_are_found(tmp_path):
     cut.write_bytes(cut.read_bytes()[:-9])
     findings = run_inspection(tmp_path)
     first, second = findings.problems
-    assert first.startswith(f"train: {cut} is cut off in record 3")
+    assert first.startswith(f"train: {cut} is truncated in record 3")
     assert second.startswith(f"train: {changed} record 2 (img_0_3): its checksum is wrong")
     assert sorted(findings.scans[0].counts.names) == [f"img_0_{i}" for i in (0, 1, 3)] + [f"img_1_{i}" for i in (0, 1, 2)]
 
 
-def test_nothing_usable_still_makes_a_report(tmp_path):
+def test_a_report_is_written_without_usable_records(tmp_path):
     write_bad_records(tmp_path / "train.tfrecord", "jpeg", "class")
     findings = run_inspection(tmp_path)
     assert (len(findings.problems), findings.pictures) == (2, [])
@@ -110,9 +110,9 @@ def test_repeated_images_and_leakage(tmp_path):
     write_labels(tmp_path / "val-b.tfrecord", [label], names=["noise_0_1"], seed=6)
     notes = "\n".join(run_inspection(tmp_path, evaluation=True).notes)
     assert "3 of 4 evaluation images are also in the training records (noise_0_0, noise_0_1, noise_0_2)" in notes
-    assert "train: 1 image names are there more than once, with other pixels (noise_0_1)" in notes
+    assert "train: 1 image names occur more than once, with different pixels (noise_0_1)" in notes
     assert "train: 3 of 4 classes never occur: cat, dog, road" in notes
-    assert cells(report_of(tmp_path), "image names there more than once")[1:] == ["1", "1"]
+    assert cells(report_of(tmp_path), "repeated image names")[1:] == ["1", "1"]
 
 
 def test_notes_on_label_conventions(tmp_path):
@@ -137,36 +137,36 @@ def test_notes_on_limits_of_the_config(tmp_path):
     overrides = ("train_dataset_options.max_thing_id=5", "model_options.max_deeplab.num_mask_slots=8")
     notes = "\n".join(run_inspection(tmp_path, evaluation=True, overrides=overrides).notes)
     assert "train: 1 images have more instances than max_thing_id = 5 (most: 9 in noise_0_0)" in notes
-    assert "train: 1 images have more segments than the model has num_mask_slots = 8 (most: 10 in noise_0_0)" in notes
+    assert "train: 1 images have more segments than num_mask_slots = 8 (most: 10 in noise_0_0)" in notes
     assert "a crop of 65x65 shows at most 1% of an image of median size (640x640" in notes
-    assert "classes that evaluation has and training never: dog; they cannot be learned" in notes
+    assert "classes that occur in evaluation but not in training: dog; they cannot be learned" in notes
     assert "eval: 1 images have more instances" not in notes
 
 
-def test_limited_records_are_spread_evenly(tmp_path):
+def test_limited_records_are_evenly_spaced(tmp_path):
     write_records(tmp_path / "train-a.tfrecord", 30)
     write_records(tmp_path / "train-b.tfrecord", 31, seed=1)
     findings = run_inspection(tmp_path, max_records=5)
     assert sorted(findings.scans[0].counts.names) == ["img_0_0", "img_0_15", "img_1_0", "img_1_15", "img_1_30"]
-    assert cells(report_of(tmp_path), "records read")[1] == "5 of 61 (evenly spread)"
+    assert cells(report_of(tmp_path), "records read")[1] == "5 of 61 (evenly spaced)"
 
 
 def test_image_formats_and_orientation(tmp_path):
     label = np.full((24, 24), 3 * 256, np.int32)
-    turned = Image.Exif()
-    turned[0x0112] = 6
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
     with tf.io.TFRecordWriter(str(tmp_path / "train.tfrecord")) as writer:
-        for number, (mode, exif) in enumerate([("RGB", turned), ("L", Image.Exif()), ("L", Image.Exif())]):
+        for number, (mode, exif) in enumerate([("RGB", rotated), ("L", Image.Exif()), ("L", Image.Exif())]):
             buffer = io.BytesIO()
             Image.new(mode, (24, 24), 40 * number).save(buffer, "jpeg", exif=exif)
             example = schema.build_example(buffer.getvalue(), "jpeg", f"image_{number}", 24, 24, label)
             writer.write(example.SerializeToString())
     findings = run_inspection(tmp_path)
     assert cells(report_of(tmp_path), "images")[1] == "JPEG L: 2, JPEG RGB: 1"
-    assert any(note.startswith("train: 1 images carry an EXIF orientation") for note in findings.notes)
+    assert any(note.startswith("train: 1 images have an EXIF orientation") for note in findings.notes)
 
 
-def test_note_on_instances_that_are_never_told_apart(tmp_path):
+def test_note_on_classes_with_one_instance_per_image(tmp_path):
     label = np.full((24, 24), 3 * 256, np.int32)
     label[:8, :8] = label[12:20, 12:20] = 257
     write_labels(tmp_path / "train-a.tfrecord", [label] * 20)

@@ -1,4 +1,4 @@
-"""Records with damage of every kind: they decode, or a DataError says what is wrong."""
+"""Records with all kinds of damage either decode or raise a DataError."""
 
 import struct
 import zlib
@@ -23,14 +23,14 @@ def _record(kind: str) -> tf.train.Example:
     return schema.build_example(encode(image), "png", "a", *panoptic.shape, panoptic, label_format=label_format)
 
 
-def _with(example: tf.train.Example, label: bytes) -> bytes:
+def _with_label(example: tf.train.Example, label: bytes) -> bytes:
     changed = tf.train.Example.FromString(example.SerializeToString())
     changed.features.feature[_LABEL].bytes_list.value[:] = [label]
     return changed.SerializeToString()
 
 
 def _count_usable(serialized: list[bytes]) -> int:
-    """Fails with any error but DataError."""
+    """Counts records that decode; fails with any error except DataError."""
     usable = 0
     for data in serialized:
         try:
@@ -42,37 +42,37 @@ def _count_usable(serialized: list[bytes]) -> int:
 
 
 @pytest.mark.parametrize("kind", _KINDS)
-def test_labels_cut_anywhere(kind):
+def test_truncated_labels(kind):
     example = _record(kind)
     (label,) = example.features.feature[_LABEL].bytes_list.value
-    # Decoders may do without the end of a PNG.
+    # Decoders may accept a PNG without its end.
     end = 0 if kind == "raw" else 40
-    assert _count_usable([_with(example, label[:k]) for k in range(len(label) - end)]) == 0
-    assert _count_usable([_with(example, label)]) == 1
+    assert _count_usable([_with_label(example, label[:k]) for k in range(len(label) - end)]) == 0
+    assert _count_usable([_with_label(example, label)]) == 1
 
 
-def test_the_first_bytes_of_a_png_are_no_label():
+def test_the_first_bytes_of_a_png_are_not_a_label():
     example = _record("colors")
     (label,) = example.features.feature[_LABEL].bytes_list.value
     for length in range(26):
         with pytest.raises(DataError, match="label"):
-            schema.decode_record(_with(example, label[:length]))
+            schema.decode_record(_with_label(example, label[:length]))
 
 
 @pytest.mark.parametrize("kind", _KINDS)
-def test_records_cut_anywhere(kind):
+def test_truncated_records(kind):
     data = _record(kind).SerializeToString()
     assert _count_usable([data[:k] for k in range(0, len(data), 3)]) == 0
 
 
-def _mend_checksums(png: bytes) -> bytes:
-    mended, position = bytearray(png[:8]), 8
+def _repair_checksums(png: bytes) -> bytes:
+    repaired, position = bytearray(png[:8]), 8
     while position + 12 <= len(png):
         (length,) = struct.unpack(">I", png[position : position + 4])
         body = png[position + 4 : position + 8 + length]
-        mended += png[position : position + 4] + body + struct.pack(">I", zlib.crc32(body))
+        repaired += png[position : position + 4] + body + struct.pack(">I", zlib.crc32(body))
         position += 12 + length
-    return bytes(mended)
+    return bytes(repaired)
 
 
 @pytest.mark.parametrize("kind", _KINDS)
@@ -84,12 +84,12 @@ def test_changed_bytes(kind):
         record, damaged = bytearray(whole), bytearray(label)
         record[rng.integers(len(record))] ^= 1 << int(rng.integers(8))
         damaged[rng.integers(min(len(damaged), 90))] = int(rng.integers(256))
-        changed += [bytes(record), _with(example, bytes(damaged) if kind == "raw" else _mend_checksums(bytes(damaged)))]
+        changed += [bytes(record), _with_label(example, bytes(damaged) if kind == "raw" else _repair_checksums(bytes(damaged)))]
     assert 0 < _count_usable(changed) < len(changed)
 
 
 @pytest.mark.parametrize("key", sorted(_record("raw").features.feature))
-def test_fields_of_another_kind_or_size(key):
+def test_fields_with_another_type_or_size(key):
     changed = []
     for number in (-1, 0, 1 << 40, (1 << 63) - 1):
         example = _record("raw")

@@ -1,4 +1,4 @@
-"""Label maps against NumPy's unique, whichever way they are found."""
+"""Label maps against NumPy's unique, for all ways of computing them."""
 
 import numpy as np
 import pytest
@@ -27,6 +27,6 @@ def test_ids_and_index(panoptic):
     assert made.panoptic.dtype == np.int32
 
 
-def test_ids_that_no_pixel_has():
+def test_ids_without_pixels():
     made = label_map.LabelMap(np.array([9, 4, 7]), np.array([[0, 2], [2, 0]], np.uint8))
     np.testing.assert_array_equal(made.panoptic, [[9, 7], [7, 9]])

@@ -1,4 +1,4 @@
-"""Records and the classes that they were made with."""
+"""Records and the classes that they were created with."""
 
 import dataclasses
 
@@ -33,7 +33,7 @@ def _open_everything(options, info):
     yield lambda: scan.open_section("eval", options, info)
 
 
-def test_the_classes_are_noted(converted):
+def test_the_classes_are_stored(converted):
     assert descriptions.load(converted / ".conversion" / "val.textproto") == INFO
     for start in _open_everything(_options(converted), INFO):
         start()
@@ -50,12 +50,17 @@ def test_other_classes_are_refused(converted, changed, message):
     first, *others = INFO.classes
     other = dataclasses.replace(INFO, name="ours", classes=(dataclasses.replace(first, **changed), *others))
     for start in _open_everything(_options(converted), other):
-        with pytest.raises(DataError, match=f"val-00000-of-00002.tfrecord was made with other classes.*ours: {message}"):
+        with pytest.raises(
+            DataError, match=f"val-00000-of-00002.tfrecord was created with classes that differ.*ours: {message}"
+        ):
             start()
 
 
-def test_another_coding_is_refused(converted):
-    for change, message in (({"label_divisor": 512}, "divisor is 256 in the records, 512"), ({"ignore_label": 255}, "is 0 in")):
+def test_another_encoding_is_refused(converted):
+    for change, message in (
+        ({"label_divisor": 512}, "divisor is 256 in the records, but 512"),
+        ({"ignore_label": 255}, "is 0 in"),
+    ):
         with pytest.raises(DataError, match=message):
             pipeline.evaluation_dataset(_options(converted), dataclasses.replace(INFO, **change), batch_size=1)
 
@@ -67,7 +72,7 @@ def test_colors_and_category_ids_may_differ(converted):
     pipeline.evaluation_dataset(_options(converted), other, batch_size=1)
 
 
-def test_records_without_a_note_are_loaded(converted, tmp_path):
+def test_records_without_stored_classes_are_loaded(converted, tmp_path):
     (converted / ".conversion" / "val.textproto").unlink()
     other = dataclasses.replace(INFO, name="other", classes=INFO.classes[:2] + INFO.classes[:0:-1][:2])
     pipeline.evaluation_dataset(_options(converted), other, batch_size=1)
@@ -75,7 +80,7 @@ def test_records_without_a_note_are_loaded(converted, tmp_path):
     pipeline.evaluation_dataset(_options(tmp_path, "a.tfrecord"), INFO, batch_size=1)
 
 
-def test_a_damaged_note_is_named(converted):
+def test_damaged_classes_are_reported(converted):
     note = converted / ".conversion" / "val.textproto"
     for content in (b"\xff", b"name: 3 3", b""):
         note.write_bytes(content)
@@ -83,6 +88,6 @@ def test_a_damaged_note_is_named(converted):
             pipeline.evaluation_dataset(_options(converted), INFO, batch_size=1)
 
 
-def test_no_pattern_of_records_finds_the_notes(converted):
+def test_no_pattern_of_records_matches_the_notes(converted):
     for pattern in ("val*", "*val*", "val-*"):
         assert {path.rpartition(".")[2] for path in tf.io.gfile.glob(f"{converted}/{pattern}")} == {"tfrecord"}

@@ -1,4 +1,4 @@
-"""Records against DeepLab2's schema, read without this project's parser, and the size of labels."""
+"""Records against DeepLab2's schema, parsed without this project's code, and the size of labels."""
 
 import io
 
@@ -12,7 +12,7 @@ from data.conversion import conversion, conversion_summary, image_conversion, im
 from data.scenes import scene_drawing
 from protos import descriptions
 
-# The keys and types that DeepLab2's decoder needs; image/channels and the formats are written by its converters.
+# The keys and types that DeepLab2's decoder requires, and image/channels and the formats, which its converters write.
 _DEEPLAB2 = {
     "image/encoded": tf.io.FixedLenFeature((), tf.string),
     "image/filename": tf.io.FixedLenFeature((), tf.string),
@@ -25,7 +25,7 @@ _DEEPLAB2 = {
 }
 
 
-def test_raw_records_are_those_of_deeplab2(tmp_path):
+def test_raw_records_agree_with_deeplab2(tmp_path):
     path = write_coco(tmp_path, 2)
     sources = image_lists.read_panoptic_json(path, tmp_path / "images", tmp_path / "panoptic").images
     settings = image_conversion.Settings(INFO, label_format="raw")
@@ -49,7 +49,7 @@ def test_raw_records_are_those_of_deeplab2(tmp_path):
 
 
 def _large_scene(number):
-    """A scene and its segment ids at 480x640, with borders as irregular as those of photographs."""
+    """Segment ids of a scene at 480x640, with borders as irregular as in photographs."""
     rng = np.random.default_rng(number)
     info = descriptions.load("scenes_panoptic")
     labels = scene_drawing.draw_scene(rng, info).labels
@@ -59,7 +59,7 @@ def _large_scene(number):
     return ndimage.map_coordinates(labels, at, order=0, mode="nearest").astype(int)
 
 
-def test_labels_take_a_tenth_of_raw_ones(tmp_path):
+def test_labels_take_a_tenth_of_the_raw_size(tmp_path):
     classes = (17, 18, 119, 149)
     total = label_counts.LabelCounts()
     for number in range(6):

@@ -1,4 +1,4 @@
-"""The index of TFRecord files against tf.data, and on damaged files."""
+"""The index of TFRecord files, compared with tf.data and with damaged files."""
 
 import logging
 
@@ -37,17 +37,17 @@ def test_truncated_file(tmp_path, cut):
     path = tmp_path / "a.tfrecord"
     write_records(path, 3)
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(DataError, match="a.tfrecord is cut off in record 2 .*copy or convert this file again"):
+    with pytest.raises(DataError, match="a.tfrecord is truncated in record 2 .*copy or convert it again"):
         _index(str(path))
 
 
-def test_cut_inside_a_header(tmp_path):
+def test_file_truncated_inside_a_header(tmp_path):
     path = tmp_path / "a.tfrecord"
     write_records(path, 1)
     first = path.stat().st_size
     write_records(path, 2)
     path.write_bytes(path.read_bytes()[: first + 7])
-    with pytest.raises(DataError, match="cut off in record 1"):
+    with pytest.raises(DataError, match="is truncated in record 1"):
         _index(str(path))
 
 
@@ -57,7 +57,7 @@ def test_other_files(tmp_path):
     with pytest.raises(DataError, match="record 0 .byte 0. does not start with a TFRecord header"):
         _index(str(path))
     path.write_bytes(b"")
-    with pytest.raises(DataError, match="hold no records"):
+    with pytest.raises(DataError, match="matches 1 files without records"):
         _index(str(path))
 
 
@@ -96,7 +96,7 @@ def test_paths_that_cannot_be_read(tmp_path):
     problems = InputProblems(skip=True)
     assert len(record_index.build_index([f"{tmp_path}/*.tfrecord"], made_by="x", problems=problems)) == 2
     assert problems.skipped_examples == 2
-    with pytest.raises(DataError, match="file_pattern 's4://bucket/x' cannot be looked up: .*s4"):
+    with pytest.raises(DataError, match="file_pattern 's4://bucket/x' cannot be searched: .*s4"):
         _index("s4://bucket/x")
 
 
@@ -111,12 +111,12 @@ def test_skipping_keeps_the_records_before_the_damage(tmp_path, caplog):
     assert [index.describe(i) for i in range(5)] == [f"{tmp_path}/{f} record {i}" for f, i in (
         ("a.tfrecord", 0), ("a.tfrecord", 1), ("b.tfrecord", 0), ("b.tfrecord", 1), ("b.tfrecord", 2))]  # fmt: skip
     assert problems.skipped_examples == 1
-    assert "a.tfrecord is cut off in record 2" in caplog.text
-    with pytest.raises(DataError, match="a.tfrecord is cut off in record 2"):
+    assert "a.tfrecord is truncated in record 2" in caplog.text
+    with pytest.raises(DataError, match="a.tfrecord is truncated in record 2"):
         record_index.build_index([f"{tmp_path}/*.tfrecord"], made_by="x", problems=InputProblems())
 
 
-def test_joined_indexes_count_through(tmp_path):
+def test_joined_indexes_are_numbered_consecutively(tmp_path):
     for name, count in (("a", 2), ("b", 3), ("c", 1)):
         write_records(tmp_path / f"{name}.tfrecord", count, seed=count)
     parts = [_index(f"{tmp_path}/[bc].tfrecord"), _index(f"{tmp_path}/a.tfrecord")]

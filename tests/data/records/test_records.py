@@ -1,4 +1,4 @@
-"""The TFRecord schema: what is written is what is read, in both codings of labels."""
+"""The TFRecord schema: reading returns what was written, in both label encodings."""
 
 import io
 
@@ -8,10 +8,10 @@ import tensorflow as tf
 from panoptic_fixtures import encode, random_panoptic
 from PIL import Image
 
-from data.records import schema
+from data.records import label_coding, schema
 
 
-@pytest.mark.parametrize("label_format", schema.LABEL_FORMATS)
+@pytest.mark.parametrize("label_format", label_coding.LABEL_FORMATS)
 @pytest.mark.parametrize("image_format", schema.IMAGE_FORMATS)
 def test_parse_returns_what_was_built(label_format, image_format):
     rng = np.random.default_rng(1)
@@ -42,11 +42,11 @@ def test_records_without_labels():
     example = schema.build_example(encode(np.zeros((5, 6, 3), np.uint8)), "png", "a", 5, 6, None)
     serialized = example.SerializeToString()
     assert schema.decode_record(serialized, with_label=False).panoptic is None
-    with pytest.raises(schema.DataError, match="it has no label: .* decode_groundtruth_label: false"):
+    with pytest.raises(schema.DataError, match="the record has no label: .* decode_groundtruth_label: false"):
         schema.decode_record(serialized)
 
 
-def test_records_of_deeplab2_may_lack_name_and_format():
+def test_name_and_format_are_optional():
     panoptic = random_panoptic(np.random.default_rng(2), 5, 6)
     example = schema.build_example(encode(np.zeros((5, 6, 3), np.uint8)), "png", "a", 5, 6, panoptic, label_format="raw")
     for key in ("image/filename", "image/format", "image/channels", "image/segmentation/class/format"):
@@ -58,15 +58,15 @@ def test_records_of_deeplab2_may_lack_name_and_format():
 
 def test_png_labels_are_smaller():
     panoptic = random_panoptic(np.random.default_rng(3), 200, 200)
-    assert 20 * len(schema.encode_label(panoptic, "png")) < len(schema.encode_label(panoptic, "raw"))
+    assert 20 * len(label_coding.encode_label(panoptic, "png")) < len(label_coding.encode_label(panoptic, "raw"))
 
 
 @pytest.mark.parametrize("count", [1, 2, 16, 17, 256, 257, 900])
-def test_palettes_and_colours_hold_the_same(count):
+def test_palettes_and_colors_store_the_same(count):
     rng = np.random.default_rng(count)
     ids = rng.choice(1 << 24, count, replace=False)
     panoptic = np.concatenate([ids, rng.choice(ids, 1200 - count)]).reshape(30, 40).astype(np.int32)
-    encoded = schema.encode_label(panoptic)
+    encoded = label_coding.encode_label(panoptic)
     with Image.open(io.BytesIO(encoded)) as picture:
         assert picture.mode == ("P" if count <= 256 else "RGB")
         pixels = np.asarray(picture.convert("RGB")).astype(np.int32)
@@ -75,8 +75,8 @@ def test_palettes_and_colours_hold_the_same(count):
     np.testing.assert_array_equal(schema.decode_record(example.SerializeToString()).panoptic, panoptic)
 
 
-def test_a_palette_that_repeats_a_colour():
-    """Other programs may write such files: the colours count, not the numbers in the palette."""
+def test_a_palette_that_repeats_a_color():
+    """Other programs may write such files: the colors matter, not the indices."""
     index = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
     picture = Image.fromarray(index, mode="P")
     picture.putpalette(bytes([7, 1, 0, 9, 0, 0, 7, 1, 0]), "RGB")
@@ -89,10 +89,10 @@ def test_a_palette_that_repeats_a_colour():
     assert decoded.label.ids.tolist() == [9, 263]
 
 
-def test_labels_that_cannot_be_coded():
-    with pytest.raises(schema.DataError, match="do not fit a PNG.*smaller panoptic_label_divisor"):
-        schema.encode_label(np.full((2, 2), 1 << 24))
-    with pytest.raises(schema.DataError, match="label is \\(4, 4\\), the image is \\(5, 6\\)"):
+def test_labels_that_cannot_be_encoded():
+    with pytest.raises(schema.DataError, match="do not fit into a PNG.*smaller panoptic_label_divisor"):
+        label_coding.encode_label(np.full((2, 2), 1 << 24))
+    with pytest.raises(schema.DataError, match="label is \\(4, 4\\), but the image is \\(5, 6\\)"):
         schema.build_example(b"", "png", "a", 5, 6, np.zeros((4, 4), np.int32))
     with pytest.raises(ValueError, match="label_format 'jpeg' does not exist"):
-        schema.encode_label(np.zeros((2, 2)), "jpeg")
+        label_coding.encode_label(np.zeros((2, 2)), "jpeg")

@@ -31,10 +31,10 @@ def test_class_instance_flag_and_number():
         _check(random_panoptic(np.random.default_rng(seed), 30, 40, instances=9), INFO)
 
 
-def test_crowds_and_void_are_no_instances():
+def test_crowds_and_void_are_not_instances():
     _check(np.array([[0, 256, 257], [513, 768, 0]], np.int32), INFO)
     _check(np.array([[255_000, 0, 1000], [1001, 1999, 0]], np.int32), _IGNORE_255)
-    # Instance ids of void, of which DeepLab2 takes no notice, are one segment.
+    # Instance ids of void, which DeepLab2 ignores, belong to one segment.
     codes, segments = segment_codes.encode(from_panoptic(np.array([[0, 255_003, 255_000]], np.int32)), _IGNORE_255)
     assert segment_codes.class_ids(codes).numpy().tolist() == [[0, 255, 255]]
     assert segment_codes.segment_numbers(codes).numpy().tolist() == [[0, 1, 1]] and len(segments) == 3
@@ -52,12 +52,12 @@ def test_classes_that_do_not_exist(info, label):
         return
     panoptic = np.zeros((4, 5), np.int32)
     panoptic[1, 2:4] = label
-    with pytest.raises(DataError, match=f"class id {semantic} on 2 pixels, which {info.name} does not have .*not the one"):
+    with pytest.raises(DataError, match=f"class id {semantic} on 2 pixels, which is not in {info.name} .*set dataset to"):
         segment_codes.encode(from_panoptic(panoptic), info)
 
 
 def test_ids_far_above_the_number_of_pixels():
-    """Where a table of all ids would be large, the result is the same."""
+    """The result is the same if a table of all ids would be too large."""
     info = DatasetInfo("wide", 1 << 20, 255, _IGNORE_255.classes)
     panoptic = random_panoptic(np.random.default_rng(0), 30, 40) % 2
     panoptic = panoptic * ((1 << 20) + 77)
@@ -68,7 +68,7 @@ def test_ids_far_above_the_number_of_pixels():
 
 
 def test_segments_in_any_order_of_ids():
-    """Palettes need not be sorted, nor all of their colours used."""
+    """Palettes may be unsorted and have unused colors."""
     codes, segments = segment_codes.encode(LabelMap(np.array([768, 9 * 256, 257]), np.array([[2, 0]], np.uint8)), INFO)
     assert segment_codes.class_ids(codes).numpy().tolist() == [[1, 3]]
     assert segment_codes.is_instance(codes).numpy().tolist() == [[True, False]]
@@ -76,13 +76,13 @@ def test_segments_in_any_order_of_ids():
 
 
 def test_another_divisor_shows_as_instances_of_stuff():
-    """Records of divisor 256 that are read with 1000, and the other way round."""
+    """Records with divisor 256 that are read with 1000, and vice versa."""
     panoptic = np.array([[3 * 256, 257], [2 * 256 + 1, 0]], np.int32)
     with pytest.raises(
-        DataError, match="instance id 257 for class id 0, which is no thing of far_void .*another label divisor"
+        DataError, match="instance id 257 for class id 0, which is not a thing of far_void .*another label divisor"
     ):
         segment_codes.encode(from_panoptic(panoptic), _IGNORE_255)
-    with pytest.raises(DataError, match="instance id 232 for class id 3, which is no thing of toy_panoptic"):
+    with pytest.raises(DataError, match="instance id 232 for class id 3, which is not a thing of toy_panoptic"):
         segment_codes.encode(from_panoptic(np.array([[1000]], np.int32)), INFO)
 
 

@@ -1,4 +1,4 @@
-"""The demo dataset: deterministic, valid, and its things can be seen."""
+"""The demo dataset: deterministic, valid, and all its things are visible."""
 
 import json
 import pathlib
@@ -20,14 +20,14 @@ _INFO = descriptions.load("scenes_panoptic")
 def test_shapes_have_the_area_of_their_formula():
     y, x = np.mgrid[-40:41, -40:41].astype(float)
     areas = {shape: (scene_drawing.signed_distance(shape, y, x, 25.0) <= 0).sum() for shape in ("disc", "box", "triangle")}
-    # A triangle whose sides are 15 from its centre has the area 3 sqrt(3) 15^2.
+    # A triangle whose sides are 15 from its center has the area 3 sqrt(3) 15^2.
     expected = {"disc": np.pi * 25**2, "box": (2 * 0.85 * 25) ** 2, "triangle": 3 * np.sqrt(3) * 15**2}
     for shape, area in areas.items():
         assert area == pytest.approx(expected[shape], rel=0.03)
 
 
-def test_scenes_show_what_they_say():
-    classes, crowds, unlabelled = set(), 0, 0
+def test_scenes_contain_the_segments_they_list():
+    classes, crowds, unlabeled = set(), 0, 0
     for number in range(30):
         scene = scene_drawing.draw_scene(np.random.default_rng(number), _INFO)
         assert scene.image.shape[:2] == scene.labels.shape
@@ -39,12 +39,12 @@ def test_scenes_show_what_they_say():
                 assert (scene.labels == segment.label).sum() >= 90
             classes.add(segment.class_name)
             crowds += segment.is_crowd
-        unlabelled += (scene.labels == 0).any()
+        unlabeled += (scene.labels == 0).any()
     assert classes == {c.name for c in _INFO.classes}
-    assert 0 < crowds < 15 and 0 < unlabelled < 25
+    assert 0 < crowds < 15 and 0 < unlabeled < 25
 
 
-def test_files_are_a_function_of_the_seed(tmp_path):
+def test_files_depend_only_on_the_seed(tmp_path):
     for folder, seed, count in (("a", 1, 3), ("b", 1, 4), ("c", 2, 3)):
         scene_files.write_split(tmp_path / folder, "val", count, _INFO, seed=seed)
     images = {f: [(tmp_path / f / "val" / f"val_{i:06d}.jpg").read_bytes() for i in range(3)] for f in "abc"}
@@ -69,7 +69,7 @@ def test_files_are_valid_coco_panoptic(tmp_path):
             assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
 
 
-def test_door_makes_the_same_records_twice_and_leaves_a_finished_result_alone(tmp_path):
+def test_command_does_not_create_a_complete_dataset_again(tmp_path):
     script = pathlib.Path(__file__).resolve().parents[3] / "data" / "build_scenes.py"
 
     def run(*flags):
@@ -80,7 +80,7 @@ def test_door_makes_the_same_records_twice_and_leaves_a_finished_result_alone(tm
     records = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.glob("*.tfrecord")}
     assert sorted(path.name for path in records) == ["train-00000-of-00001.tfrecord", "val-00000-of-00001.tfrecord"]
     again = run("--num_train=3", "--num_val=2")
-    assert "is finished already" in again.stdout
+    assert "is already complete" in again.stdout
     assert records == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.glob("*.tfrecord")}
     other = run("--num_train=4")
     assert other.returncode == 1 and "delete it or choose another --output_dir" in other.stderr

@@ -1,4 +1,4 @@
-"""Annotation files: ids meet by value, and from both sides."""
+"""Annotation files: ids are matched by value, and unmatched ones are counted."""
 
 import json
 
@@ -20,7 +20,7 @@ def _read(tmp_path, image_ids, annotation_ids, mark=b""):
 
 
 @pytest.mark.parametrize("others", [["0", "1"], [0.0, 1.0], ["00", "01"]])
-def test_numbers_and_texts_of_one_value_meet(tmp_path, others):
+def test_numbers_and_strings_with_the_same_value_match(tmp_path, others):
     for image_ids, annotation_ids in (([1, 0], others), (others[::-1], [0, 1])):
         file = _read(tmp_path, image_ids, annotation_ids, mark=b"\xef\xbb\xbf")
         found = {image.file_name: file.annotations[file.annotation_of[image.id]].file_name for image in file.images.values()}
@@ -29,13 +29,13 @@ def test_numbers_and_texts_of_one_value_meet(tmp_path, others):
 
 
 def test_both_types_for_one_value_are_refused(tmp_path):
-    with pytest.raises(PanopticFileError, match="a.json: image_id 1 and '1' are there both, a number and a text"):
+    with pytest.raises(PanopticFileError, match="a.json: image_id 1 and '1' are the same value as a number and as a string"):
         _read(tmp_path, [1], [1, "1"])
-    with pytest.raises(PanopticFileError, match="a.json: id of an image '1' and 1 are there both"):
+    with pytest.raises(PanopticFileError, match="a.json: id of an image '1' and 1 are the same value"):
         _read(tmp_path, ["1", 1], [1])
 
 
-def test_what_meets_nothing_is_counted_on_both_sides(tmp_path):
+def test_unmatched_images_and_annotations_are_counted(tmp_path):
     file = _read(tmp_path, [1, 2, 5], [1, 2, 3, 4])
     assert [annotation.image_id for annotation in file.without_image] == [3, 4]
     assert [image.id for image in file.without_annotation] == [5]
@@ -43,6 +43,8 @@ def test_what_meets_nothing_is_counted_on_both_sides(tmp_path):
     assert _read(tmp_path, [1, 2], [1, 2]).unmatched() == ""
 
 
-def test_nothing_that_meets_is_an_error(tmp_path):
-    with pytest.raises(PanopticFileError, match="none of the 2 annotations belongs to an image.*image_id is 'a', .* image 1;"):
+def test_no_match_at_all_is_an_error(tmp_path):
+    with pytest.raises(
+        PanopticFileError, match="none of the 2 annotations belongs to an image.*image_id is 'a', .* image is 1;"
+    ):
         _read(tmp_path, [1, 2], ["a", "b"])

@@ -1,4 +1,4 @@
-"""Names and ids of images, those of benchmarks included."""
+"""Names and ids of images, including those of benchmarks."""
 
 import os
 import pathlib
@@ -20,21 +20,21 @@ from kmax_tf.coco_panoptic import names
         ("no_extension", "no_extension"),
     ],
 )
-def test_the_name_is_the_path_below_the_folder_without_extension(file_name, name):
+def test_the_name_is_the_relative_path_without_extension(file_name, name):
     assert names.image_name(file_name) == name
 
 
-# The names of files in the downloads of Cityscapes and in the JSON of cityscapesScripts.
+# File names in the downloads of Cityscapes and in the JSON of cityscapesScripts.
 @pytest.mark.parametrize(
     "kind", ["leftImg8bit", "gtFine_leftImg8bit", "gtFine_panoptic", "gtFine_instanceIds", "gtCoarse_labelIds"]
 )
-def test_all_files_of_a_frame_of_cityscapes_have_its_name(kind):
+def test_all_files_of_a_cityscapes_frame_have_its_name(kind):
     assert names.plain_name(f"val/aachen/aachen_000000_000019_{kind}") == "val/aachen/aachen_000000_000019"
     assert names.image_ids([f"aachen_000000_000019_{kind}"]) == {f"aachen_000000_000019_{kind}": "aachen_000000_000019"}
 
 
 @pytest.mark.parametrize("name", ["aachen_000000_000019", "my_leftImg8bit", "aachen_000000_000019_rightImg8bit", "a_panoptic"])
-def test_other_names_stay_as_they_are(name):
+def test_other_names_do_not_change(name):
     assert names.plain_name(name) == name
 
 
@@ -65,7 +65,7 @@ def test_names_that_are_not_utf8():
     assert names.shown("\ud800") == r"\ud800"
 
 
-def test_names_below_the_folder_of_all():
+def test_names_relative_to_the_common_folder():
     assert names.relative_names(["/a/x.jpg"]) == ["x.jpg"]
     assert names.relative_names(["/a/x.jpg", "/a/../a/y.jpg"]) == ["x.jpg", "y.jpg"]
     assert names.relative_names(["/a/b/x.jpg", "/a/c/d/x.jpg", "/a/y.jpg"]) == ["b/x.jpg", "c/d/x.jpg", "y.jpg"]

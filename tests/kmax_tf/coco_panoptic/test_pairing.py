@@ -1,4 +1,4 @@
-"""Pairs of images by id and by name."""
+"""Pairing images by id and by name."""
 
 import pytest
 
@@ -12,15 +12,15 @@ from kmax_tf.coco_panoptic.values import PanopticFileError
         ([3, 1, "a"], ["a", 1, 7], {1: 1, "a": "a"}),
         ([139, 285], ["000000000139", "285x"], {139: "000000000139"}),
         (["000000000139"], [139], {"000000000139": 139}),
-        # Equal ids go before equal numbers.
+        # Equal ids have priority over equal numbers.
         ([12, "012"], ["012", 12], {12: 12, "012": "012"}),
-        # Which of them is meant cannot be told.
+        # Ambiguous ids are not paired.
         ([12], ["012", "0012"], {}),
         (["ulm_000001_000019"], ["ulm_000001_000019_leftImg8bit"], {"ulm_000001_000019": "ulm_000001_000019_leftImg8bit"}),
         ([], [1], {}),
     ],
 )
-def test_ids_meet_by_value(ours, theirs, expected):
+def test_ids_are_paired_by_value(ours, theirs, expected):
     assert pairing.pair_ids(ours, theirs) == expected
 
 
@@ -28,11 +28,11 @@ def _names(ours, theirs):
     return pairing.pair_names(ours, theirs, ("truth", "prediction"))
 
 
-def test_extension_and_folder_do_not_count_where_names_are_enough():
+def test_extension_and_folder_are_ignored_if_names_are_unique():
     assert _names({1: "val/a.jpg", 2: "b.png"}, {"x": "b.jpg", "y": "a.png", "z": "c.png"}) == {1: "y", 2: "x"}
 
 
-def test_folders_tell_equal_names_apart():
+def test_folders_distinguish_equal_names():
     truth = {1: "seq0/0.jpg", 2: "seq1/0.jpg"}
     assert _names(truth, {"x": "val/seq1/0.png", "y": "val/seq0/0.png"}) == {1: "y", 2: "x"}
     assert _names({1: "0.jpg"}, {"x": "a/0.jpg", "y": "b/0.jpg"}) == {}
@@ -45,7 +45,7 @@ def test_names_of_cityscapes():
 
 
 @pytest.mark.parametrize(("ours", "theirs", "where"), [("xx", "xy", "truth"), ("xy", "xx", "prediction")])
-def test_files_of_one_name(ours, theirs, where):
+def test_files_with_the_same_name(ours, theirs, where):
     lists = [{i: f"a/{name}.{'jpg' if i else 'png'}" for i, name in enumerate(letters)} for letters in (ours, theirs)]
-    with pytest.raises(PanopticFileError, match=f"{where}: images 0 and 1 have files of one name, a/x.jpg"):
+    with pytest.raises(PanopticFileError, match=f"{where}: images 0 and 1 have files with the same name, a/x.jpg"):
         _names(*lists)

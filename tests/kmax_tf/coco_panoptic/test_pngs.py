@@ -16,7 +16,7 @@ def test_colors_are_the_bytes_of_ids():
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_ids_come_back(channels):
+def test_ids_are_recovered_from_colors(channels):
     colors = np.full([3, 3, channels], 200, np.uint8)
     colors[..., :3] = np.stack([_IDS % 256, _IDS // 256 % 256, _IDS // 65536], -1)
     for view in (colors, np.asfortranarray(colors)):

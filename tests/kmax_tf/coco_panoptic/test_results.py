@@ -1,4 +1,4 @@
-"""COCO panoptic results: what is written is what the format says, and broken files are named."""
+"""COCO panoptic results: written files follow the format, and broken files are reported."""
 
 import json
 
@@ -65,7 +65,7 @@ def test_reader_returns_what_was_written(written):
     assert not file.read_ids(285).any()
 
 
-def test_segments_of_one_color_get_different_ids(tmp_path):
+def test_segments_with_the_same_color_get_different_ids(tmp_path):
     disc, sky = (descriptions.ClassInfo(i, f"class {i}", i == 1, i, (0, 0, 0)) for i in (1, 2))
     black = descriptions.DatasetInfo("black", 256, 0, (disc, sky))
     panoptic = np.arange(1, 101, dtype=np.int32).reshape(10, 10) + 256
@@ -76,7 +76,7 @@ def test_segments_of_one_color_get_different_ids(tmp_path):
     assert len(np.unique(ids)) == 91 and 0 not in ids
 
 
-def test_nothing_is_left_before_finish(tmp_path):
+def test_no_json_exists_before_finish(tmp_path):
     writer = PanopticResultsWriter(tmp_path / "p.json", COCO)
     writer.add("frankfurt/frankfurt_1.png", make_map())
     assert not (tmp_path / "p.json").exists()
@@ -135,10 +135,10 @@ def change(path, edit):
         (lambda c: c["annotations"][0]["segments_info"].append(c["annotations"][0]["segments_info"][0]), "is listed twice"),
         (
             lambda c: c["annotations"][1].update(image_id=[1]),
-            r"annotations\[1\]: image_id is \[1\], not a whole number or a text",
+            r"annotations\[1\]: image_id is \[1\], not an integer or a string",
         ),
         (lambda c: c["annotations"][1].update(image_id=None), r"annotations\[1\]: image_id is None"),
-        (lambda c: c["annotations"][1].update(file_name=5), r"annotations\[1\]: file_name is 5, not the name of a file"),
+        (lambda c: c["annotations"][1].update(file_name=5), r"annotations\[1\]: file_name is 5, not a file name"),
         (lambda c: c["annotations"][1].update(file_name="a\0"), r"annotations\[1\]: file_name is 'a\\x00'"),
         (
             lambda c: c["annotations"][1].update(segments_info=None),
@@ -148,17 +148,17 @@ def change(path, edit):
         (lambda c: c.update(annotations=[1]), r"annotations\[0\] is 1, not an object"),
         (lambda c: c.update(categories=None), "predictions.json: categories is None, not a list"),
         (lambda c: c.update(categories=[1]), r"predictions.json: categories\[0\] is 1, not an object"),
-        (lambda c: c["categories"][1].update(id=[1]), "a category: id is .1., not a whole number"),
-        (lambda c: c["categories"][1].update(id="01"), "a category: id is '01', not a whole number"),
+        (lambda c: c["categories"][1].update(id=[1]), "a category: id is .1., not an integer"),
+        (lambda c: c["categories"][1].update(id="01"), "a category: id is '01', not an integer"),
         (lambda c: c["categories"][1].update(id=1), "category 1 is listed twice"),
         (lambda c: c["categories"][0].update(isthing="0"), "category 1: isthing is '0', not 0 or 1"),
-        (lambda c: c["categories"][0].update(name=1), "category 1: name is 1, not a text"),
+        (lambda c: c["categories"][0].update(name=1), "category 1: name is 1, not a string"),
         (lambda c: c["images"][0].update(file_name=1), r"images\[0\]: file_name is 1"),
-        (lambda c: _first_segment(c).update(id="5x"), "image 139: a segment: id is '5x', not a whole number 1 .. 16777215"),
+        (lambda c: _first_segment(c).update(id="5x"), "image 139: a segment: id is '5x', not an integer 1 .. 16777215"),
         (lambda c: _first_segment(c).update(id=1 << 24), "image 139: a segment: id is 16777216"),
         (
             lambda c: _first_segment(c).update(category_id=[1]),
-            r"image 139: segment \d+: category_id is .1., not a whole number",
+            r"image 139: segment \d+: category_id is .1., not an integer",
         ),
         (lambda c: _first_segment(c).update(iscrowd="0"), r"image 139: segment \d+: iscrowd is '0', not 0 or 1"),
     ],
@@ -172,10 +172,10 @@ def test_broken_json(written, edit, message):
 def test_broken_files(written, tmp_path):
     with pytest.raises(PanopticFileError, match="nothing.json: no such file"):
         read_panoptic_file(tmp_path / "nothing.json")
-    with pytest.raises(PanopticFileError, match="elsewhere: no such folder; it should hold the PNG files of"):
+    with pytest.raises(PanopticFileError, match="elsewhere: no such folder; it must contain the PNG files of"):
         read_panoptic_file(written, tmp_path / "elsewhere")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(PanopticFileError, match="bad.json: is not valid JSON"):
+    with pytest.raises(PanopticFileError, match="bad.json: not valid JSON"):
         read_panoptic_file(tmp_path / "bad.json")
 
 
@@ -188,22 +188,22 @@ def test_broken_png(written, monkeypatch):
     ):
         read_panoptic_file(written).read_ids(139)
     Image.fromarray(np.zeros([4, 4], np.uint8)).save(png)
-    with pytest.raises(PanopticFileError, match="139.png is a PNG of mode L, a COCO panoptic PNG is RGB"):
+    with pytest.raises(PanopticFileError, match="139.png is a PNG of mode L, but a COCO panoptic PNG is RGB"):
         read_panoptic_file(written).read_ids(139)
     with monkeypatch.context() as patch:
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
-        with pytest.raises(PanopticFileError, match="139.png says that it has more than .* million pixels"):
+        with pytest.raises(PanopticFileError, match="139.png has more than .* million pixels"):
             read_panoptic_file(written).read_ids(139)
     png.write_bytes(b"no picture")
     with pytest.raises(PanopticFileError, match="139.png is damaged or not a PNG"):
         read_panoptic_file(written).read_ids(139)
     png.unlink()
-    with pytest.raises(PanopticFileError, match="139.png does not exist: fetch or make it"):
+    with pytest.raises(PanopticFileError, match="139.png does not exist: download or create it"):
         read_panoptic_file(written).read_ids(139)
 
 
 def test_categories_have_all_keys_of_the_format(written):
-    """COCO's panoptic2detection_coco_format.py takes these keys of every category."""
+    """COCO's panoptic2detection_coco_format.py reads these keys of every category."""
     categories = json.loads(written.read_text())["categories"]
     assert len(categories) == 133
     for category, c in zip(categories, COCO.classes, strict=True):
@@ -211,7 +211,7 @@ def test_categories_have_all_keys_of_the_format(written):
         assert category["color"] == list(c.color) and isinstance(category["supercategory"], str)
 
 
-def test_folders_are_kept_and_ids_tell_images_apart(tmp_path):
+def test_folders_are_kept_and_ids_are_unique(tmp_path):
     writer = PanopticResultsWriter(tmp_path / "p.json", COCO)
     files = ["seq0/0000.jpg", "seq1/0000.jpg", "12.jpg", "012.jpg", "seq1/000000142238.jpg"]
     for file_name in files:

@@ -1,4 +1,4 @@
-"""Pictures, by the values of single pixels."""
+"""Checks single pixels of pictures."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SKY, DISC_1, DISC_2 = 4 * 256, 257, 258
 
 @pytest.fixture
 def scene():
-    """Sky on the left, two discs on the right, void at the bottom; a grey image."""
+    """A gray image, and its map: sky on the left, two discs on the right, void at the bottom."""
     panoptic = np.zeros([60, 80], np.int32)
     panoptic[:50, :40] = SKY
     panoptic[:25, 40:] = DISC_1
@@ -31,7 +31,7 @@ def test_overlay_blends_class_colors(scene):
         np.testing.assert_array_equal(drawn[y, x], np.rint(0.5 * image[y, x] + 0.5 * color))
 
 
-def test_borders_are_white_with_a_dark_line(scene):
+def test_borders_are_white_with_a_dark_outline(scene):
     image, panoptic = scene
     drawn = pictures.overlay_panoptic(image, panoptic, INFO, names=False).astype(int)
     assert drawn[10, 39].tolist() == drawn[24, 60].tolist() == [255, 255, 255]
@@ -39,7 +39,7 @@ def test_borders_are_white_with_a_dark_line(scene):
     assert drawn[10, 40].sum() < 0.7 * drawn[10, 50].sum()
 
 
-def test_void_is_the_untouched_image(scene):
+def test_void_shows_the_unchanged_image(scene):
     image, panoptic = scene
     for names in (True, False):
         drawn = pictures.overlay_panoptic(image, panoptic, INFO, names=names)
@@ -64,7 +64,7 @@ def test_an_image_of_another_size_is_refused(scene):
         pictures.overlay_panoptic(image[:, :79], panoptic, INFO)
 
 
-def test_instances_differ_a_little_and_always_alike():
+def test_colors_of_instances_have_small_fixed_shifts():
     disc, sky = INFO.by_id()[1], INFO.by_id()[4]
     colors = [pictures.segment_color(disc, i) for i in range(1, 30)]
     assert len(set(colors)) == 29
@@ -77,7 +77,7 @@ def test_legend_lists_the_classes_present(scene):
     _, panoptic = scene
     picture = pictures.legend(panoptic, INFO, size=20)
     assert picture.shape[0] == 2 * 30
-    # Sky and discs cover 2000 pixels each: the order of the description decides.
+    # Sky and discs have 2000 pixels each, so they are in the order of the description.
     assert picture[15, 20].tolist() == list(INFO.by_id()[1].color)
     assert picture[45, 20].tolist() == list(INFO.by_id()[4].color)
     assert pictures.legend(np.zeros_like(panoptic), INFO).min() == 255

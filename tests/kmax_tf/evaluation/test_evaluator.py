@@ -1,4 +1,4 @@
-"""Mask AP against pycocotools fed directly, mIoU against sets of pixels, and the evaluator that joins the metrics."""
+"""Mask AP against pycocotools, mIoU against sets of pixels, and the evaluator that combines the metrics."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def evaluate(scenes, info=INFO, **options):
     return evaluator.result()
 
 
-def test_mask_ap_is_that_of_pycocotools():
+def test_mask_ap_agrees_with_pycocotools():
     scenes = make_scenes()
     truths, detections, images = [], [], []
     for image_id, (truth, prediction) in enumerate(scenes):
@@ -107,12 +107,12 @@ def test_mean_iou_from_sets_of_pixels():
     assert result["mean_iou"] == pytest.approx(np.mean(list(expected.values())))
 
 
-def test_mean_iou_leaves_out_ignored_pixels_and_empty_classes():
+def test_mean_iou_excludes_ignored_pixels_and_empty_classes():
     truth = np.array([[0, 0, 1024, 1024], [1280, 1280, 1280, 1280]], np.int32)
     zeros = np.zeros(truth.shape)
     prediction = {
         "panoptic_pred": zeros.astype(np.int32),
-        "semantic_pred": np.array([[6, 6, 4, 5], [5, 5, 5, 0]], np.int32),  # 0: void, which is wrong here
+        "semantic_pred": np.array([[6, 6, 4, 5], [5, 5, 5, 0]], np.int32),  # 0 is void, which is wrong here
         "semantic_scores": zeros,
         "instance_scores": zeros,
     }
@@ -123,7 +123,7 @@ def test_mean_iou_leaves_out_ignored_pixels_and_empty_classes():
     assert result["mean_iou"] == pytest.approx(55)
 
 
-def test_result_is_json_with_the_promised_keys():
+def test_result_is_json_with_the_documented_keys():
     result = json.loads(json.dumps(evaluate(make_scenes(4)), allow_nan=False))
     assert list(result) == ["pq", "sq", "rq", "pq_things", "pq_stuff", "mean_iou", "ap", "per_class"]
     assert list(result["per_class"]) == [c.name for c in INFO.classes]
@@ -159,14 +159,14 @@ def test_empty_ground_truth_and_no_images():
 
 def test_wrong_size_and_unknown_label_are_named():
     (truth, prediction), *_ = make_scenes(1)
-    with pytest.raises(EvaluationError, match=r"image0: panoptic_pred has size 40 x 56, the ground truth 39 x 56"):
+    with pytest.raises(EvaluationError, match=r"image0: panoptic_pred has size 40 x 56, but the ground truth has 39 x 56"):
         evaluate([(truth[1:], prediction)])
     with pytest.raises(EvaluationError, match="image0: the prediction has label 5120, class 20"):
         evaluate([(truth, {**prediction, "panoptic_pred": np.full_like(truth, 5120)})])
 
 
 def test_cityscapes_coding():
-    """Class 0 exists there, and void is 255000."""
+    """There, class 0 exists and void is 255000."""
     from protos import descriptions
 
     truth = np.full([8, 8], 255000, np.int32)

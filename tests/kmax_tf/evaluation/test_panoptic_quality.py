@@ -1,4 +1,4 @@
-"""PQ against the formula, written segment by segment with boolean masks."""
+"""PQ against the formula, computed segment by segment with boolean masks."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from kmax_tf.evaluation.segments import EvaluationError, count_labels, decode_se
 
 
 def masks_of(labels):
-    """Class, crowd flag and mask of each segment of a coded map, in the order of labels."""
+    """Class, crowd flag and mask of each segment of a panoptic map, in the order of the labels."""
     found = []
     for label in np.unique(labels):
         if label >= 256:
@@ -87,14 +87,14 @@ def strip(*parts):
 @pytest.mark.parametrize(
     ("truth", "prediction", "tp", "fp", "fn"),
     [
-        (strip((257, 4), (0, 16)), strip((257, 20)), 1, 0, 0),  # void leaves the union
+        (strip((257, 4), (0, 16)), strip((257, 20)), 1, 0, 0),  # the union excludes void
         (strip((0, 11), (1024, 9)), strip((258, 20)), 0, 0, 0),  # more than half over void
         (strip((0, 10), (1024, 10)), strip((258, 20)), 0, 1, 0),  # exactly half
         (strip((256, 11), (1024, 9)), strip((258, 20)), 0, 0, 0),  # more than half over the crowd of the class
         (strip((512, 11), (1024, 9)), strip((258, 20)), 0, 1, 0),  # crowd of another class
         (strip((256, 6), (0, 5), (1024, 9)), strip((258, 20)), 0, 0, 0),  # crowd and void together
-        (strip((256, 20)), strip((0, 20)), 0, 0, 0),  # a crowd region need not be found
-        (strip((256, 20)), strip((257, 20)), 0, 0, 0),  # nor does it match
+        (strip((256, 20)), strip((0, 20)), 0, 0, 0),  # a crowd region may be missed
+        (strip((256, 20)), strip((257, 20)), 0, 0, 0),  # and does not match
         (strip((257, 10), (258, 10)), strip((257, 20)), 0, 1, 2),  # IoU of exactly one half
     ],
 )

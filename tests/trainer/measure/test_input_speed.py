@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_line import ROOT, run_door
+from command_line import ROOT, run_script
 
 from data.input import pipeline
 from data.input.example_reader import ExampleReader
@@ -76,13 +76,13 @@ def test_error_for_an_invalid_record_names_it(short, tiny_config, records, tmp_p
         if policy == "SKIP":
             assert list(input_speed.measure_input(job, progress=print)["crops"]) == ["65x65"]
             continue
-        with pytest.raises(DataError, match="bad.tfrecord record 0 .street.: it has no label"):
+        with pytest.raises(DataError, match="bad.tfrecord record 0 .street.: the record has no label"):
             input_speed.measure_input(job, progress=print)
 
 
 @pytest.mark.slow
 def test_command_measures_both_crops():
-    completed = run_door("trainer/benchmark.py", f"--config_file={_COCO}", "--input")
+    completed = run_script("trainer/benchmark.py", f"--config_file={_COCO}", "--input")
     assert completed.returncode == 0, completed.stderr
     result = json.loads(completed.stdout.splitlines()[-1])
     assert result["experiment"] == "coco_kmax_r50" and list(result["input"]["crops"]) == ["257x257", "641x641"]
