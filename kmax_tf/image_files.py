@@ -1,45 +1,113 @@
-"""Reads image files as upright RGB, decoded as in training."""
+"""Reads image files as upright RGB: encoded as JPEG or PNG, for records, or as pixels, decoded as in training."""
 
+import dataclasses
 import io
 import os
 import pathlib
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from kmax_tf.coco_panoptic import pngs
+from kmax_tf.coco_panoptic.values import PanopticFileError
 from protos.errors import UserError
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = (None, 0, 1)
-# Pillow modes with 8 bits per channel; other modes have no fixed value range.
-_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_LARGEST_OF_16_BITS = 65535
 
 
 class ImageError(UserError):
-    """An image file cannot be used; the message names it."""
+    """An image file that cannot be used; the message names it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedImage:
+    """An encoded image (`format` jpeg or png) and its size in pixels; `rotated`: its file had an EXIF orientation."""
+
+    data: bytes
+    format: str
+    height: int
+    width: int
+    rotated: bool = False
+
+
+def read_image(path: pathlib.Path) -> EncodedImage:
+    """Reads an image in any format that pillow supports.
+
+    RGB JPEGs and PNGs are returned byte for byte. Gray, CMYK, palette and transparent images and those with an EXIF
+    orientation are converted to upright RGB and encoded again: JPEG at quality 95, everything else as PNG.
+
+    Raises:
+      ImageError: the file is missing, damaged, too large or not an image with 8 or 16 bits per channel.
+    """
+    found = _read(path)
+    if isinstance(found, EncodedImage):
+        return found
+    buffer = io.BytesIO()
+    kind = "jpeg" if found.format == "jpeg" else "png"
+    found.rgb.save(buffer, format=kind, **({"quality": 95} if kind == "jpeg" else {}))
+    return EncodedImage(buffer.getvalue(), kind, found.rgb.height, found.rgb.width, found.rotated)
 
 
 def read_rgb(path: str | os.PathLike[str]) -> np.ndarray:
-    """The pixels of an image file, rotated according to its EXIF orientation: uint8 [H,W,3].
+    """The pixels of an image file, uint8 [H,W,3]; `~` is the home directory, errors are those of read_image.
 
-    Raises:
-      ImageError: the file is missing, damaged or not an image with 8 bits per channel.
+    RGB files are decoded as in training, because JPEG decoders differ enough to change predictions.
     """
-    file = pathlib.Path(path).expanduser()
+    found = _read(pathlib.Path(path).expanduser())
+    if isinstance(found, EncodedImage):
+        return tf.io.decode_image(found.data, channels=3, expand_animations=False).numpy()
+    return np.asarray(found.rgb)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Converted:
+    """An image that was not RGB or not upright; `format` is that of its file, jpeg, png or another one."""
+
+    rgb: Image.Image
+    format: str
+    rotated: bool
+
+
+def _read(path: pathlib.Path) -> EncodedImage | _Converted:
     try:
-        data = file.read_bytes()
+        data = pngs.read_bytes(path)
         with Image.open(io.BytesIO(data)) as image:
-            upright = image.getexif().get(_ORIENTATION_TAG) in _UPRIGHT
-            if image.format in ("JPEG", "MPO", "PNG") and image.mode == "RGB" and upright:
-                # JPEG decoders differ enough to change predictions, so use the one from training.
-                return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
-            if image.mode not in _MODES:
-                raise ImageError(f"{file}: has unsupported pixel mode {image.mode}: save it with 8 bits per channel")
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError:
-        raise ImageError(f"{file}: no such file") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{file}: is damaged or not an image: replace this file") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError, tf.errors.InvalidArgumentError) as error:
-        raise ImageError(f"{file}: cannot be read as an image ({str(error).splitlines()[0]}): replace this file") from None
+            kind = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(image.format or "", "")
+            rotated = image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
+            if kind and image.mode == "RGB" and not rotated and "transparency" not in image.info:
+                # Unlike pillow, the decoder used in training rejects a PNG that is truncated after its pixels.
+                tf.io.decode_image(data, channels=3, expand_animations=False)
+                return EncodedImage(data, kind, image.height, image.width)
+            mode, rgb = image.mode, _to_rgb(ImageOps.exif_transpose(image))
+    except PanopticFileError as error:
+        raise ImageError(str(error)) from None
+    except tf.errors.InvalidArgumentError:
+        raise ImageError(f"{path} is damaged or not an image (its pixels do not decode): download or create it again") from None
+    except Image.DecompressionBombError:
+        raise ImageError(pngs.too_large(path)) from None
+    except pngs.UNREADABLE as error:
+        raise ImageError(f"{path} is damaged or not an image ({pngs.reason(error)}): download or create it again") from None
+    if rgb is None:
+        raise ImageError(
+            f"{path} has pixel values of an unknown range (mode {mode}): save it with 8 or 16 bits per channel, scaled to the "
+            "whole range"
+        )
+    return _Converted(rgb, kind, rotated)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image | None:
+    """Converts to RGB; None if the value range is unknown."""
+    if image.mode == "F":
+        return None
+    if image.mode.startswith("I"):
+        # 16-bit gray, which pillow would clip at 255 instead of scaling.
+        gray = np.asarray(image).astype(np.float64)
+        if gray.min() < 0 or gray.max() > _LARGEST_OF_16_BITS:
+            return None
+        image = Image.fromarray(np.round(gray / 257.0).astype(np.uint8))
+    rgb = image.convert("RGB")
+    rgb.info.clear()
+    return rgb

@@ -26,7 +26,6 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from data.conversion.source_images import read_image
 from data.input.pipeline import bad_example_message
 from kmax_tf import load_config
 from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint
@@ -39,6 +38,7 @@ from kmax_tf.drawing.pictures import cluster_assignment, contact_sheet, overlay_
 from kmax_tf.files.lock import own_folder
 from kmax_tf.files.patterns import matching_files
 from kmax_tf.files.tensorflow_paths import literal_path
+from kmax_tf.image_files import read_rgb
 from kmax_tf.predictor import DESCRIPTION_FILE, is_exported
 from protos import descriptions
 from protos.config import config_to_text, dataset_info
@@ -68,15 +68,6 @@ def _numpy(function: Callable[..., dict[str, tf.Tensor]]) -> Predict:
         return {name: value.numpy()[0] for name, value in function(input_tensor=tf.constant(image)).items()}
 
     return call
-
-
-def read_rgb(path: pathlib.Path) -> np.ndarray:
-    """An image file as uint8 [H,W,3], upright, decoded as in training: JPEG decoders differ enough to change predictions.
-
-    Raises:
-      DataError: it is not an image, or damaged.
-    """
-    return tf.io.decode_image(read_image(path).data, channels=3, expand_animations=False).numpy()
 
 
 def predict_folder(

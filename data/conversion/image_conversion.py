@@ -4,13 +4,13 @@ import dataclasses
 
 import tensorflow as tf
 
-from data.conversion import panoptic_labels, source_checks, source_images
+from data.conversion import panoptic_labels, source_checks
 from data.conversion.image_lists import SourceImage
 from data.conversion.label_counts import LabelCounts
 from data.conversion.segment_filter import SegmentFilter
-from data.conversion.source_images import EncodedImage
 from data.records import schema
 from data.records.schema import DataError
+from kmax_tf.image_files import EncodedImage, read_image
 from protos.descriptions import DatasetInfo
 
 
@@ -34,7 +34,7 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[tf.train.Exa
     """
     if source.problem:
         raise DataError(source_checks.described(source))
-    image = source_images.read_image(source.image_path)
+    image = read_image(source.image_path)
     _check_size(source, image)
     if source.label_path is None:
         return _example(source, image, None, settings), LabelCounts(images=1)

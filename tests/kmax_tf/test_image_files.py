@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data.conversion import source_images
+from kmax_tf import image_files
 from kmax_tf.coco_panoptic import pngs
 from protos.errors import UserError
 
@@ -26,7 +26,7 @@ def _decode(encoded):
 def test_upright_rgb_is_returned_unchanged(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(_PIXELS).save(path)
-    encoded = source_images.read_image(path)
+    encoded = image_files.read_image(path)
     assert encoded.data == path.read_bytes()
     assert (encoded.height, encoded.width, encoded.format) == (6, 9, {"png": "png", "jpg": "jpeg"}[suffix])
 
@@ -40,10 +40,10 @@ def test_exif_orientation_is_applied_once(tmp_path, tag, turn):
     exif = Image.Exif()
     exif[0x0112] = tag
     Image.fromarray(_PIXELS).save(path, exif=exif)
-    encoded = source_images.read_image(path)
+    encoded = image_files.read_image(path)
     np.testing.assert_array_equal(_decode(encoded), turn(_PIXELS))
     (tmp_path / "b.png").write_bytes(encoded.data)
-    assert source_images.read_image(tmp_path / "b.png").data == encoded.data
+    assert image_files.read_image(tmp_path / "b.png").data == encoded.data
 
 
 def test_gray_palette_and_transparent_images(tmp_path):
@@ -52,7 +52,7 @@ def test_gray_palette_and_transparent_images(tmp_path):
     for number, image in enumerate((gray, sixteen, gray.convert("P"), gray.convert("RGBA"))):
         path = tmp_path / f"{number}.png"
         image.save(path)
-        np.testing.assert_array_equal(_decode(source_images.read_image(path)), np.repeat(_PIXELS[..., :1], 3, axis=2))
+        np.testing.assert_array_equal(_decode(image_files.read_image(path)), np.repeat(_PIXELS[..., :1], 3, axis=2))
 
 
 @pytest.mark.parametrize(
@@ -65,17 +65,17 @@ def test_conversion_equals_that_of_pillow(tmp_path, mode, suffix):
     with Image.open(path) as image:
         assert image.mode == mode
         expected = np.asarray(image.convert("RGB")).astype(int)
-    found = _decode(source_images.read_image(path))
+    found = _decode(image_files.read_image(path))
     # JPEG is encoded once more.
     assert np.abs(found - expected).mean() <= (2 if suffix == "jpg" else 0)
 
 
 def test_one_pixel_and_sixteen_bit_color(tmp_path):
     Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(_decode(source_images.read_image(tmp_path / "a.png")), [[[1, 2, 3]]])
+    np.testing.assert_array_equal(_decode(image_files.read_image(tmp_path / "a.png")), [[[1, 2, 3]]])
     wide = _PIXELS.astype(np.uint16) * 257
     (tmp_path / "b.png").write_bytes(tf.io.encode_png(wide).numpy())
-    encoded = source_images.read_image(tmp_path / "b.png")
+    encoded = image_files.read_image(tmp_path / "b.png")
     np.testing.assert_array_equal(tf.io.decode_image(encoded.data, channels=3), _PIXELS)
     assert (encoded.height, encoded.width, encoded.format) == (6, 9, "png")
 
@@ -86,7 +86,7 @@ def test_rotated_jpeg(tmp_path):
     picture = np.zeros((16, 32, 3), np.uint8)
     picture[:, :8] = 255
     Image.fromarray(picture).save(tmp_path / "a.jpg", exif=exif, quality=95)
-    encoded = source_images.read_image(tmp_path / "a.jpg")
+    encoded = image_files.read_image(tmp_path / "a.jpg")
     assert (encoded.height, encoded.width, encoded.format, encoded.rotated) == (32, 16, "jpeg", True)
     assert np.abs(_decode(encoded).astype(int) - np.rot90(picture, -1)).max() < 12
 
@@ -94,7 +94,7 @@ def test_rotated_jpeg(tmp_path):
 def test_cmyk_jpeg(tmp_path):
     path = tmp_path / "a.jpg"
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(path)
-    pixels = _decode(source_images.read_image(path))
+    pixels = _decode(image_files.read_image(path))
     np.testing.assert_allclose(pixels, np.broadcast_to([255, 0, 0], (8, 8, 3)), atol=6)
 
 
@@ -116,12 +116,12 @@ def test_unusable_files(tmp_path):
     empty.write_bytes(b"")
     for path in (cut, text, without_end, gray_cut, empty):
         with pytest.raises(UserError, match=f"{path.name} is damaged or not an image"):
-            source_images.read_image(path)
+            image_files.read_image(path)
     with pytest.raises(UserError, match="folder.jpg cannot be read"):
         (tmp_path / "folder.jpg").mkdir()
-        source_images.read_image(tmp_path / "folder.jpg")
+        image_files.read_image(tmp_path / "folder.jpg")
     with pytest.raises(UserError, match="gone.jpg does not exist"):
-        source_images.read_image(tmp_path / "gone.jpg")
+        image_files.read_image(tmp_path / "gone.jpg")
     gray = tmp_path / "gray.png"
     Image.fromarray(_PIXELS[..., 0]).save(gray)
     with pytest.raises(UserError, match="gray.png is a PNG of mode L"):
@@ -135,16 +135,16 @@ def test_values_without_a_known_range(tmp_path):
     for name, pixels in (("float.tif", gray / np.float32(255)), ("int.tif", gray.astype(np.int32) * 1000)):
         Image.fromarray(pixels).save(tmp_path / name)
         with pytest.raises(UserError, match=f"{name} has pixel values of an unknown range .*: save it with 8 or 16 bits"):
-            source_images.read_image(tmp_path / name)
+            image_files.read_image(tmp_path / name)
     Image.fromarray(gray.astype(np.int32) * 257).save(tmp_path / "sixteen.tif")
-    pixels = _decode(source_images.read_image(tmp_path / "sixteen.tif"))
+    pixels = _decode(image_files.read_image(tmp_path / "sixteen.tif"))
     np.testing.assert_array_equal(pixels, np.repeat(_PIXELS[..., :1], 3, axis=2))
 
 
 def test_too_many_pixels(tmp_path, monkeypatch):
     Image.fromarray(_PIXELS).convert("L").save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    for read in (source_images.read_image, pngs.read_ids):
+    for read in (image_files.read_image, pngs.read_ids):
         with pytest.raises(UserError, match="a.png has more than .* million pixels") as error:
             read(tmp_path / "a.png")
         assert "damaged" not in str(error.value)
