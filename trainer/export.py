@@ -88,7 +88,7 @@ def main() -> None:
     output_dir = pathlib.Path(flags.FLAGS.output_dir).resolve()
     export(predictor, config, output_dir)
     size = sum(f.stat().st_size for f in output_dir.rglob("*") if f.is_file())
-    print(f"SavedModel of {size / 1e6:.0f} MB in {output_dir}, checked against the model in process")
+    print(f"SavedModel of {size / 1e6:.0f} MB in {output_dir}, verified against the in-memory model")
 
 
 def run() -> None:

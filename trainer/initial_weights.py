@@ -31,7 +31,7 @@ def load_initial_weights(experiment: Experiment) -> None:
             report = _load_model(experiment, options)
     _print_kept(report)
     encoder_only = all(name.startswith("pixel_encoder/") for name in report.loaded)
-    rest = "; everything behind the encoder starts from random values" if encoder_only else ""
+    rest = "; everything after the encoder starts from random values" if encoder_only else ""
     print(f"loaded {len(report.loaded)} variables from {path}{rest}", flush=True)
 
 
@@ -63,8 +63,8 @@ def _load_model(experiment: Experiment, options: model_pb2.ModelOptions) -> Load
 
 def _print_kept(report: LoadReport) -> None:
     for name in report.missing:
-        print(f"initial value kept, not in the checkpoint: {name}")
+        print(f"keeps its initial value, not in the checkpoint: {name}")
     for name in report.mismatched:
-        print(f"initial value kept, another shape: {name}")
+        print(f"keeps its initial value, different shape: {name}")
     for name in report.unexpected:
-        print(f"left out of the checkpoint: {name}")
+        print(f"not used from the checkpoint: {name}")

@@ -204,9 +204,6 @@ def _check_mode(config: experiment_pb2.ExperimentOptions, mode: str, trains: boo
 
 def main() -> int:
     values = flags.FLAGS
-    if not values["verbosity"].present:
-        # Orbit prints what it logs.
-        logging.set_verbosity(logging.WARNING)
     config = load_config(values.config_file, values.override)
     if values.print_config:
         print(config_to_text(config), end="")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
 from protos.errors import UserError
 
@@ -49,6 +49,9 @@ def _complete_help(main: Main) -> None:
 def exit_code(main: Main, arguments: list[str], *, interrupted: str, explain: Explain = lambda _: None) -> int | None:
     """Runs `main`, prints errors and returns the exit code; `arguments` are the command-line arguments that are not flags."""
     signal.signal(signal.SIGTERM, _terminate)
+    if "verbosity" in flags.FLAGS and not flags.FLAGS["verbosity"].present:
+        # TensorFlow and Orbit log what a user of a healthy command has no use for.
+        logging.set_verbosity(logging.WARNING)
     if arguments:
         return _fail(f"unexpected arguments {' '.join(arguments)}: pass all inputs as flags (--name=value), and quote patterns")
     try:

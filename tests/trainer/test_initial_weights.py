@@ -67,7 +67,7 @@ def test_fine_tuning_to_other_classes_prints_what_is_kept(tiny_config, coco_mode
     assert "kmax_decoder/cluster_centers" in kept and "predictor/class_head/kernel" in kept
     for name, value in after.items():
         np.testing.assert_array_equal(value, before[name] if name in kept else theirs[name], err_msg=name)
-        assert (f"initial value kept, another shape: {name} " in printed) == (name in kept)
+        assert (f"keeps its initial value, different shape: {name} " in printed) == (name in kept)
     assert f"loaded {len(after) - len(kept)} variables from {coco_checkpoint}" in printed
 
 
@@ -79,7 +79,7 @@ def test_a_random_start_is_told(tiny_config, capsys):
 
 def test_pretrained_encoder(tiny_config, coco_model, encoder_weights, capsys):
     before, after = start(tiny_config, f"model_options.backbone.pretrained_weights={encoder_weights}")
-    assert "everything behind the encoder starts from random values" in capsys.readouterr().out
+    assert "everything after the encoder starts from random values" in capsys.readouterr().out
     theirs = named_variables(coco_model)
     for name, value in after.items():
         expected = 2 * theirs[name].numpy() if name.startswith("pixel_encoder/") else before[name]
