@@ -25,7 +25,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
     """The checkpoints of one model_dir, newest last."""
 
     def __init__(self, experiment: Experiment, model_dir: pathlib.Path, initialize: Callable[[], None]):
-        """`model_dir` exists; `initialize` runs where there is nothing to resume."""
+        """`initialize` runs where there is nothing to resume."""
         options: trainer_pb2.TrainerOptions = experiment.config.trainer_options
         super().__init__(
             experiment.checkpoint(),
@@ -91,7 +91,8 @@ class RunCheckpoints(tf.train.CheckpointManager):
 
 def saved_checkpoints(model_dir: pathlib.Path) -> list[str]:
     """Prefixes of all checkpoints in a folder, newest first; from the files themselves, as TensorFlow's list can be lost."""
-    found = [match for path in model_dir.iterdir() if (match := _INDEX.fullmatch(path.name))]
+    paths = model_dir.iterdir() if model_dir.is_dir() else ()
+    found = [match for path in paths if (match := _INDEX.fullmatch(path.name))]
     return [str(model_dir / match[1]) for match in sorted(found, key=lambda match: int(match[2]), reverse=True)]
 
 
