@@ -80,7 +80,10 @@ class RunCheckpoints(tf.train.CheckpointManager):
         has_origin = read_origin(path) is not None
         checkpoint = self.checkpoint if has_origin else self._experiment.checkpoint(with_origin=False)
         try:
-            checkpoint.restore(literal_path(path)).assert_existing_objects_matched().expect_partial()
+            status = checkpoint.restore(literal_path(path))
+            # Otherwise TensorFlow warns of each variable of another optimizer.
+            status.expect_partial()
+            status.assert_existing_objects_matched()
         except tf.errors.OpError as error:
             raise CheckpointError(f"{path}: the checkpoint is damaged: {first_line(error)}", damaged=True) from None
         except (ValueError, AssertionError):

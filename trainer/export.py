@@ -51,6 +51,7 @@ def export(predictor: PanopticPredictor, config: experiment_pb2.ExperimentOption
             _clear(partial)
             _write(predictor, config, partial)
             _check(predictor, partial)
+            (partial / LOCK_NAME).unlink()
             shutil.rmtree(output_dir, ignore_errors=True)
             partial.rename(output_dir)
     except (OSError, tf.errors.OpError) as error:

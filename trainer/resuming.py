@@ -11,6 +11,7 @@ from protos.class_tables import class_difference
 from protos.config import dataset_info
 from protos.descriptions import ConfigError
 from protos.parsing import parse_text
+from protos.text_files import read_text
 
 _START = "it has no effect on a run that goes on from a checkpoint"
 _MIX = "the run would mix two settings"
@@ -62,17 +63,17 @@ def check_resumed_config(config: experiment_pb2.ExperimentOptions, model_dir: pa
 def _config_before(model_dir: pathlib.Path, checkpoint: str) -> experiment_pb2.ExperimentOptions | None:
     path = model_dir / "config.textproto"
     if path.is_file():
-        text, source = path.read_text(encoding="utf-8"), str(path)
-    elif origin := read_origin(checkpoint):
-        text, source = origin.config, checkpoint
-    else:
+        config = experiment_pb2.ExperimentOptions()
+        try:
+            parse_text(read_text(path, ConfigError), config, str(path))
+            return config
+        except ConfigError as error:
+            logging.warning("%s. The checkpoint tells the settings of the run instead", error)
+    origin = read_origin(checkpoint)
+    if origin is None:
         return None
     config = experiment_pb2.ExperimentOptions()
-    try:
-        parse_text(text, config, source)
-    except ConfigError as error:
-        logging.warning("%s. The settings of the run so far are unknown, changes of the config are not checked", error)
-        return None
+    parse_text(origin.config, config, checkpoint)
     return config
 
 

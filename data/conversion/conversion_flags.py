@@ -1,5 +1,6 @@
 """Flags that all converters share, and the conversion of a split with them."""
 
+import functools
 import pathlib
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -86,6 +87,7 @@ def convert_split(
 def run(main: Callable[[], None]) -> None:
     """Runs a converter while locking its output folder; see run_command."""
 
+    @functools.wraps(main)
     def convert() -> None:
         with own_folder(pathlib.Path(OUTPUT_DIR.value)):
             main()

@@ -85,8 +85,10 @@ def test_checkpoint_stands_in_for_a_config_that_is_gone(tiny_config, model_dir, 
     with pytest.raises(ConfigError, match="optimizer: adamw -> sgd"):
         config = load_config(tiny_config, ("trainer_options.solver_options.optimizer=sgd",))
         check_resumed_config(config, model_dir, str(model_dir / "ckpt-2"))
-    (model_dir / "config.textproto").write_text("not_a_field: 3")
-    check_resumed_config(config, model_dir, str(model_dir / "ckpt-2"))
+    for damaged in (b"not_a_field: 3", b"\xff\xfe\x00"):
+        (model_dir / "config.textproto").write_bytes(damaged)
+        with pytest.raises(ConfigError, match="optimizer: adamw -> sgd"):
+            check_resumed_config(config, model_dir, str(model_dir / "ckpt-2"))
 
 
 def test_run_in_a_folder_that_looks_like_a_pattern_continues(tiny_config, model_dir, capfd):
