@@ -59,7 +59,10 @@ def load_saved_model(path: pathlib.Path) -> tuple[Predict, Predict, DatasetInfo]
     """
     if not is_exported(path):
         raise UserError(f"--model={path}: no SavedModel of trainer/export.py there")
-    signatures = tf.saved_model.load(literal_path(str(path))).signatures
+    try:
+        signatures = tf.saved_model.load(literal_path(str(path))).signatures
+    except (OSError, IndexError, ValueError, tf.errors.OpError):
+        raise UserError(f"--model={path}: the SavedModel is damaged: export or copy it again") from None
     return _numpy(signatures["serving_default"]), _numpy(signatures["clusters"]), descriptions.load(path / DESCRIPTION_FILE)
 
 

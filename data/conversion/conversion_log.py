@@ -13,6 +13,7 @@ from data.conversion.label_counts import LabelCounts
 from data.records import record_classes
 from data.records.schema import DataError
 from kmax_tf.files import journal
+from protos.descriptions import DatasetInfo
 
 _FIVE_DIGITS = 5 * "[0-9]"
 _DIGEST_DIGITS = 12
@@ -55,7 +56,7 @@ def made_from(sources: Sequence[SourceImage], num_shards: int, settings: Setting
         "--treat_crowd_as_ignore": settings.treat_crowd_as_ignore,
         "--min_score": settings.segment_filter.min_score,
         "--min_area": settings.segment_filter.min_area,
-        "classes": _digest(repr(settings.info)),
+        "classes": _digest(_class_text(settings.info)),
         "names of the images": _digest(names),
     }
 
@@ -106,6 +107,12 @@ def _difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str
             values = f" ({before.get(key)}, now {now[key]})" if key.startswith("--") else ""
             changed.append(key + values)
     return f"from other sources or with other options: {', '.join(changed) or 'those of another version'}"
+
+
+def _class_text(info: DatasetInfo) -> str:
+    """The classes in the form that logs of all versions have a digest of."""
+    fields = ("name", "label_divisor", "ignore_label", "classes")
+    return f"DatasetInfo({', '.join(f'{field}={getattr(info, field)!r}' for field in fields)})"
 
 
 def _digest(text: str) -> str:
