@@ -61,13 +61,9 @@ class Predictor:
         """Loads the SavedModel in the folder `path`.
 
         Raises:
-          ConfigError: there is none, or its dataset description is invalid.
+          ConfigError: as load_exported.
         """
-        folder = pathlib.Path(path).expanduser()
-        if not is_exported(folder):
-            raise ConfigError(f"{folder}: no exported model in this folder; create one with python trainer/export.py")
-        self.dataset = descriptions.load(folder.absolute() / DESCRIPTION_FILE)
-        self._model = tf.saved_model.load(literal_path(str(folder)))
+        self._model, self.dataset = load_exported(pathlib.Path(path).expanduser())
         self._predict = self._model.signatures["serving_default"]
 
     def __call__(self, image: np.ndarray | str | os.PathLike[str]) -> Prediction:
@@ -82,6 +78,21 @@ class Predictor:
             raise ValueError(f"the image is {pixels.dtype} {list(pixels.shape)}, expected RGB pixels, uint8 [H,W,3]")
         maps = {name: value.numpy()[0] for name, value in self._predict(input_tensor=tf.constant(pixels)).items()}
         return Prediction(pixels, maps["panoptic_pred"], _segments(maps, self.dataset), self.dataset)
+
+
+def load_exported(folder: pathlib.Path) -> tuple[tf.Module, DatasetInfo]:
+    """The SavedModel that trainer/export.py wrote to a folder, and its classes.
+
+    Raises:
+      ConfigError: there is none, it is damaged, or its dataset description is invalid.
+    """
+    if not is_exported(folder):
+        raise ConfigError(f"{folder}: no exported model in this folder; create one with python trainer/export.py")
+    info = descriptions.load(folder.absolute() / DESCRIPTION_FILE)
+    try:
+        return tf.saved_model.load(literal_path(str(folder))), info
+    except (OSError, IndexError, ValueError, tf.errors.OpError):
+        raise ConfigError(f"{folder}: the SavedModel is damaged: export or copy it again") from None
 
 
 def is_exported(folder: pathlib.Path) -> bool:

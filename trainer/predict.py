@@ -37,10 +37,8 @@ from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.drawing.pictures import cluster_assignment, contact_sheet, overlay_panoptic
 from kmax_tf.files.lock import own_folder
 from kmax_tf.files.patterns import matching_files
-from kmax_tf.files.tensorflow_paths import literal_path
 from kmax_tf.image_files import read_rgb
-from kmax_tf.predictor import DESCRIPTION_FILE, is_exported
-from protos import descriptions
+from kmax_tf.predictor import load_exported
 from protos.config import config_to_text, dataset_info
 from protos.descriptions import DatasetInfo
 from protos.errors import UserError
@@ -52,18 +50,9 @@ Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def load_saved_model(path: pathlib.Path) -> tuple[Predict, Predict, DatasetInfo]:
-    """Prediction, cluster assignment and classes of a SavedModel of trainer/export.py.
-
-    Raises:
-      UserError: it is none.
-    """
-    if not is_exported(path):
-        raise UserError(f"--model={path}: no SavedModel of trainer/export.py there")
-    try:
-        signatures = tf.saved_model.load(literal_path(str(path))).signatures
-    except (OSError, IndexError, ValueError, tf.errors.OpError):
-        raise UserError(f"--model={path}: the SavedModel is damaged: export or copy it again") from None
-    return _numpy(signatures["serving_default"]), _numpy(signatures["clusters"]), descriptions.load(path / DESCRIPTION_FILE)
+    """Prediction, cluster assignment and classes of a SavedModel of trainer/export.py; errors are those of load_exported."""
+    model, info = load_exported(path)
+    return _numpy(model.signatures["serving_default"]), _numpy(model.signatures["clusters"]), info
 
 
 def _numpy(function: Callable[..., dict[str, tf.Tensor]]) -> Predict:

@@ -1,5 +1,8 @@
 """Segments and overlays from files and arrays, with an exported model that returns known maps."""
 
+import pathlib
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -108,3 +111,10 @@ def test_arrays_of_other_shapes_or_types_are_refused(exported, wrong):
 def test_error_for_a_folder_without_a_model_names_it(tmp_path):
     with pytest.raises(ConfigError, match="no exported model in this folder; create one with python trainer/export.py"):
         Predictor(tmp_path)
+
+
+def test_damaged_models_are_named(exported, tmp_path):
+    folder = pathlib.Path(shutil.copytree(exported, tmp_path / "copy"))
+    (folder / "saved_model.pb").write_bytes(b"not a model")
+    with pytest.raises(ConfigError, match=f"{folder}: the SavedModel is damaged: export or copy it again"):
+        Predictor(folder)
