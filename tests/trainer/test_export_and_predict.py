@@ -126,7 +126,7 @@ def test_exported_description_is_that_of_the_dataset(saved_model, tiny_config):
     ("arguments", "message"),
     [
         (["--images=/nowhere/*.jpg", "--model=/nowhere"], "no file matches /nowhere/*.jpg"),
-        (["--images=IMAGE", "--model=/nowhere"], "no SavedModel"),
+        (["--images=IMAGE", "--model=/nowhere"], "no exported model in this folder"),
         (["--images=IMAGE"], "--model, or --config_file and --checkpoint"),
     ],
 )
