@@ -23,7 +23,10 @@ class DecoderLayer(tf_keras.layers.Layer):
     number variables by it. Subclasses implement `center_update`, or `updates` if pixels are updated too.
     """
 
-    predictor: MaskPredictor | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        # Not a class attribute, which Keras would not track.
+        self.predictor: MaskPredictor | None = None
 
     def create_projections(self, options: model_pb2.MaXDeepLabOptions, norm: NormSpec) -> None:
         """Creates the layers that project pixels and centers to E channels."""

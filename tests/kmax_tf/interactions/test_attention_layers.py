@@ -159,6 +159,7 @@ def test_every_variable_of_a_model_learns(interaction, deep_supervision):
     assert len(outputs["auxiliary_outputs"]) == (2 if predicts else 0)
     assert any(name.startswith("aux_1") for name in losses) == (deep_supervision == "true")
     variables = {name: v for name, v in named_variables(model).items() if v.trainable and name.startswith("kmax_decoder")}
+    assert {id(v) for v in variables.values()} == {id(v) for v in model.kmax_decoder.trainable_variables}
     gradients = dict(zip(variables, tape.gradient(total, list(variables.values()))))
     idle = {name for name, gradient in gradients.items() if gradient is None or not np.abs(gradient).max() > 0}
     # A softmax removes what is added to all of its inputs.
