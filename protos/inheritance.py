@@ -3,9 +3,10 @@
 import pathlib
 from collections.abc import Callable, Sequence
 
+from google.protobuf import message
+
 from protos import descriptions, experiment_pb2
 from protos.descriptions import ConfigError
-from protos.merging import fill_unset
 
 _SECTIONS = ("train_dataset_options", "eval_dataset_options")
 # Both name records: a config that sets either of them inherits neither.
@@ -74,3 +75,20 @@ def _from_anywhere(dataset: str, folder: pathlib.Path) -> str:
     except ConfigError:  # reported with the config, unless an override replaces it
         return dataset
     return dataset if found.parent == descriptions.DESCRIPTIONS_DIR else str(found)
+
+
+def fill_unset(target: message.Message, defaults: message.Message) -> None:
+    """Copies the fields that `target` does not set from `defaults`, a message of the same type.
+
+    Submessages are merged field by field; a repeated field is copied as a whole if it is empty in `target`.
+    """
+    for field, value in defaults.ListFields():
+        present = getattr(target, field.name)
+        if hasattr(value, "extend"):
+            if not present:
+                present.MergeFrom(value)
+        elif field.message_type is not None:
+            present.SetInParent()
+            fill_unset(present, value)
+        elif not target.HasField(field.name):
+            setattr(target, field.name, value)

@@ -4,14 +4,13 @@ The value is written as in text format, except that strings need no quotes. `[a,
 repeated field; `{field: value}` is merged into a message.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
 
 from google.protobuf import descriptor, message, text_format
 
-from protos.descriptions import ConfigError
+from protos.errors import ConfigError, nearest
 from protos.parsing import explain, unknown_field
 
 _ITEM = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^,]+)\s*(?:,|$)""")
@@ -93,9 +92,8 @@ def _field(config: message.Message, owner: message.Message, name: str, path: str
         return field
     leaf = path.rpartition(".")[2]
     elsewhere = [known for known in _paths(config.DESCRIPTOR) if known.rpartition(".")[2] == leaf]
-    closest = difflib.get_close_matches(path, elsewhere, n=1, cutoff=0)
-    if closest:
-        raise ConfigError(f'{owner.DESCRIPTOR.name} has no field "{name}"; did you mean "{closest[0]}"?')
+    if elsewhere:
+        raise ConfigError(f'{owner.DESCRIPTOR.name} has no field "{name}"{nearest(path, elsewhere, cutoff=0)}')
     raise ConfigError(unknown_field(owner.DESCRIPTOR, name))
 
 

@@ -4,21 +4,23 @@ Single values are checked against the tables of protos/rules.py, then combinatio
 "path of the field: what is wrong, what is allowed"; all findings are reported together.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 from absl import logging
 from google.protobuf import descriptor, message
 
 from protos import dataset_pb2, experiment_pb2
-from protos.descriptions import ConfigError, DatasetInfo
+from protos.descriptions import DatasetInfo, class_difference
+from protos.errors import ConfigError
 from protos.input_sizes import is_input_side, nearest_size
-from protos.rules import IGNORED, RULES
+from protos.rules import HARMLESS, IGNORED, RULES
 
 # Weights are exact to a thousandth.
 _MOST_SOURCES = 1000
 _LOW_LEVEL_ORDER = ("res3", "res2")
 
-_Field = tuple[str, message.Message, descriptor.FieldDescriptor, object]
+_Field = tuple[str, str, descriptor.FieldDescriptor, object]
 
 
 def check_required(config: experiment_pb2.ExperimentOptions, source: str) -> None:
@@ -60,11 +62,10 @@ def validate(config: experiment_pb2.ExperimentOptions, infos: Sequence[DatasetIn
         problems += _source_problems(path, options)
     problems += _model_problems(config, infos[0])
     problems += _training_problems(config)
-    if len(infos) == 2:
-        problems += _class_table_problems(*infos)
+    problems += _class_table_problems(infos[0], infos[-1])
     _raise(problems, source)
-    for warning in _ignored_fields(config):
-        logging.warning("%s: %s", source, warning)
+    for path in _ignored_fields(config):
+        logging.warning("%s: %s is accepted for compatibility with DeepLab2 but has no effect", source, path)
 
 
 def check_model_defaults(info: DatasetInfo, source: str) -> None:
@@ -95,37 +96,32 @@ def _raise(problems: Sequence[str], source: str) -> None:
 
 
 def _set_fields(options: message.Message, prefix: str = "") -> Iterator[_Field]:
-    """Path, message, field and value of every value that is set; repeated fields yield one item per value."""
+    """Path, message name, field and value of all values that are set, without those inside ignored messages."""
+    owner = options.DESCRIPTOR.name
     for field, value in options.ListFields():
-        items = list(value) if hasattr(value, "extend") else [value]
-        for position, item in enumerate(items):
-            path = f"{prefix}{field.name}" + (f"[{position}]" if hasattr(value, "extend") else "")
-            if field.message_type is not None:
+        is_list = hasattr(value, "extend")
+        for position, item in enumerate(value if is_list else [value]):
+            path = f"{prefix}{field.name}" + (f"[{position}]" if is_list else "")
+            yield path, owner, field, item
+            if field.message_type is not None and field.name not in IGNORED.get(owner, ()):
                 yield from _set_fields(item, f"{path}.")
-            else:
-                yield path, options, field, item
 
 
 def _value_problems(config: message.Message) -> Iterator[str]:
-    for path, options, field, value in _set_fields(config):
-        rule = RULES.get(options.DESCRIPTOR.name, {}).get(field.name)
-        problem = rule.problem(value) if rule else None
-        if problem:
+    for path, owner, field, value in _set_fields(config):
+        rule = RULES.get(owner, {}).get(field.name)
+        if rule and (problem := rule.problem(value)):
             yield f"{path}: {problem}"
 
 
-def _ignored_fields(options: message.Message, prefix: str = "") -> Iterator[str]:
-    """One sentence for each field that is set but ignored."""
-    ignored = IGNORED.get(options.DESCRIPTOR.name, {})
-    for field, value in options.ListFields():
-        repeated = hasattr(value, "extend")
-        items = list(value) if repeated else [value]
-        if field.name in ignored:
-            if any(item not in (field.default_value, *ignored[field.name]) for item in items):
-                yield f"{prefix}{field.name} is accepted for compatibility with DeepLab2 but has no effect"
-        elif field.message_type is not None:
-            for position, item in enumerate(items):
-                yield from _ignored_fields(item, f"{prefix}{field.name}[{position}]." if repeated else f"{prefix}{field.name}.")
+def _ignored_fields(config: message.Message) -> dict[str, None]:
+    """Paths of the fields that are set, but have no effect."""
+    return {
+        re.sub(r"\[\d+\]$", "", path): None
+        for path, owner, field, value in _set_fields(config)
+        if field.name in IGNORED.get(owner, ())
+        and value not in (field.default_value, *HARMLESS.get(f"{owner}.{field.name}", ()))
+    }
 
 
 def _size_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[str]:
@@ -235,11 +231,5 @@ def _class_table_problems(train: DatasetInfo, evaluation: DatasetInfo) -> Iterat
                 f"eval_dataset_options.dataset: {evaluation.name} has {what} {getattr(evaluation, what)}, "
                 f"train_dataset_options.dataset {train.name} has {getattr(train, what)}; they must be equal"
             )
-    tables = [[(c.id, c.name, c.is_thing) for c in info.classes] for info in (train, evaluation)]
-    if tables[0] != tables[1]:
-        position = next((i for i, (a, b) in enumerate(zip(*tables, strict=False)) if a != b), min(map(len, tables)))
-        rows = [table[position] if position < len(table) else "no class" for table in tables]
-        yield (
-            f"eval_dataset_options.dataset: {evaluation.name} has other classes than train_dataset_options.dataset "
-            f"{train.name}, first at position {position}: {rows[1]} instead of {rows[0]}"
-        )
+    if difference := class_difference(train, evaluation):
+        yield f"eval_dataset_options.dataset: the classes must be those of train_dataset_options.dataset: {difference}"

@@ -7,9 +7,8 @@ from google.protobuf import message
 
 from kmax_tf.checkpoints.origin import read_origin
 from protos import experiment_pb2
-from protos.class_tables import class_difference
 from protos.config import dataset_info
-from protos.descriptions import ConfigError
+from protos.descriptions import ConfigError, class_difference
 from protos.parsing import parse_text
 from protos.text_files import read_text
 

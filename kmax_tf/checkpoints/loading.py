@@ -13,7 +13,7 @@ from kmax_tf.checkpoints.errors import CheckpointError, readable
 from kmax_tf.checkpoints.origin import read_origin
 from kmax_tf.checkpoints.tensorflow_files import read_shapes, resolve_checkpoint, tensor_reader
 from kmax_tf.checkpoints.variable_names import named_variables
-from protos.class_tables import class_difference
+from protos.descriptions import class_difference
 
 # Model Garden's trainer stores the encoder under this name.
 _MODEL_GARDEN_ENCODER = "backbone/_encoder/"
