@@ -92,7 +92,7 @@ def test_training_needs_its_section(tmp_path):
     path.write_text(before + rest[rest.index("eval_dataset_options") :])
     config = sized_config(str(path), [], (65, 65), 1)
     with pytest.raises(ConfigError, match="^tiny: --train needs train_dataset_options"):
-        benchmark(config, Job(config.SerializeToString(), 65, 65, 1, 1), count_only=False, train=True)
+        benchmark(config, Job(config, 65, 65, 1, 1), count_only=False, train=True)
 
 
 @pytest.mark.parametrize("text", ["65", "65,", "65,65,3", "-65,65", "65.0,65", "a,b", "", "100000,65"])
@@ -113,6 +113,8 @@ def test_images_are_not_resized(config_file):
         "eval_dataset_options.max_resize_value=97",
         "train_dataset_options.resize_factor=16",
     ]
+    with pytest.raises(ConfigError, match="batch_size: 3 must be divisible by trainer_options.accumulate_steps, 2"):
+        sized_config(str(config_file), ["trainer_options.accumulate_steps=2"], (129, 161), 3)
     config = sized_config(str(config_file), resized, (129, 161), 4)
     for options in (config.train_dataset_options, config.eval_dataset_options):
         assert list(options.crop_size) == [129, 161]
