@@ -151,7 +151,7 @@ def main() -> None:
         result = benchmark_input(load_config(values.config_file, values.override), crops)
     else:
         config = sized_config(values.config_file, values.override, next_size(size), values.batch_size)
-        job = jobs.Job(config, *size, values.batch_size or 1, values.steps)
+        job = jobs.Job(config.SerializeToString(), *size, values.batch_size or 1, values.steps)
         result = benchmark(config, job, count_only=values.count_only, train=values.train)
     print(json.dumps(result))
 

@@ -22,8 +22,10 @@ class FolderInUseError(UserError):
 
 
 @contextlib.contextmanager
-def own_folder(folder: pathlib.Path) -> Iterator[None]:
+def own_folder(folder: pathlib.Path, *, shown: pathlib.Path | None = None) -> Iterator[None]:
     """Locks `folder` for this process for the duration of a `with` block; creates the folder if it does not exist.
+
+    `shown`: the folder to name in messages instead, if `folder` is a temporary one.
 
     The operating system holds the lock on `<folder>/.lock` and releases it when the process ends, however it ends. Other hosts
     see the lock if the file system shares locks (NFS does). On a file system without locks, nothing is locked and a warning is
@@ -36,7 +38,7 @@ def own_folder(folder: pathlib.Path) -> Iterator[None]:
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_NAME
-    descriptor = _lock(path, folder)
+    descriptor = _lock(path, shown or folder)
     try:
         os.ftruncate(descriptor, 0)
         now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")

@@ -1,5 +1,6 @@
 """Runs a function in a separate process, so that its peak memory is measured separately and its GPU memory is released."""
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import signal
@@ -15,11 +16,13 @@ Progress = Callable[[str], None]
 
 
 def run_alone(what: str, task: Callable[..., Any], *arguments: Any, progress: Progress) -> Any:
-    """Runs `task(*arguments, progress=progress)` in a fresh process and returns its result.
+    """Runs `task(*arguments, progress=...)` in a fresh process and returns its result.
 
     Args:
       what: name of the task in messages.
-      task: a module-level function; its arguments, `progress` and its result are pickled.
+      task: a module-level function; its arguments and result are pickled.
+      arguments: its positional arguments.
+      progress: called in this process with every line that the task passes to its own `progress`.
 
     Raises:
       ValueError: the error that the task raised.
@@ -27,37 +30,42 @@ def run_alone(what: str, task: Callable[..., Any], *arguments: Any, progress: Pr
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(sender, task, arguments, progress), daemon=True)
+    process = context.Process(target=_serve, args=(sender, task, arguments), daemon=True)
     process.start()
     sender.close()
     try:
-        result = receiver.recv()
+        while True:
+            kind, value = receiver.recv()
+            if kind == "result":
+                return value
+            if kind == "error":
+                raise value
+            progress(value)
     except EOFError:
         process.join()
-        cause = f"exit code {process.exitcode}"
-        if process.exitcode < 0:
-            cause = signal.Signals(-process.exitcode).name
-        if process.exitcode == -signal.SIGKILL:
-            cause = "the system, probably because memory ran out; try a smaller size or batch"
-        raise UserError(f"{what}: the process was ended by {cause}; see its output above") from None
+        raise UserError(_explain(what, process.exitcode)) from None
     finally:
         process.kill()
         process.join()
-    if isinstance(result, ValueError):
-        raise result
-    return result
 
 
-def _serve(
-    sender: multiprocessing.connection.Connection, task: Callable[..., Any], arguments: tuple, progress: Progress
-) -> None:
+def _serve(sender: multiprocessing.connection.Connection, task: Callable[..., Any], arguments: tuple) -> None:
     # Ctrl-C reaches both processes; the waiting process ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        result = task(*arguments, progress=progress)
-    except tf.errors.ResourceExhaustedError as error:
-        result = UserError(f"out of device memory; try a smaller size: {error.message.splitlines()[0]}")
-    except ValueError as error:
-        error.add_note(traceback.format_exc())  # shown if nobody handles the error
-        result = error
-    sender.send(result)
+    # If the waiting process has ended, the next report ends the task.
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            sender.send(("result", task(*arguments, progress=lambda line: sender.send(("progress", line)))))
+        except tf.errors.ResourceExhaustedError as error:
+            sender.send(("error", UserError(f"out of device memory; try a smaller size: {error.message.splitlines()[0]}")))
+        except ValueError as error:
+            error.add_note(traceback.format_exc())  # shown if nobody handles the error
+            sender.send(("error", error))
+
+
+def _explain(what: str, exit_code: int | None) -> str:
+    if exit_code == -signal.SIGKILL:
+        return f"{what}: the system killed the process, probably because memory ran out; try a smaller size or batch"
+    if exit_code is not None and exit_code < 0:
+        return f"{what}: the process was killed by {signal.Signals(-exit_code).name}"
+    return f"{what}: the process ended with exit code {exit_code} before it finished; see its output above for the cause"

@@ -7,7 +7,6 @@ import re
 import resource
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,17 +14,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data.input.pipeline import training_dataset
 from kmax_tf import build_model
 from kmax_tf.cost.model_cost import RESULTS, ModelCost, model_cost
 from kmax_tf.model import KMaXDeepLab
-from protos import dataset_pb2, experiment_pb2
-from protos.descriptions import DatasetInfo
+from protos import experiment_pb2
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
 from trainer.inference import PanopticPredictor
-from trainer.measure.drawn_records import write_drawn_records
 from trainer.measure.fresh_process import Progress
+from trainer.measure.synthetic_batch import synthetic_batch
 from trainer.train_step import make_train_step
 
 # Calls after the first one, which traces and compiles, that are not measured.
@@ -38,13 +35,16 @@ _SECONDS_BETWEEN_REPORTS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What to measure: a complete config, image size in pixels, images per call and number of calls."""
+    """What to measure: a complete config (serialized), image size in pixels, images per call and number of calls."""
 
-    config: experiment_pb2.ExperimentOptions
+    config: bytes
     height: int
     width: int
     batch_size: int
     steps: int
+
+    def parse_config(self) -> experiment_pb2.ExperimentOptions:
+        return experiment_pb2.ExperimentOptions.FromString(self.config)
 
 
 def count_cost(job: Job, *, progress: Progress) -> tuple[ModelCost, dict[str, Any]]:
@@ -53,7 +53,7 @@ def count_cost(job: Job, *, progress: Progress) -> tuple[ModelCost, dict[str, An
     # Nothing is run, so leave the GPU to other processes.
     tf.config.set_visible_devices([], "GPU")
     progress("building the model")
-    model = build_model(job.config)
+    model = build_model(job.parse_config())
     progress("tracing the graph and counting")
     return model_cost(model, job.height, job.width), machine
 
@@ -63,7 +63,7 @@ def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
     model = _build(job, progress)
     images = tf.constant(_noise(job.batch_size, job.height, job.width))
 
-    @tf.function(jit_compile=job.config.trainer_options.jit_compile, autograph=False)
+    @tf.function(jit_compile=job.parse_config().trainer_options.jit_compile, autograph=False)
     def forward(batch: tf.Tensor) -> list[tf.Tensor]:
         outputs = model(batch, training=False, any_size=True)
         return [outputs[name] for name in RESULTS]
@@ -73,33 +73,19 @@ def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
 
 def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures the path from a uint8 image to its panoptic map, both in main memory, as in trainer/predict.py."""
-    predictor = PanopticPredictor(_build(job, progress), job.config)
+    predictor = PanopticPredictor(_build(job, progress), job.parse_config())
     image = _noise(1, job.height, job.width)[0]
     return _measure(lambda: predictor(tf.constant(image))["panoptic_pred"].numpy(), 1, job.steps, progress)
 
 
 def measure_training(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures training steps (forward, loss, backward, optimizer) on a batch of the input pipeline."""
+    config = job.parse_config()
     progress("building the model")
-    experiment = build_experiment(job.config, _strategy(), seed=0)
-    batch = training_batch(job.config.train_dataset_options, experiment.info)
+    experiment = build_experiment(config, _strategy(), seed=0)
+    batch = synthetic_batch(config.train_dataset_options, experiment.info)
     step = make_train_step(experiment)
-    return _measure(lambda: step(batch), job.config.train_dataset_options.batch_size, job.steps, progress)
-
-
-def training_batch(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> dict[str, tf.Tensor]:
-    """A training batch that needs no data: a synthetic example, prepared by the input pipeline and repeated."""
-    drawn = dataset_pb2.DatasetOptions()
-    drawn.CopyFrom(options)
-    drawn.ClearField("source")
-    # The whole image at the size of the crop, so that all of its segments are in the batch.
-    drawn.ClearField("augmentations")
-    drawn.min_resize_value[:] = drawn.max_resize_value[:] = options.crop_size
-    with tempfile.TemporaryDirectory() as folder:
-        drawn.file_pattern[:] = [f"{folder}/drawn.tfrecord"]
-        write_drawn_records(pathlib.Path(drawn.file_pattern[0]), info)
-        example = next(iter(training_dataset(drawn, info, seed=0, batch_size=1)))
-    return {k: tf.repeat(v, options.batch_size, axis=0) for k, v in example.items() if v.dtype != tf.string}
+    return _measure(lambda: step(batch), config.train_dataset_options.batch_size, job.steps, progress)
 
 
 def _measure(call: Callable[[], object], images: int, steps: int, progress: Progress) -> dict[str, Any]:
@@ -162,7 +148,7 @@ def _peak_device_memory() -> float | None:
 def _build(job: Job, progress: Progress) -> KMaXDeepLab:
     progress("building the model")
     with _strategy().scope():
-        return build_model(job.config)
+        return build_model(job.parse_config())
 
 
 def _strategy() -> tf.distribute.Strategy:

@@ -5,7 +5,7 @@ import tensorflow as tf
 from data.input.pipeline import training_dataset
 from kmax_tf import load_config
 from protos.config import dataset_info
-from trainer.measure.jobs import training_batch
+from trainer.measure.synthetic_batch import synthetic_batch
 
 
 def test_shapes_and_types_are_those_of_the_pipeline(tiny_config):
@@ -14,7 +14,7 @@ def test_shapes_and_types_are_those_of_the_pipeline(tiny_config):
     options.batch_size = 3
     expected = training_dataset(options, info, seed=0, batch_size=3).element_spec
     options.file_pattern[:] = ["/nowhere/*"]
-    batch = training_batch(options, info)
+    batch = synthetic_batch(options, info)
     assert set(batch) == set(expected) - {"image_name"}
     for name, value in batch.items():
         assert tf.TensorSpec.from_tensor(value).is_compatible_with(expected[name]), name
