@@ -74,10 +74,10 @@ def dataset_info(config: experiment_pb2.ExperimentOptions) -> DatasetInfo:
     Raises:
       ConfigError: the config names no dataset, or one that does not exist.
     """
-    names = [options.dataset for _, options in dataset_sections(config) if options.dataset]
-    if not names:
-        raise ConfigError("neither train_dataset_options.dataset nor eval_dataset_options.dataset is set; set one of them")
-    return descriptions.load(names[0])
+    for _, options in dataset_sections(config):
+        if options.dataset:
+            return descriptions.load(options.dataset)
+    raise ConfigError("neither train_dataset_options.dataset nor eval_dataset_options.dataset is set; set one of them")
 
 
 def config_to_text(config: experiment_pb2.ExperimentOptions) -> str:
@@ -133,8 +133,7 @@ def _follow_crop_size(config: experiment_pb2.ExperimentOptions, overridden: set[
             continue
         for name in ("min_resize_value", "max_resize_value"):
             values = per_side(getattr(options, name))
-            lowered = [min(value, side) for value, side in zip(values, options.crop_size, strict=True)]
+            lowered = [min(value, side) for value, side in zip(values, options.crop_size)]
             if f"{section}.{name}" not in overridden and lowered != list(values):
-                options.ClearField(name)
-                getattr(options, name).extend(lowered)
+                getattr(options, name)[:] = lowered
                 logging.info("%s.%s follows the overridden crop_size: %s", section, name, lowered)

@@ -85,11 +85,7 @@ class DatasetInfo:
 
 def default_color(class_id: int) -> tuple[int, int, int]:
     """A color derived from the bits of a class id, as in the PASCAL VOC palette; RGB, 0..255."""
-    red = green = blue = 0
-    for bit in range(8):
-        red |= (class_id >> (3 * bit) & 1) << (7 - bit)
-        green |= (class_id >> (3 * bit + 1) & 1) << (7 - bit)
-        blue |= (class_id >> (3 * bit + 2) & 1) << (7 - bit)
+    red, green, blue = (sum((class_id >> (3 * bit + c) & 1) << (7 - bit) for bit in range(8)) for c in range(3))
     return red, green, blue
 
 
@@ -133,11 +129,8 @@ def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInf
         ClassInfo(c.id, c.name, c.is_thing, category, tuple(c.color) or default_color(c.id))
         for c, category in zip(proto.classes, categories)
     )
-    defaults = model_pb2.ModelOptions()
-    defaults.CopyFrom(proto.model_defaults)
-    return DatasetInfo(
-        proto.name, proto.panoptic_label_divisor, proto.ignore_label, classes, defaults, proto.converter or DEFAULT_CONVERTER
-    )
+    divisor, converter = proto.panoptic_label_divisor, proto.converter or DEFAULT_CONVERTER
+    return DatasetInfo(proto.name, divisor, proto.ignore_label, classes, proto.model_defaults, converter)
 
 
 def to_text(info: DatasetInfo) -> str:
