@@ -42,13 +42,13 @@ def read_image(path: pathlib.Path) -> EncodedImage:
     Raises:
       ImageError: the file is missing, damaged, too large or not an image with 8 or 16 bits per channel.
     """
-    found = _read(path)
-    if isinstance(found, EncodedImage):
-        return found
-    buffer = io.BytesIO()
-    kind = "jpeg" if found.format == "jpeg" else "png"
-    found.rgb.save(buffer, format=kind, **({"quality": 95} if kind == "jpeg" else {}))
-    return EncodedImage(buffer.getvalue(), kind, found.rgb.height, found.rgb.width, found.rotated)
+    data, image, kind, rotated = _read(path)
+    if data is None:
+        buffer = io.BytesIO()
+        kind = "jpeg" if kind == "jpeg" else "png"
+        image.save(buffer, format=kind, **({"quality": 95} if kind == "jpeg" else {}))
+        data = buffer.getvalue()
+    return EncodedImage(data, kind, image.height, image.width, rotated)
 
 
 def read_rgb(path: str | os.PathLike[str]) -> np.ndarray:
@@ -56,22 +56,12 @@ def read_rgb(path: str | os.PathLike[str]) -> np.ndarray:
 
     RGB files are decoded as in training, because JPEG decoders differ enough to change predictions.
     """
-    found = _read(pathlib.Path(path).expanduser())
-    if isinstance(found, EncodedImage):
-        return tf.io.decode_image(found.data, channels=3, expand_animations=False).numpy()
-    return np.asarray(found.rgb)
+    data, image, _, _ = _read(pathlib.Path(path).expanduser())
+    return np.asarray(image) if data is None else tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Converted:
-    """An image that was not RGB or not upright; `format` is that of its file, jpeg, png or another one."""
-
-    rgb: Image.Image
-    format: str
-    rotated: bool
-
-
-def _read(path: pathlib.Path) -> EncodedImage | _Converted:
+def _read(path: pathlib.Path) -> tuple[bytes | None, Image.Image, str, bool]:
+    """The bytes of an upright RGB file, or None and the image converted to that; its format and whether it was rotated."""
     try:
         data = pngs.read_bytes(path)
         with Image.open(io.BytesIO(data)) as image:
@@ -80,22 +70,22 @@ def _read(path: pathlib.Path) -> EncodedImage | _Converted:
             if kind and image.mode == "RGB" and not rotated and "transparency" not in image.info:
                 # Unlike pillow, the decoder used in training rejects a PNG that is truncated after its pixels.
                 tf.io.decode_image(data, channels=3, expand_animations=False)
-                return EncodedImage(data, kind, image.height, image.width)
+                return data, image, kind, False
             mode, rgb = image.mode, _to_rgb(ImageOps.exif_transpose(image))
     except PanopticFileError as error:
         raise ImageError(str(error)) from None
-    except tf.errors.InvalidArgumentError:
-        raise ImageError(f"{path} is damaged or not an image (its pixels do not decode): download or create it again") from None
     except Image.DecompressionBombError:
         raise ImageError(pngs.too_large(path)) from None
-    except pngs.UNREADABLE as error:
-        raise ImageError(f"{path} is damaged or not an image ({pngs.reason(error)}): download or create it again") from None
+    except (tf.errors.InvalidArgumentError, *pngs.UNREADABLE) as error:
+        is_tf = isinstance(error, tf.errors.OpError)
+        reason = "its pixels do not decode" if is_tf else pngs.reason(error)
+        raise ImageError(f"{path} is damaged or not an image ({reason}): download or create it again") from None
     if rgb is None:
         raise ImageError(
             f"{path} has pixel values of an unknown range (mode {mode}): save it with 8 or 16 bits per channel, scaled to the "
             "whole range"
         )
-    return _Converted(rgb, kind, rotated)
+    return None, rgb, kind, rotated
 
 
 def _to_rgb(image: Image.Image) -> Image.Image | None:

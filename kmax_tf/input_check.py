@@ -19,16 +19,11 @@ def check_input_size(images: tf.Tensor) -> tf.Tensor:
     if images.shape.rank not in (4, None):
         raise ValueError(f"images have the shape {images.shape}, expected [B,H,W,3]: a batch of images")
     height, width = images.shape[1:3] if images.shape.rank else (None, None)
-    if height is None or width is None:
-        return _asserted(images)
-    if not (is_input_side(height) and is_input_side(width)):
-        raise ValueError(
-            f"images of {height}x{width} (height x width): both sides must be 32k+1; {nearest_size(height, width)}; {_ADVICE}"
-        )
-    return images
-
-
-def _asserted(images: tf.Tensor) -> tf.Tensor:
+    if height is not None and width is not None:
+        if not (is_input_side(height) and is_input_side(width)):
+            size = f"{height}x{width} (height x width)"
+            raise ValueError(f"images of {size}: both sides must be 32k+1; {nearest_size(height, width)}; {_ADVICE}")
+        return images
     size = tf.shape(images)[1:3]
     lower = tf.maximum((size - 1) // SIZE_STEP, 1) * SIZE_STEP + 1
     # For a valid side this is only the side itself, as in nearest_sides.

@@ -101,10 +101,9 @@ def is_exported(folder: pathlib.Path) -> bool:
 
 
 def _segments(maps: dict[str, np.ndarray], info: DatasetInfo) -> tuple[PredictedSegment, ...]:
-    classes = info.by_id()
     found = []
     for label, segment in decode_segments(maps["panoptic_pred"], info, "the image", crowds=False).items():
-        mask, entry = maps["panoptic_pred"] == label, classes[segment.class_id]
+        mask, entry = maps["panoptic_pred"] == label, info.by_id()[segment.class_id]
         box, score = tuple(bounding_box(mask)), segment_score(mask, maps)
         found.append(PredictedSegment(label, entry.name, entry.category_id, entry.is_thing, score, segment.area, box))
     return tuple(sorted(found, key=lambda segment: -segment.area))

@@ -9,12 +9,12 @@ from google.protobuf import text_format
 
 from protos import dataset_pb2, descriptions, experiment_pb2, text_files
 from protos.defaults import fill_defaults
-from protos.descriptions import ConfigError, DatasetInfo
-from protos.errors import UserError
+from protos.descriptions import DatasetInfo
+from protos.errors import ConfigError, UserError, nearest
 from protos.inheritance import read_with_bases
 from protos.overrides import apply_overrides, override_paths
-from protos.parsing import nearest, parse_text
-from protos.paths import expand_home
+from protos.parsing import parse_text
+from protos.text_files import expand_home
 from protos.validation import check_model_defaults, check_required, dataset_sections, per_side, validate
 
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
@@ -56,8 +56,10 @@ def resolve_config(config: experiment_pb2.ExperimentOptions, source: str, path: 
     Raises:
       ConfigError: a field is missing or has an invalid value.
     """
-    _clear_placeholders(config, source)
-    _expand_home(config, source)
+    try:
+        _clean_names(config, source)
+    except UserError as error:
+        raise ConfigError(f"{source}: {error}") from None
     if not config.experiment_name:
         config.experiment_name = path.stem
     check_required(config, source)
@@ -72,10 +74,10 @@ def dataset_info(config: experiment_pb2.ExperimentOptions) -> DatasetInfo:
     Raises:
       ConfigError: the config names no dataset, or one that does not exist.
     """
-    names = [options.dataset for _, options in dataset_sections(config) if options.dataset]
-    if not names:
-        raise ConfigError("neither train_dataset_options.dataset nor eval_dataset_options.dataset is set; set one of them")
-    return descriptions.load(names[0])
+    for _, options in dataset_sections(config):
+        if options.dataset:
+            return descriptions.load(options.dataset)
+    raise ConfigError("neither train_dataset_options.dataset nor eval_dataset_options.dataset is set; set one of them")
 
 
 def config_to_text(config: experiment_pb2.ExperimentOptions) -> str:
@@ -84,50 +86,32 @@ def config_to_text(config: experiment_pb2.ExperimentOptions) -> str:
 
 
 def _parse(path: pathlib.Path) -> experiment_pb2.ExperimentOptions:
+    there = sorted(map(str, (path if path.is_dir() else path.parent).glob("*.textproto")))
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; give a config file, such as {there[0] if there else path / 'name.textproto'}")
+    if not path.exists():
+        raise ConfigError(f"{path}: there is no such config file{nearest(str(path), there)}")
     config = experiment_pb2.ExperimentOptions()
-    parse_text(_read(path), config, str(path))
+    parse_text(text_files.read_text(path, ConfigError), config, str(path))
     return config
 
 
-def _read(path: pathlib.Path) -> str:
-    if not path.exists():
-        there = [str(p) for p in path.parent.glob("*.textproto")] if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: there is no such config file{nearest(str(path), there)}")
-    return text_files.read_text(path, ConfigError)
-
-
-def _clear_placeholders(config: experiment_pb2.ExperimentOptions, source: str) -> None:
-    """Clears file names and the run name where they are empty or a placeholder `${...}`, as in DeepLab2's textprotos."""
-    fields = (
-        ("experiment_name", config, "experiment_name"),
-        ("model_options.initial_checkpoint", config.model_options, "initial_checkpoint"),
-        ("model_options.backbone.pretrained_weights", config.model_options.backbone, "pretrained_weights"),
-    )
-    for path, owner, field in fields:
+def _clean_names(config: experiment_pb2.ExperimentOptions, source: str) -> None:
+    """Clears names that are empty or a placeholder `${...}` of DeepLab2, and expands `~`; `find` does so for descriptions."""
+    model = config.model_options
+    files = [(model, "initial_checkpoint"), (model.backbone, "pretrained_weights")]
+    for owner, field in [(config, "experiment_name"), *files]:
         value = getattr(owner, field)
-        if not value:
+        if _PLACEHOLDER.search(value):
+            logging.info("%s: %s is the placeholder %s; treating it as empty", source, field, value)
+        if not value or _PLACEHOLDER.search(value):
             owner.ClearField(field)
-        elif _PLACEHOLDER.search(value):
-            owner.ClearField(field)
-            logging.info("%s: %s is the placeholder %s; treating it as empty", source, path, value)
-
-
-def _expand_home(config: experiment_pb2.ExperimentOptions, source: str) -> None:
-    """Replaces `~` in every field that names files, except descriptions, where `find` does so."""
-    try:
-        model, evaluator = config.model_options, config.evaluator_options
-        for owner, field in (
-            (model, "initial_checkpoint"),
-            (model.backbone, "pretrained_weights"),
-            (evaluator, "override_save_dir"),
-        ):
-            if getattr(owner, field).startswith("~"):
-                setattr(owner, field, expand_home(getattr(owner, field)))
-        for _, options in dataset_sections(config):
-            for owner in (options, *options.source):
-                owner.file_pattern[:] = [expand_home(pattern) for pattern in owner.file_pattern]
-    except UserError as error:
-        raise ConfigError(f"{source}: {error}") from None
+    for owner, field in [*files, (config.evaluator_options, "override_save_dir")]:
+        if getattr(owner, field):
+            setattr(owner, field, expand_home(getattr(owner, field)))
+    for _, options in dataset_sections(config):
+        for owner in (options, *options.source):
+            owner.file_pattern[:] = [expand_home(pattern) for pattern in owner.file_pattern]
 
 
 def _find_dataset(section: str, options: dataset_pb2.DatasetOptions, source: str, folder: pathlib.Path) -> DatasetInfo:
@@ -149,8 +133,7 @@ def _follow_crop_size(config: experiment_pb2.ExperimentOptions, overridden: set[
             continue
         for name in ("min_resize_value", "max_resize_value"):
             values = per_side(getattr(options, name))
-            lowered = [min(value, side) for value, side in zip(values, options.crop_size, strict=True)]
+            lowered = [min(value, side) for value, side in zip(values, options.crop_size)]
             if f"{section}.{name}" not in overridden and lowered != list(values):
-                options.ClearField(name)
-                getattr(options, name).extend(lowered)
+                getattr(options, name)[:] = lowered
                 logging.info("%s.%s follows the overridden crop_size: %s", section, name, lowered)

@@ -4,23 +4,19 @@ A description is a text file (`protos/dataset.proto`, message DatasetDescription
 """
 
 import dataclasses
-import difflib
 import functools
 import pathlib
 
 from google.protobuf import text_format
 
 from protos import dataset_pb2, model_pb2, text_files
-from protos.errors import UserError
+from protos.errors import ConfigError, nearest
 
 # The input pipeline encodes class ids in 15 bits.
 _LARGEST_ID = 32767
 DESCRIPTIONS_DIR = pathlib.Path(__file__).resolve().parents[1] / "data" / "descriptions"
 DEFAULT_CONVERTER = dataset_pb2.DatasetDescription().converter
-
-
-class ConfigError(UserError):
-    """A config or dataset description is invalid; the message names the file and the field."""
+_MOST_LISTED = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,11 +85,7 @@ class DatasetInfo:
 
 def default_color(class_id: int) -> tuple[int, int, int]:
     """A color derived from the bits of a class id, as in the PASCAL VOC palette; RGB, 0..255."""
-    red = green = blue = 0
-    for bit in range(8):
-        red |= (class_id >> (3 * bit) & 1) << (7 - bit)
-        green |= (class_id >> (3 * bit + 1) & 1) << (7 - bit)
-        blue |= (class_id >> (3 * bit + 2) & 1) << (7 - bit)
+    red, green, blue = (sum((class_id >> (3 * bit + c) & 1) << (7 - bit) for bit in range(8)) for c in range(3))
     return red, green, blue
 
 
@@ -137,11 +129,8 @@ def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInf
         ClassInfo(c.id, c.name, c.is_thing, category, tuple(c.color) or default_color(c.id))
         for c, category in zip(proto.classes, categories)
     )
-    defaults = model_pb2.ModelOptions()
-    defaults.CopyFrom(proto.model_defaults)
-    return DatasetInfo(
-        proto.name, proto.panoptic_label_divisor, proto.ignore_label, classes, defaults, proto.converter or DEFAULT_CONVERTER
-    )
+    divisor, converter = proto.panoptic_label_divisor, proto.converter or DEFAULT_CONVERTER
+    return DatasetInfo(proto.name, divisor, proto.ignore_label, classes, proto.model_defaults, converter)
 
 
 def to_text(info: DatasetInfo) -> str:
@@ -173,10 +162,10 @@ def find(dataset: str, relative_to: pathlib.Path | None = None) -> pathlib.Path:
         if candidate.is_file():
             return candidate.resolve()
     known = sorted(p.stem for p in DESCRIPTIONS_DIR.glob("*.textproto"))
-    near = difflib.get_close_matches(dataset, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    names = ", ".join(known)
-    raise ConfigError(f"dataset {dataset!r} is neither a description in {DESCRIPTIONS_DIR} ({names}) nor a file{hint}")
+    raise ConfigError(
+        f"dataset {dataset!r} is neither a description in {DESCRIPTIONS_DIR} ({', '.join(known)}) nor a file"
+        f"{nearest(dataset, known)}"
+    )
 
 
 def load(dataset: str | pathlib.Path) -> DatasetInfo:
@@ -200,3 +189,32 @@ def from_text(text: str, source: str) -> DatasetInfo:
     except text_format.ParseError as error:
         raise ConfigError(f"{source}:{error}") from None
     return from_proto(proto, source)
+
+
+def class_difference(ours: DatasetInfo, theirs: DatasetInfo) -> str | None:
+    """What differs between the classes of two descriptions in id, name, or whether they are things; None if nothing does.
+
+    Colors, category ids, and the names of the datasets do not count. The text names the first difference and lists the
+    classes of both.
+    """
+    for mine, other in zip(ours.classes, theirs.classes):
+        if _shown(mine) != _shown(other):
+            return f"class {_shown(mine)} of {ours.name} is {_shown(other)} in {theirs.name}; {_both(ours, theirs)}"
+    if len(ours.classes) == len(theirs.classes):
+        return None
+    longer, shorter = sorted((ours, theirs), key=lambda info: -len(info.classes))
+    first = longer.classes[len(shorter.classes)]
+    return f"class {_shown(first)} of {longer.name} is not in {shorter.name}; {_both(ours, theirs)}"
+
+
+def _both(ours: DatasetInfo, theirs: DatasetInfo) -> str:
+    return "; ".join(f"{info.name} has {len(info.classes)} classes: {_listed(info.classes)}" for info in (ours, theirs))
+
+
+def _listed(classes: tuple[ClassInfo, ...]) -> str:
+    more = f" and {len(classes) - _MOST_LISTED} more" if len(classes) > _MOST_LISTED else ""
+    return ", ".join(_shown(c) for c in classes[:_MOST_LISTED]) + more
+
+
+def _shown(entry: ClassInfo) -> str:
+    return f"{entry.id} {entry.name} ({'thing' if entry.is_thing else 'stuff'})"

@@ -1,4 +1,7 @@
-"""The base class of errors that a user can fix."""
+"""Errors that a user can fix, and the hints in their messages."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -6,3 +9,13 @@ class UserError(ValueError):
 
     Commands print the message and exit with code 1; any other exception is a bug in the program.
     """
+
+
+class ConfigError(UserError):
+    """A config or dataset description is invalid; the message names the file and the field."""
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The phrase `; did you mean ...?` with the most similar known name, or "" if none has a similarity of `cutoff` (0..1)."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f'; did you mean "{found[0]}"?' if found else ""

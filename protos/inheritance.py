@@ -1,15 +1,12 @@
 """Configs that set only what differs from another file, their `base`."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+
+from google.protobuf import message
 
 from protos import descriptions, experiment_pb2
 from protos.descriptions import ConfigError
-from protos.merging import fill_unset
-
-_SECTIONS = ("train_dataset_options", "eval_dataset_options")
-# Both name records: a config that sets either of them inherits neither.
-_RECORDS = ("file_pattern", "source")
 
 Read = Callable[[pathlib.Path], experiment_pb2.ExperimentOptions]
 
@@ -17,9 +14,7 @@ Read = Callable[[pathlib.Path], experiment_pb2.ExperimentOptions]
 def read_with_bases(path: pathlib.Path, read: Read) -> tuple[experiment_pb2.ExperimentOptions, list[pathlib.Path]]:
     """Reads a config file and merges its base, the base of that, and so on; `base` is unset in the result.
 
-    Args:
-      path: the config file.
-      read: parses one file.
+    `read` parses one file.
 
     Returns:
       The config, and the files of its bases, nearest first.
@@ -33,7 +28,10 @@ def read_with_bases(path: pathlib.Path, read: Read) -> tuple[experiment_pb2.Expe
     config.ClearField("base")
     while name:
         base_path = nearest.parent / pathlib.Path(name).expanduser()
-        _check_cycle(base_path, [path, *bases])
+        files = [path, *bases, base_path]
+        if base_path.resolve() in [file.resolve() for file in files[:-1]]:
+            chain = " -> ".join(map(str, files))
+            raise ConfigError(f"{nearest}: base: a file cannot be its own base, but {chain}; remove base from one of them")
         try:
             base = read(base_path)
         except ConfigError as error:
@@ -45,23 +43,18 @@ def read_with_bases(path: pathlib.Path, read: Read) -> tuple[experiment_pb2.Expe
     return config, bases
 
 
-def _check_cycle(path: pathlib.Path, before: Sequence[pathlib.Path]) -> None:
-    if path.resolve() in [other.resolve() for other in before]:
-        chain = " -> ".join(str(one) for one in [*before, path])
-        raise ConfigError(f"{before[-1]}: base: a file cannot be its own base, but {chain}; remove base from one of them")
-
-
 def _inherit(config: experiment_pb2.ExperimentOptions, base: experiment_pb2.ExperimentOptions, folder: pathlib.Path) -> None:
     """Fills `config` from `base`, a file in `folder`."""
     # Two configs with the same name would share a model_dir.
     base.ClearField("experiment_name")
-    for name in _SECTIONS:
+    for name in ("train_dataset_options", "eval_dataset_options"):
         if not base.HasField(name):
             continue
         ours, theirs = getattr(config, name), getattr(base, name)
-        if any(getattr(ours, field) for field in _RECORDS):
-            for field in _RECORDS:
-                theirs.ClearField(field)
+        # Both name records: a config that sets either of them inherits neither.
+        if ours.file_pattern or ours.source:
+            theirs.ClearField("file_pattern")
+            theirs.ClearField("source")
         if theirs.dataset and not ours.dataset:
             theirs.dataset = _from_anywhere(theirs.dataset, folder)
     fill_unset(config, base)
@@ -74,3 +67,20 @@ def _from_anywhere(dataset: str, folder: pathlib.Path) -> str:
     except ConfigError:  # reported with the config, unless an override replaces it
         return dataset
     return dataset if found.parent == descriptions.DESCRIPTIONS_DIR else str(found)
+
+
+def fill_unset(target: message.Message, defaults: message.Message) -> None:
+    """Copies the fields that `target` does not set from `defaults`, a message of the same type.
+
+    Submessages are merged field by field; a repeated field is copied as a whole if it is empty in `target`.
+    """
+    for field, value in defaults.ListFields():
+        present = getattr(target, field.name)
+        if hasattr(value, "extend"):
+            if not present:
+                present.MergeFrom(value)
+        elif field.message_type is not None:
+            present.SetInParent()
+            fill_unset(present, value)
+        elif not target.HasField(field.name):
+            setattr(target, field.name, value)

@@ -4,14 +4,13 @@ The value is written as in text format, except that strings need no quotes. `[a,
 repeated field; `{field: value}` is merged into a message.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
 
 from google.protobuf import descriptor, message, text_format
 
-from protos.descriptions import ConfigError
+from protos.errors import ConfigError, nearest
 from protos.parsing import explain, unknown_field
 
 _ITEM = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^,]+)\s*(?:,|$)""")
@@ -50,15 +49,13 @@ def _apply(config: message.Message, override: str) -> None:
             raise ConfigError(f"{field.name} is a list of messages: override all of it with {field.name}=[{{...}}, {{...}}]")
         owner = getattr(owner, name)
     field = _field(config, owner, leaf, path)
-    _set(owner, field, _parse_value(owner, field, value))
-
-
-def _set(owner: message.Message, field: descriptor.FieldDescriptor, parsed: message.Message) -> None:
-    if field.message_type is None or _is_repeated(owner, field):
-        owner.ClearField(field.name)
+    parsed = _parse_value(owner, field, value)
+    is_message = field.message_type is not None and not _is_repeated(owner, field)
+    if not is_message:
+        owner.ClearField(leaf)
     owner.MergeFrom(parsed)
-    if field.message_type is not None and not _is_repeated(owner, field):
-        getattr(owner, field.name).SetInParent()
+    if is_message:
+        getattr(owner, leaf).SetInParent()
 
 
 def _parse_value(owner: message.Message, field: descriptor.FieldDescriptor, value: str) -> message.Message:
@@ -69,7 +66,7 @@ def _parse_value(owner: message.Message, field: descriptor.FieldDescriptor, valu
         text_format.Parse(text, parsed)
     except text_format.ParseError as error:
         raise ConfigError(explain(error, text)) from None
-    others = [name.name for name, _ in parsed.ListFields() if name.name != field.name]
+    others = [other.name for other, _ in parsed.ListFields() if other.name != field.name]
     if others:
         raise ConfigError(f"the value also sets {', '.join(others)}; write one override per field")
     return parsed
@@ -78,11 +75,7 @@ def _parse_value(owner: message.Message, field: descriptor.FieldDescriptor, valu
 def _quoted(value: str) -> str:
     """The value of a string field, or of a list of strings, with missing quotes added."""
     if value.startswith("[") and value.endswith("]"):
-        return f"[{', '.join(_quoted_string(item.strip()) for item in _ITEM.findall(value[1:-1]))}]"
-    return _quoted_string(value)
-
-
-def _quoted_string(value: str) -> str:
+        return f"[{', '.join(_quoted(item.strip()) for item in _ITEM.findall(value[1:-1]))}]"
     has_quotes = len(value) >= 2 and value[0] in "\"'" and value[-1] == value[0]
     return value if has_quotes else json.dumps(value, ensure_ascii=False)
 
@@ -93,9 +86,8 @@ def _field(config: message.Message, owner: message.Message, name: str, path: str
         return field
     leaf = path.rpartition(".")[2]
     elsewhere = [known for known in _paths(config.DESCRIPTOR) if known.rpartition(".")[2] == leaf]
-    closest = difflib.get_close_matches(path, elsewhere, n=1, cutoff=0)
-    if closest:
-        raise ConfigError(f'{owner.DESCRIPTOR.name} has no field "{name}"; did you mean "{closest[0]}"?')
+    if elsewhere:
+        raise ConfigError(f'{owner.DESCRIPTOR.name} has no field "{name}"{nearest(path, elsewhere, cutoff=0)}')
     raise ConfigError(unknown_field(owner.DESCRIPTOR, name))
 
 

@@ -1,25 +1,18 @@
 """Parses text format, with errors that name the file, line and field and suggest corrections."""
 
-import difflib
 import re
-from collections.abc import Iterable
 
 from google.protobuf import descriptor, message, text_format
 
 from protos import experiment_pb2
-from protos.descriptions import ConfigError
+from protos.errors import ConfigError, nearest
 
+_POOL = experiment_pb2.DESCRIPTOR.pool
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
 _UNKNOWN_ENUM_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
 _REPEATED_SCALAR = re.compile(r'should not have multiple "(\w+)" fields')
 # Fields that DeepLab2 configs of other architectures set instead of max_deeplab.
 _OTHER_ARCHITECTURES = ("deeplab_v3", "deeplab_v3_plus", "panoptic_deeplab", "motion_deeplab", "vip_deeplab")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The phrase `; did you mean ...?` with the most similar known name, or "" if none is similar."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f'; did you mean "{found[0]}"?' if found else ""
 
 
 def parse_text(text: str, target: message.Message, source: str) -> None:
@@ -43,11 +36,11 @@ def explain(error: text_format.ParseError, text: str) -> str:
     """Describes the error in `text` in one sentence, without its position."""
     reason = str(error)
     if found := _UNKNOWN_FIELD.search(reason):
-        return unknown_field(_descriptor(found[1]), found[2])
+        return unknown_field(_POOL.FindMessageTypeByName(found[1]), found[2])
     if found := _REPEATED_SCALAR.search(reason):
         return f"{found[1]} is set more than once, but takes only one value"
     if found := _UNKNOWN_ENUM_VALUE.search(reason):
-        names = _enum_names(found[1])
+        names = list(_POOL.FindEnumTypeByName(found[1]).values_by_name)
         problem = f"{found[2]} is not one of {', '.join(names)}{nearest(found[2].upper(), names)}"
     else:
         problem = re.sub(r"^\d+:\d+ : ('.*': )?", "", reason)
@@ -71,11 +64,3 @@ def _field_before(text: str, line: int | None, column: int | None) -> str:
         return ""
     found = re.search(r"(\w+)\s*:\s*(\[[^\]]*)?$", lines[line - 1][: column - 1])
     return found[1] if found else ""
-
-
-def _descriptor(full_name: str) -> descriptor.Descriptor:
-    return experiment_pb2.DESCRIPTOR.pool.FindMessageTypeByName(full_name)
-
-
-def _enum_names(full_name: str) -> list[str]:
-    return list(experiment_pb2.DESCRIPTOR.pool.FindEnumTypeByName(full_name).values_by_name)

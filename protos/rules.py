@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from protos.parsing import nearest
+from protos.errors import nearest
 
 BACKBONES = (
     "kmax_resnet50",
@@ -146,50 +146,29 @@ RULES: dict[str, dict[str, Rule]] = {
     "SingleLossOptions": {"weight": at_least(0), "top_k_percent": _KEEP_PROBABILITY},
 }
 
-# Ignored fields, and the values besides the default that match what the code does anyway and need no warning.
-IGNORED: dict[str, dict[str, tuple[object, ...]]] = {
-    "DatasetOptions": {
-        "sigma": (),
-        "use_two_frames": (),
-        "thing_id_mask_annotations": (True,),
-        "use_next_frame": (),
-        "cameras_to_use": (),
-    },
-    "EvaluatorOptions": {
-        "use_tf_function": (),
-        "add_flipped_images": (),
-        "center_score_threshold": (),
-        "nms_kernel": (),
-        "keep_k_centers": (),
-        "eval_scales": (1.0,),
-        "convert_raw_to_eval_ids": (),
-        "merge_semantic_and_instance_with_tf_op": (),
-        "raw_panoptic_format": (),
-    },
-    "ModelOptions": {"restore_instance_last_layer_from_initial_checkpoint": ()},
-    "BackboneOptions": {
-        "output_stride": (),
-        "use_squeeze_and_excite": (),
-        "drop_path_schedule": ("linear",),
-        "stem_width_multiplier": (),
-        "backbone_width_multiplier": (),
-        "backbone_layer_multiplier": (),
-        "use_sac_beyond_stride": (),
-    },
-    "DecoderOptions": {
-        "feature_key": ("feature_semantic", "stage5"),
-        "decoder_conv_type": (),
-        "aspp_use_only_1x1_proj_conv": (),
-    },
-    "HeadOptions": {"head_conv_type": (), "max_value_after_activation": (), "min_value_after_activation": ()},
-    "MaXDeepLabOptions": {"semantic_sample_k": (), "semantic_sample_temperature": ()},
-    "SolverOptions": {"weight_decay": ()},
-    "LossOptions": {
-        "center_loss": (),
-        "regression_loss": (),
-        "motion_loss": (),
-        "next_regression_loss": (),
-        "depth_loss": (),
-    },
-    "SingleLossOptions": {"name": ("softmax_cross_entropy",)},
+IGNORED: dict[str, tuple[str, ...]] = {
+    "DatasetOptions": ("sigma", "use_two_frames", "thing_id_mask_annotations", "use_next_frame", "cameras_to_use"),
+    "EvaluatorOptions": (
+        *("use_tf_function", "add_flipped_images", "center_score_threshold", "nms_kernel", "keep_k_centers", "eval_scales"),
+        *("convert_raw_to_eval_ids", "merge_semantic_and_instance_with_tf_op", "raw_panoptic_format"),
+    ),
+    "ModelOptions": ("restore_instance_last_layer_from_initial_checkpoint",),
+    "BackboneOptions": (
+        *("output_stride", "use_squeeze_and_excite", "drop_path_schedule", "stem_width_multiplier"),
+        *("backbone_width_multiplier", "backbone_layer_multiplier", "use_sac_beyond_stride"),
+    ),
+    "DecoderOptions": ("feature_key", "decoder_conv_type", "aspp_use_only_1x1_proj_conv"),
+    "HeadOptions": ("head_conv_type", "max_value_after_activation", "min_value_after_activation"),
+    "MaXDeepLabOptions": ("semantic_sample_k", "semantic_sample_temperature"),
+    "SolverOptions": ("weight_decay",),
+    "LossOptions": ("center_loss", "regression_loss", "motion_loss", "next_regression_loss", "depth_loss"),
+    "SingleLossOptions": ("name",),
+}
+# Values of ignored fields, besides the defaults, that match what the code does anyway and need no warning.
+HARMLESS: dict[str, tuple[object, ...]] = {
+    "DatasetOptions.thing_id_mask_annotations": (True,),
+    "EvaluatorOptions.eval_scales": (1.0,),
+    "BackboneOptions.drop_path_schedule": ("linear",),
+    "DecoderOptions.feature_key": ("feature_semantic", "stage5"),
+    "SingleLossOptions.name": ("softmax_cross_entropy",),
 }

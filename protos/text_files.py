@@ -1,4 +1,4 @@
-"""Reads text files: UTF-8 with or without a byte order mark, any line ends."""
+"""Paths and text files as users write them: `~` is the home directory; UTF-8 with or without a byte order mark."""
 
 import os
 import pathlib
@@ -8,10 +8,6 @@ from protos.errors import UserError
 
 def read_text(path: pathlib.Path, error: type[UserError] = UserError) -> str:
     """The text of a file, without byte order mark, with line ends `\\n`.
-
-    Args:
-      path: of the file.
-      error: what is raised.
 
     Raises:
       error: the file does not exist, cannot be read or is not UTF-8.
@@ -32,8 +28,25 @@ def decode(data: bytes, source: str, error: type[UserError] = UserError) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        # The codec counts from behind the mark.
+        # The codec counts from the end of the mark.
         offset = problem.start + len(data) - len(problem.object)
         byte = problem.object[problem.start]
         raise error(f"{source}: is not UTF-8 text (byte 0x{byte:02x} at offset {offset}): save it as UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def expand_home(path: str) -> str:
+    """Replaces a leading `~` or `~user` by that home directory; leaves other paths, URLs and "" unchanged.
+
+    Shells expand `~` only at the start of a word, not after `--flag=`.
+
+    Raises:
+      UserError: there is no such user.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise UserError(
+            f"{path}: the home directory of {path.partition('/')[0]} is unknown; write the full path, or ./{path} for a "
+            "folder with this name"
+        )
+    return expanded

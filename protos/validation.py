@@ -4,21 +4,23 @@ Single values are checked against the tables of protos/rules.py, then combinatio
 "path of the field: what is wrong, what is allowed"; all findings are reported together.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 from absl import logging
 from google.protobuf import descriptor, message
 
-from protos import dataset_pb2, experiment_pb2
-from protos.descriptions import ConfigError, DatasetInfo
+from protos import dataset_pb2, experiment_pb2, model_pb2
+from protos.descriptions import DatasetInfo, class_difference
+from protos.errors import ConfigError
 from protos.input_sizes import is_input_side, nearest_size
-from protos.rules import IGNORED, RULES
+from protos.rules import HARMLESS, IGNORED, RULES
 
 # Weights are exact to a thousandth.
 _MOST_SOURCES = 1000
 _LOW_LEVEL_ORDER = ("res3", "res2")
 
-_Field = tuple[str, message.Message, descriptor.FieldDescriptor, object]
+_Field = tuple[str, str, descriptor.FieldDescriptor, object]
 
 
 def check_required(config: experiment_pb2.ExperimentOptions, source: str) -> None:
@@ -27,20 +29,17 @@ def check_required(config: experiment_pb2.ExperimentOptions, source: str) -> Non
     Raises:
       ConfigError: fields are missing; the message names all of them.
     """
-    problems = []
-    model = config.model_options
-    if not model.backbone.name:
-        problems.append("model_options.backbone.name: not set; choose an encoder such as kmax_resnet50")
-    if not model.HasField("max_deeplab"):
-        problems.append("model_options.max_deeplab: not set; this message describes kMaX-DeepLab and may be empty")
-    if not dataset_sections(config):
-        problems.append("train_dataset_options: not set, and neither is eval_dataset_options; at least one must name a dataset")
-    for path, options in dataset_sections(config):
-        if not options.dataset:
-            problems.append(f"{path}.dataset: not set; give the name of a description in data/descriptions or the path of one")
-        if not options.crop_size:
-            problems.append(f"{path}.crop_size: not set; give height and width, each 32k+1, such as [641, 641]")
-    _raise(problems, source)
+    sections = dataset_sections(config)
+    needed = [
+        ("model_options.backbone.name", config.model_options.backbone.name, "choose an encoder such as kmax_resnet50"),
+        ("model_options.max_deeplab", config.model_options.HasField("max_deeplab"), "it selects kMaX-DeepLab and may be empty"),
+        ("train_dataset_options", sections, "set it or eval_dataset_options; at least one must name a dataset"),
+    ]
+    for path, options in sections:
+        advice = "give the name of a description in data/descriptions or the path of one"
+        needed.append((f"{path}.dataset", options.dataset, advice))
+        needed.append((f"{path}.crop_size", options.crop_size, "give height and width, each 32k+1, such as [641, 641]"))
+    _raise([f"{path}: not set; {advice}" for path, value, advice in needed if not value], source)
 
 
 def validate(config: experiment_pb2.ExperimentOptions, infos: Sequence[DatasetInfo], source: str) -> None:
@@ -55,16 +54,15 @@ def validate(config: experiment_pb2.ExperimentOptions, infos: Sequence[DatasetIn
     """
     problems = list(_value_problems(config))
     for (path, options), info in zip(dataset_sections(config), infos, strict=True):
-        problems += _size_problems(path, options)
-        problems += _label_problems(path, options, info)
-        problems += _source_problems(path, options)
-    problems += _model_problems(config, infos[0])
+        problems += [f"{path}.{problem}" for problem in _dataset_problems(options, info)]
+    if config.eval_dataset_options.source:
+        problems.append("eval_dataset_options.source: evaluation does not mix records by weight; list them in file_pattern")
+    problems += [f"model_options.{problem}" for problem in _model_problems(config.model_options, infos[0])]
     problems += _training_problems(config)
-    if len(infos) == 2:
-        problems += _class_table_problems(*infos)
+    problems += _class_table_problems(infos[0], infos[-1])
     _raise(problems, source)
-    for warning in _ignored_fields(config):
-        logging.warning("%s: %s", source, warning)
+    for path in _ignored_fields(config):
+        logging.warning("%s: %s is accepted for compatibility with DeepLab2 but has no effect", source, path)
 
 
 def check_model_defaults(info: DatasetInfo, source: str) -> None:
@@ -95,121 +93,101 @@ def _raise(problems: Sequence[str], source: str) -> None:
 
 
 def _set_fields(options: message.Message, prefix: str = "") -> Iterator[_Field]:
-    """Path, message, field and value of every value that is set; repeated fields yield one item per value."""
+    """Path, message name, field and value of all values that are set, without those inside ignored messages."""
+    owner = options.DESCRIPTOR.name
     for field, value in options.ListFields():
-        items = list(value) if hasattr(value, "extend") else [value]
-        for position, item in enumerate(items):
-            path = f"{prefix}{field.name}" + (f"[{position}]" if hasattr(value, "extend") else "")
-            if field.message_type is not None:
+        is_list = hasattr(value, "extend")
+        for position, item in enumerate(value if is_list else [value]):
+            path = f"{prefix}{field.name}" + (f"[{position}]" if is_list else "")
+            yield path, owner, field, item
+            if field.message_type is not None and field.name not in IGNORED.get(owner, ()):
                 yield from _set_fields(item, f"{path}.")
-            else:
-                yield path, options, field, item
 
 
 def _value_problems(config: message.Message) -> Iterator[str]:
-    for path, options, field, value in _set_fields(config):
-        rule = RULES.get(options.DESCRIPTOR.name, {}).get(field.name)
-        problem = rule.problem(value) if rule else None
-        if problem:
+    for path, owner, field, value in _set_fields(config):
+        rule = RULES.get(owner, {}).get(field.name)
+        if rule and (problem := rule.problem(value)):
             yield f"{path}: {problem}"
 
 
-def _ignored_fields(options: message.Message, prefix: str = "") -> Iterator[str]:
-    """One sentence for each field that is set but ignored."""
-    ignored = IGNORED.get(options.DESCRIPTOR.name, {})
-    for field, value in options.ListFields():
-        repeated = hasattr(value, "extend")
-        items = list(value) if repeated else [value]
-        if field.name in ignored:
-            if any(item not in (field.default_value, *ignored[field.name]) for item in items):
-                yield f"{prefix}{field.name} is accepted for compatibility with DeepLab2 but has no effect"
-        elif field.message_type is not None:
-            for position, item in enumerate(items):
-                yield from _ignored_fields(item, f"{prefix}{field.name}[{position}]." if repeated else f"{prefix}{field.name}.")
+def _ignored_fields(config: message.Message) -> dict[str, None]:
+    """Paths of the fields that are set, but have no effect."""
+    return {
+        re.sub(r"\[\d+\]$", "", path): None
+        for path, owner, field, value in _set_fields(config)
+        if field.name in IGNORED.get(owner, ())
+        and value not in (field.default_value, *HARMLESS.get(f"{owner}.{field.name}", ()))
+    }
 
 
-def _size_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[str]:
-    crop = list(options.crop_size)
-    if len(crop) != 2 or not all(map(is_input_side, crop)):
-        nearest = nearest_size(*crop) if len(crop) == 2 else f"the list must have 2 values, not {len(crop)}"
-        yield f"{path}.crop_size: {crop} must be height and width, each 32k+1; {nearest}"
-        return
-    for name in ("min_resize_value", "max_resize_value"):
-        if len(getattr(options, name)) > 2:
-            yield f"{path}.{name}: {list(getattr(options, name))} must be one value, or one for height and one for width"
-            return
-    smallest, largest = per_side(options.min_resize_value), per_side(options.max_resize_value)
-    if any(value > side for value, side in zip(largest, crop, strict=True)):
-        yield (
-            f"{path}.max_resize_value: {list(options.max_resize_value)} must be at most crop_size {crop}; "
-            "a resized image must fit into the crop"
-        )
-    factor = options.resize_factor
-    if factor > 0 and any(-(-((high or side) - 1) // factor) * factor + 1 > side for high, side in zip(largest, crop)):
-        yield f"{path}.resize_factor: sides rounded up to {factor}k+1 can exceed crop_size {crop}; lower max_resize_value"
-    if any(low > (high or low) for low, high in zip(smallest, largest, strict=True)):
-        yield (
-            f"{path}.min_resize_value: {list(options.min_resize_value)} must be at most max_resize_value "
-            f"{list(options.max_resize_value)}"
-        )
-
-
-def _label_problems(path: str, options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterator[str]:
+def _dataset_problems(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterator[str]:
+    yield from _size_problems(options)
     if options.max_thing_id >= info.label_divisor:
-        yield (
-            f"{path}.max_thing_id: {options.max_thing_id} must be below the panoptic_label_divisor of {info.name}, "
-            f"{info.label_divisor}"
-        )
-    scales = options.augmentations
-    if scales.min_scale_factor > scales.max_scale_factor:
-        yield (
-            f"{path}.augmentations.min_scale_factor: {scales.min_scale_factor:g} must be at most max_scale_factor "
-            f"{scales.max_scale_factor:g}"
-        )
-
-
-def _source_problems(path: str, options: dataset_pb2.DatasetOptions) -> Iterator[str]:
+        divisor = f"the panoptic_label_divisor of {info.name}, {info.label_divisor}"
+        yield f"max_thing_id: {options.max_thing_id} must be below {divisor}"
+    low, high = options.augmentations.min_scale_factor, options.augmentations.max_scale_factor
+    if low > high:
+        yield f"augmentations.min_scale_factor: {low:g} must be at most max_scale_factor {high:g}"
     if options.source and options.file_pattern:
-        yield f"{path}.source: file_pattern is set too; move its patterns into a source, or remove source"
-    if options.source and path == "eval_dataset_options":
-        yield f"{path}.source: evaluation does not mix records by weight; list them in file_pattern"
+        yield "source: file_pattern is set too; move its patterns into a source, or remove source"
     if len(options.source) > _MOST_SOURCES:
-        yield f"{path}.source: {len(options.source)} sources are more than {_MOST_SOURCES}; put several patterns into one"
+        yield f"source: {len(options.source)} sources are more than {_MOST_SOURCES}; put several patterns into one"
     for position, source in enumerate(options.source):
         if not source.file_pattern:
-            yield f"{path}.source[{position}].file_pattern: not set; give patterns of TFRecord files"
+            yield f"source[{position}].file_pattern: not set; give patterns of TFRecord files"
 
 
-def _model_problems(config: experiment_pb2.ExperimentOptions, info: DatasetInfo) -> Iterator[str]:
-    model, transformer = config.model_options, config.model_options.max_deeplab
-    prefix = "model_options.max_deeplab"
+def _size_problems(options: dataset_pb2.DatasetOptions) -> Iterator[str]:
+    crop, low, high = list(options.crop_size), list(options.min_resize_value), list(options.max_resize_value)
+    if len(crop) != 2 or not all(map(is_input_side, crop)):
+        nearest = nearest_size(*crop) if len(crop) == 2 else f"the list must have 2 values, not {len(crop)}"
+        yield f"crop_size: {crop} must be height and width, each 32k+1; {nearest}"
+        return
+    for name, values in (("min_resize_value", low), ("max_resize_value", high)):
+        if len(values) > 2:
+            yield f"{name}: {values} must be one value, or one for height and one for width"
+            return
+    smallest, largest = per_side(low), per_side(high)
+    if any(value > side for value, side in zip(largest, crop)):
+        yield f"max_resize_value: {high} must be at most crop_size {crop}; a resized image must fit into the crop"
+    factor = options.resize_factor
+    if factor > 0 and any(-(-((value or side) - 1) // factor) * factor + 1 > side for value, side in zip(largest, crop)):
+        yield f"resize_factor: sides rounded up to {factor}k+1 can exceed crop_size {crop}; lower max_resize_value"
+    if any(a > (b or a) for a, b in zip(smallest, largest)):
+        yield f"min_resize_value: {low} must be at most max_resize_value {high}"
+
+
+def _model_problems(model: model_pb2.ModelOptions, info: DatasetInfo) -> Iterator[str]:
+    transformer = model.max_deeplab
     dropped, slots = transformer.num_dropped_mask_slots, transformer.num_mask_slots
     if dropped >= slots:
-        yield f"{prefix}.num_dropped_mask_slots: {dropped} must be below num_mask_slots, {slots}"
+        yield f"max_deeplab.num_dropped_mask_slots: {dropped} must be below num_mask_slots, {slots}"
     decoders = list(transformer.num_decoders)
     if len(decoders) != 3 or sum(decoders) < 1:
-        yield f"{prefix}.num_decoders: {decoders} must have three values (stride 32, 16, 8), not all zero"
+        yield f"max_deeplab.num_decoders: {decoders} must have three values (stride 32, 16, 8), not all zero"
     channels = transformer.auxiliary_semantic_head.output_channels
     if channels != info.num_ids:
         yield (
-            f"{prefix}.auxiliary_semantic_head.output_channels: {channels} must be {info.num_ids}, the number of ids of "
+            f"max_deeplab.auxiliary_semantic_head.output_channels: {channels} must be {info.num_ids}, the number of ids of "
             f"{info.name}; leave it unset to derive it from the dataset"
         )
-    keys = [level.feature_key for level in transformer.auxiliary_low_level]
+    fused = transformer.auxiliary_low_level
+    keys = [level.feature_key for level in fused]
     if all(keys) and keys not in (list(_LOW_LEVEL_ORDER), *([key] for key in _LOW_LEVEL_ORDER)):
-        yield f"{prefix}.auxiliary_low_level: {keys} must list each feature once, coarsest first, such as ['res3', 'res2']"
-    for position, level in enumerate(transformer.auxiliary_low_level):
+        yield f"max_deeplab.auxiliary_low_level: {keys} must list each feature once, coarsest first, such as ['res3', 'res2']"
+    for position, level in enumerate(fused):
         for field in ("feature_key", "channels_project"):
             if not level.HasField(field):
-                yield f"{prefix}.auxiliary_low_level[{position}].{field}: not set; the default list is res3 to 64, res2 to 32"
+                yield f"max_deeplab.auxiliary_low_level[{position}].{field}: not set; the default is res3 to 64, res2 to 32"
     rates = list(model.decoder.atrous_rates)
     if len(rates) != 3:
-        yield f"model_options.decoder.atrous_rates: {rates} must have three values, such as [6, 12, 18]"
+        yield f"decoder.atrous_rates: {rates} must have three values, such as [6, 12, 18]"
     widths, blocks = list(model.pixel_decoder.channels), list(model.pixel_decoder.num_blocks)
     if len(widths) not in (4, 5):
-        yield f"model_options.pixel_decoder.channels: {widths} must have four values (stride 32, 16, 8, 4) or five"
+        yield f"pixel_decoder.channels: {widths} must have four values (stride 32, 16, 8, 4) or five"
     if len(blocks) != len(widths):
-        yield f"model_options.pixel_decoder.num_blocks: {blocks} must have as many values as channels, {len(widths)}"
+        yield f"pixel_decoder.num_blocks: {blocks} must have as many values as channels, {len(widths)}"
 
 
 def _training_problems(config: experiment_pb2.ExperimentOptions) -> Iterator[str]:
@@ -217,15 +195,13 @@ def _training_problems(config: experiment_pb2.ExperimentOptions) -> Iterator[str
     steps = trainer.accumulate_steps
     if config.HasField("train_dataset_options") and steps > 0 and batch % steps:
         yield f"train_dataset_options.batch_size: {batch} must be divisible by trainer_options.accumulate_steps, {steps}"
-    if trainer.HasField("solver_options"):
-        solver = trainer.solver_options
-        if solver.warmup_steps >= solver.training_number_of_steps > 0:
-            logging.warning(
-                "trainer_options.solver_options.warmup_steps: the warm-up of %d steps does not end within the %d steps of "
-                "training, so base_learning_rate is never reached",
-                solver.warmup_steps,
-                solver.training_number_of_steps,
-            )
+    solver = trainer.solver_options
+    if trainer.HasField("solver_options") and solver.warmup_steps >= solver.training_number_of_steps > 0:
+        logging.warning(
+            "trainer_options.solver_options.warmup_steps: the warm-up of %d steps does not end in the %d training steps, so "
+            "base_learning_rate is never reached",
+            *(solver.warmup_steps, solver.training_number_of_steps),
+        )
 
 
 def _class_table_problems(train: DatasetInfo, evaluation: DatasetInfo) -> Iterator[str]:
@@ -235,11 +211,5 @@ def _class_table_problems(train: DatasetInfo, evaluation: DatasetInfo) -> Iterat
                 f"eval_dataset_options.dataset: {evaluation.name} has {what} {getattr(evaluation, what)}, "
                 f"train_dataset_options.dataset {train.name} has {getattr(train, what)}; they must be equal"
             )
-    tables = [[(c.id, c.name, c.is_thing) for c in info.classes] for info in (train, evaluation)]
-    if tables[0] != tables[1]:
-        position = next((i for i, (a, b) in enumerate(zip(*tables, strict=False)) if a != b), min(map(len, tables)))
-        rows = [table[position] if position < len(table) else "no class" for table in tables]
-        yield (
-            f"eval_dataset_options.dataset: {evaluation.name} has other classes than train_dataset_options.dataset "
-            f"{train.name}, first at position {position}: {rows[1]} instead of {rows[0]}"
-        )
+    if difference := class_difference(train, evaluation):
+        yield f"eval_dataset_options.dataset: the classes must be those of train_dataset_options.dataset: {difference}"

@@ -1,13 +1,14 @@
-"""What a model costs: parameters, multiply-adds, images per second, memory.
+"""Measures what a model costs: parameters, multiply-adds, images per second and memory.
 
 python trainer/benchmark.py --config_file=F --image_size=H,W [--train]
 python trainer/benchmark.py --config_file=F --input [--image_size=H,W]
 
-The second form measures the input pipeline alone: images/s ready for training.
-The last line is a JSON object with everything that the report says. Weights are initial ones and images noise: neither changes
-the work. Every measurement has a process of its own, and one GPU if there is one, else the CPU.
+The second form measures the input pipeline of training alone, in images per second.
+The last line of the output is a JSON object with all results. Weights have initial values and images are noise, which does not
+change the speed. Each measurement runs in its own process, on one GPU if there is one, otherwise on the CPU.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -15,8 +16,8 @@ import re
 import sys
 
 if __name__ == "__main__":
-    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # works in a clone that is not installed, too
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # also works in a clone that is not installed
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises errors as exceptions
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,16 +31,12 @@ from kmax_tf.cli.command_flags import define_config_flags
 from protos import experiment_pb2, trainer_pb2
 from protos.errors import UserError
 from protos.input_sizes import SIZE_STEP, next_size
+from protos.validation import dataset_sections
 from trainer.measure import jobs
 from trainer.measure.fresh_process import run_alone
 from trainer.measure.input_speed import InputJob, measure_input
 from trainer.measure.report import cost_report, input_report, machine_report, speed_report
 
-_TASKS = {
-    "model": jobs.measure_model,
-    "panoptic_map": jobs.measure_panoptic_map,
-    "training": jobs.measure_training,
-}
 _INPUT_CROPS = ((257, 257), (641, 641))
 
 
@@ -47,7 +44,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """Height and width from `H,W`.
 
     Raises:
-      UserError: it is written otherwise, or a side is too short.
+      UserError: the text has another form, or a side is too short.
     """
     match = re.fullmatch(r"\s*(\d{1,5})\s*,\s*(\d{1,5})\s*", text)
     if not match:
@@ -61,48 +58,49 @@ def parse_size(text: str) -> tuple[int, int]:
 def sized_config(
     path: str, overrides: Sequence[str], size: tuple[int, int], batch_size: int | None
 ) -> experiment_pb2.ExperimentOptions:
-    """A config whose inputs have `size` (each side 32k+1) and whose images are not resized to fit it.
+    """A config with inputs of `size` (each side 32k+1), to which images are not resized.
 
-    Its training batch is `batch_size`, by default the smallest one: an image for each part of accumulate_steps.
+    The training batch has `batch_size` images, by default one for each part of accumulate_steps.
 
     Raises:
-      ConfigError: as kmax_tf.load_config, or the batch cannot be divided.
+      ConfigError: as kmax_tf.load_config; the batch cannot be divided by accumulate_steps.
     """
     config = load_config(path, overrides)
-    parts = config.trainer_options.accumulate_steps
-    for section in ("train_dataset_options", "eval_dataset_options"):
-        if config.HasField(section):
-            options = getattr(config, section)
-            for field in ("crop_size", "min_resize_value", "max_resize_value", "resize_factor"):
-                options.ClearField(field)
-            options.crop_size.extend(size)
-    if config.HasField("eval_dataset_options"):
-        config.eval_dataset_options.max_resize_value.extend(size)
+    sized = [*overrides]
+    for section, _ in dataset_sections(config):
+        sized += [f"{section}.{name}=[]" for name in ("min_resize_value", "max_resize_value")]
+        sized += [f"{section}.crop_size={list(size)}", f"{section}.resize_factor=0"]
     if config.HasField("train_dataset_options"):
-        config.train_dataset_options.batch_size = batch_size or parts
-        if config.train_dataset_options.batch_size % parts:
-            raise ConfigError(f"--batch_size={batch_size} must be divisible by trainer_options.accumulate_steps, {parts}")
-    return config
+        sized.append(f"train_dataset_options.batch_size={batch_size or config.trainer_options.accumulate_steps}")
+    return load_config(path, sized)
 
 
 def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_only: bool, train: bool) -> dict[str, Any]:
-    """Measures and prints; the result is what the last line says.
+    """Measures and prints the results, and returns them for the last line.
 
     Raises:
       ValueError: the config cannot be used for this, or memory runs out.
     """
-    if train and not config.HasField("train_dataset_options"):
-        raise ConfigError(f"{config.experiment_name}: --train needs train_dataset_options")
-    tasks = {} if count_only else {name: task for name, task in _TASKS.items() if train or name != "training"}
-    cost, machine = _run("cost", jobs.count_cost, job, 1, len(tasks) + 1)
-    machine |= {
-        "precision": trainer_pb2.TrainerOptions.Precision.Name(config.trainer_options.mixed_precision),
-        "jit_compile": config.trainer_options.jit_compile,
-    }
+    tasks = {"cost": jobs.count_cost}
+    if not count_only:
+        tasks |= {"model": jobs.measure_model, "panoptic_map": jobs.measure_panoptic_map}
+    if train:
+        _require_training(config, "--train")
+        tasks["training"] = jobs.measure_training
     size, padded = (job.height, job.width), next_size((job.height, job.width))
-    print(f"\n{config.experiment_name} at {job.height}x{job.width} (height x width)")
-    print(f"{machine_report(machine)}\n\n{cost_report(cost)}\n", flush=True)
-    speeds = {name: _run(name, task, job, i, len(tasks) + 1) for i, (name, task) in enumerate(tasks.items(), 2)}
+    speeds: dict[str, dict[str, Any]] = {}
+    for number, (name, task) in enumerate(tasks.items(), 1):
+        what = name.replace("_", " ")
+        progress = functools.partial(print, f"[{number}/{len(tasks)}] {what}:", flush=True)
+        result = run_alone(what, task, job, progress=progress)
+        if name != "cost":
+            speeds[name] = result
+            continue
+        cost, machine = result
+        machine["precision"] = trainer_pb2.TrainerOptions.Precision.Name(config.trainer_options.mixed_precision)
+        machine["jit_compile"] = config.trainer_options.jit_compile
+        print(f"\n{config.experiment_name} at {job.height}x{job.width} (height x width)")
+        print(f"{machine_report(machine)}\n\n{cost_report(cost)}\n", flush=True)
     if speeds:
         print(f"\n{speed_report(speeds, size, padded)}\n")
     return {
@@ -121,31 +119,30 @@ def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_
 
 
 def benchmark_input(config: experiment_pb2.ExperimentOptions, crops: tuple[tuple[int, int], ...]) -> dict[str, Any]:
-    """Measures the input pipeline of training and prints; the result is what the last line says.
+    """Measures the input pipeline of training and prints the results, and returns them for the last line.
 
     Raises:
       ValueError: the config cannot be used for this, or its records are damaged.
     """
-    if not config.HasField("train_dataset_options"):
-        raise ConfigError(f"{config.experiment_name}: --input needs train_dataset_options")
+    _require_training(config, "--input")
     job = InputJob(config.SerializeToString(), crops)
-    measured = run_alone("input", measure_input, job, progress=lambda line: print(line, flush=True))
+    measured = run_alone("input", measure_input, job, progress=functools.partial(print, flush=True))
     machine = measured.pop("machine")
     print(f"\n{config.experiment_name}: {input_report(measured)}\non {machine['cpus']} CPU cores ({machine['cpu']})\n")
     return {"experiment": config.experiment_name, "input": measured, "machine": machine}
 
 
-def _run(name: str, task: Any, job: jobs.Job, number: int, total: int) -> Any:
-    what = name.replace("_", " ")
-    return run_alone(what, task, job, progress=lambda line: print(f"[{number}/{total}] {what}: {line}", flush=True))
+def _require_training(config: experiment_pb2.ExperimentOptions, flag: str) -> None:
+    if not config.HasField("train_dataset_options"):
+        raise ConfigError(f"{config.experiment_name}: {flag} needs train_dataset_options")
 
 
 def main() -> None:
     values = flags.FLAGS
     if values.count_only + values.train + values.input > 1:
-        raise UserError("give at most one of --count_only (measures nothing), --train and --input (measures nothing else)")
+        raise UserError("give at most one of --count_only (no measurement), --train and --input (no other measurement)")
     if values.input and (values["batch_size"].present or values["steps"].present):
-        raise UserError("--input measures for some seconds with batches of 16: leave out --batch_size and --steps")
+        raise UserError("--input measures batches of 16 for some seconds: remove --batch_size and --steps")
     size = parse_size(values.image_size) if values.image_size else None
     if size is None and not values.input:
         raise UserError("--image_size=H,W is missing: height and width of images in pixels")
@@ -166,10 +163,10 @@ def run() -> None:
     flags.DEFINE_bool("input", False, "Measure the input pipeline of training instead of the model.")
     flags.DEFINE_bool("train", False, "Measure the training step as well.")
     flags.DEFINE_integer(
-        "batch_size", None, "Images of a call of the model alone, and of a training step. Default: 1.", lower_bound=1
+        "batch_size", None, "Images per call of the model alone and per training step. Default: 1.", lower_bound=1
     )
-    flags.DEFINE_integer("steps", 10, "Calls to measure; after a minute three are enough.", lower_bound=1)
-    flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds, measure nothing.")
+    flags.DEFINE_integer("steps", 10, "Calls to measure; after one minute, at least three.", lower_bound=1)
+    flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds without measuring.")
     run_command(main, explain=bad_example_message)
 
 

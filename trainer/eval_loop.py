@@ -16,7 +16,7 @@ from kmax_tf.cli.progress import Progress, duration
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text
-from kmax_tf.postprocessing.postprocessor import build_postprocessor
+from kmax_tf.postprocessing.postprocessor import build_postprocessor, predict_maps
 from kmax_tf.postprocessing.raw_size import restore_size
 from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS
 from trainer.experiment import Experiment
@@ -181,13 +181,12 @@ class EvalLoop(orbit.AbstractEvaluator):
 def _make_predict(experiment: Experiment):
     config = experiment.config
     postprocess = build_postprocessor(config)
-    size = tuple(config.eval_dataset_options.crop_size)
     labels = config.eval_dataset_options.decode_groundtruth_label
 
     def on_replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        outputs = experiment.model(batch["image"], training=False, semantic=labels)
+        maps, outputs = predict_maps(experiment.model, postprocess, batch["image"], semantic=labels)
         main = {k: v for k, v in outputs.items() if k != AUXILIARY_OUTPUTS}
-        return postprocess(main, size), experiment.criterion(batch, main) if labels else {}
+        return maps, experiment.criterion(batch, main) if labels else {}
 
     return tf.function(lambda batch: experiment.strategy.run(on_replica, (batch,)), autograph=False)
 

@@ -2,11 +2,11 @@
 
     python trainer/evaluate.py --ground_truth_json=G --predictions_json=P
 
-Images are paired by id. trainer/predict.py takes ids from the names of images, as COCO and Cityscapes do; for other datasets,
---pair_images_by=name pairs images of the same file name (PNGs of the same name, if a file does not list its images).
+Images are paired by id. trainer/predict.py derives ids from the names of images, as COCO and Cityscapes do; for other datasets,
+--pair_images_by=name pairs images with the same file name (PNGs with the same name, if a file does not list its images).
 
-Counts as the official script of COCO does: crowd regions and void excuse predictions, every image of the ground truth needs
-a prediction, classes without any segment are left out of the means. Prints a table of the classes and, as the last line, one
+Follows the official script of COCO: predictions in crowd regions and void are not errors, every image of the ground truth needs
+a prediction, classes without any segment are not part of the means. Prints a table of the classes and, as the last line, one
 JSON object with pq, sq, rq, pq_things, pq_stuff (percent) and per_class.
 """
 
@@ -16,8 +16,8 @@ import pathlib
 import sys
 
 if __name__ == "__main__":
-    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # works in a clone that is not installed, too
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # also works in a clone that is not installed
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises errors as exceptions
 
 from absl import flags, logging
 
@@ -33,28 +33,27 @@ from protos.descriptions import ClassInfo
 
 
 def pair_by_id(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
-    """The predictions for images of the ground truth, under the ids that these have there; ids are compared by value."""
+    """The predictions for images of the ground truth, with the ids of the ground truth; ids are compared by value."""
     return predictions.select(pairing.pair_ids(ground_truth.file_names, predictions.file_names))
 
 
 def pair_by_name(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
-    """The predictions whose image has the name of one of the ground truth, under the image id that this one has there.
+    """The predictions whose image has the same name as one of the ground truth, with the ids of the ground truth.
 
     Names are those of the image files, or of the PNGs unless both files list all of their images (pairing.pair_names).
 
     Raises:
-      PanopticFileError: two images have one name.
+      PanopticFileError: two images have the same name.
     """
     files = (ground_truth, predictions)
     by_image = all(file.file_names.keys() <= file.image_names.keys() for file in files)
     ours, theirs = (file.image_names if by_image else file.file_names for file in files)
-    what = "names of images" if by_image else "names of PNGs"
-    where = (f"{ground_truth.path}: {what}", f"{predictions.path}: {what}")
+    where = tuple(f"{file.path}: names of {'images' if by_image else 'PNGs'}" for file in files)
     return predictions.select(pairing.pair_names(ours, theirs, where))
 
 
 def extra_predictions(predictions: PanopticFile, paired: PanopticFile) -> str:
-    """A line on predictions that have been paired with no image of the ground truth, empty if there are none."""
+    """A line about predictions without an image in the ground truth; empty if there are none."""
     used = set(paired.file_names.values())
     left = [name for name in predictions.file_names.values() if name not in used]
     if not left:
@@ -64,25 +63,32 @@ def extra_predictions(predictions: PanopticFile, paired: PanopticFile) -> str:
 
 
 def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str, float | None | dict]:
-    """PQ of predictions in percent, as `PanopticQuality.result` gives it, for the images of the ground truth.
+    """PQ of predictions in percent, as `PanopticQuality.result` returns it, for the images of the ground truth.
 
     Raises:
-      PanopticFileError: an image has no prediction, a category is unknown or another one in the predictions, sizes differ, or
+      PanopticFileError: an image has no prediction, a category is unknown or different in the predictions, sizes differ, or
         PNG and JSON disagree about segments.
     """
-    classes = _classes(ground_truth)
+    categories.require_complete(ground_truth.categories, str(ground_truth.path))
     categories.check_agreement(ground_truth.categories, ground_truth.path, predictions.categories, predictions.path)
     given, predictions = predictions, pair_by_id(ground_truth, predictions)
-    known = {c.id for c in classes}
     missing = [image_id for image_id in ground_truth.segments if image_id not in predictions.segments]
     if missing:
+        advice = "; there are files with the same names: --pair_images_by=name pairs images by name"
         raise PanopticFileError(
             f"{predictions.path}: no prediction for image {few(missing)}, listed in {ground_truth.path}"
-            f"{_advice(ground_truth, given, missing)}"
+            f"{advice if _have_names(ground_truth, given, missing) else ''}"
         )
+    known = {category.id for category in ground_truth.categories}
     for file in (ground_truth, predictions):
-        _check_categories(file, known, ground_truth)
-    quality = PanopticQuality(classes)
+        for image_id in ground_truth.segments:
+            for segment_id, record in file.segments[image_id].items():
+                if record.category_id not in known:
+                    raise PanopticFileError(
+                        f"{file.path}: image {image_id}: segment {segment_id} has category_id {record.category_id}, which is "
+                        f"not among the categories of {ground_truth.path}"
+                    )
+    quality = PanopticQuality([ClassInfo(c.id, c.name, c.is_thing, c.id, (0, 0, 0)) for c in ground_truth.categories])
     progress = Progress("evaluation", "images", len(ground_truth.segments))
     for done, image_id in enumerate(ground_truth.segments, 1):
         quality.update(*_load(ground_truth, predictions, image_id))
@@ -90,32 +96,12 @@ def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str,
     return quality.result()
 
 
-def _advice(ground_truth: PanopticFile, predictions: PanopticFile, missing: list[int | str]) -> str:
-    """What to do where file names tell which predictions are meant."""
+def _have_names(ground_truth: PanopticFile, predictions: PanopticFile, missing: list[int | str]) -> bool:
+    """Whether the names of files identify the predictions of the missing images."""
     try:
-        found = pair_by_name(ground_truth, predictions).segments
+        return pair_by_name(ground_truth, predictions).segments.keys() >= set(missing)
     except PanopticFileError:
-        return ""
-    return (
-        "; there are files of the same names: --pair_images_by=name pairs images by them"
-        if found.keys() >= set(missing)
-        else ""
-    )
-
-
-def _classes(ground_truth: PanopticFile) -> list[ClassInfo]:
-    categories.require_complete(ground_truth.categories, str(ground_truth.path))
-    return [ClassInfo(c.id, c.name, c.is_thing, c.id, (0, 0, 0)) for c in ground_truth.categories]
-
-
-def _check_categories(file: PanopticFile, known: set[int], ground_truth: PanopticFile) -> None:
-    for image_id in ground_truth.segments:
-        for segment_id, record in file.segments[image_id].items():
-            if record.category_id not in known:
-                raise PanopticFileError(
-                    f"{file.path}: image {image_id}: segment {segment_id} has category_id {record.category_id}, which is not "
-                    f"among the categories of {ground_truth.path}"
-                )
+        return False
 
 
 def _load(ground_truth: PanopticFile, predictions: PanopticFile, image_id: int | str) -> tuple:
@@ -140,7 +126,7 @@ def _segments(file: PanopticFile, image_id: int | str, areas: dict[int, int]) ->
 
 
 def format_table(result: dict[str, float | None | dict]) -> str:
-    """The classes that have a segment, then the means; numbers in percent."""
+    """A table of the classes with segments, then the means; numbers in percent."""
     per_class = result["per_class"]
     width = max(len(name) for name in [*per_class, "pq_things"])
     lines = [f"{'class':{width}}     PQ     SQ     RQ       TP       FP       FN"]
@@ -149,7 +135,7 @@ def format_table(result: dict[str, float | None | dict]) -> str:
             lines.append(f"{name:{width}} {q['pq']:6.2f} {q['sq']:6.2f} {q['rq']:6.2f} {q['tp']:8d} {q['fp']:8d} {q['fn']:8d}")
     absent = len(per_class) - len(lines) + 1
     if absent:
-        lines.append(f"({absent} classes without any segment are left out)")
+        lines.append(f"({absent} classes without any segment are not listed)")
     means = {"all": ("pq", "sq", "rq"), "things": ("pq_things",), "stuff": ("pq_stuff",)}
     for name, keys in means.items():
         values = " ".join("     -" if result[k] is None else f"{result[k]:6.2f}" for k in keys)

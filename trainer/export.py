@@ -2,9 +2,9 @@
 
 python trainer/export.py --config_file=F --checkpoint=DIR_OR_PREFIX --output_dir=D
 
-Its signature `serving_default` takes `input_tensor`, an RGB image uint8 [H,W,3] of any size, and gives panoptic_pred,
-semantic_pred, instance_pred, instance_scores and semantic_scores, each [1,H,W]; `clusters` gives the k-means assignment
-of each decoder. The config and the description of the classes lie beside it.
+The signature `serving_default` maps `input_tensor`, an RGB image uint8 [H,W,3] of any size, to panoptic_pred, semantic_pred,
+instance_pred, instance_scores and semantic_scores, each [1,H,W]; `clusters` also returns the k-means assignment of each
+decoder. The config and the description of the classes are stored next to the SavedModel.
 """
 
 import os
@@ -13,8 +13,8 @@ import shutil
 import sys
 
 if __name__ == "__main__":
-    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # works in a clone that is not installed, too
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # also works in a clone that is not installed
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises errors as exceptions
 
 import numpy as np
 import tensorflow as tf
@@ -32,38 +32,36 @@ from protos.config import config_to_text, dataset_info
 from protos.errors import UserError
 from trainer.inference import PanopticPredictor, load_predictor
 
-# Share of pixels on which the exported maps must agree with those in process.
+# Minimum share of pixels on which the exported model must agree with the in-memory model.
 _LEAST_AGREEMENT = 0.999
 
 
 def export(predictor: PanopticPredictor, config: experiment_pb2.ExperimentOptions, output_dir: pathlib.Path) -> None:
-    """Writes the SavedModel, loads it again, compares its output on a test image, and moves it into place.
+    """Writes the SavedModel, verifies it against the in-memory model, and replaces the old one.
 
     Raises:
-      UserError: output_dir cannot be written or holds something else, or the exported model does not predict what the one in
-        process does.
+      UserError: output_dir is in use, cannot be written or contains other files; or the exported model predicts something else
+        than the in-memory model.
     """
     if output_dir.exists() and any(output_dir.iterdir()) and not is_exported(output_dir):
-        raise UserError(f"output_dir {output_dir} holds files, but no SavedModel of this command: choose another one")
+        raise UserError(f"output_dir {output_dir} contains files, but no SavedModel of this command: choose another folder")
     partial = output_dir.with_name(output_dir.name + ".partial")
     try:
-        with own_folder(partial):
-            _clear(partial)
+        with own_folder(partial, shown=output_dir):
+            # An export that was interrupted leaves files.
+            for path in list(partial.iterdir()):
+                if path.name != LOCK_NAME:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            print(f"tracing the model and writing the SavedModel to {partial} ...", flush=True)
             _write(predictor, config, partial)
-            _check(predictor, partial)
+            print("verifying the SavedModel against the in-memory model ...", flush=True)
+            _verify(predictor, partial)
             (partial / LOCK_NAME).unlink()
             shutil.rmtree(output_dir, ignore_errors=True)
             partial.rename(output_dir)
     except (OSError, tf.errors.OpError) as error:
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
         raise UserError(f"output_dir {output_dir} cannot be written: {reason}") from None
-
-
-def _clear(partial: pathlib.Path) -> None:
-    """Removes what an export that was interrupted has left."""
-    for path in partial.iterdir():
-        if path.name != LOCK_NAME:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _write(predictor: PanopticPredictor, config: experiment_pb2.ExperimentOptions, folder: pathlib.Path) -> None:
@@ -73,18 +71,19 @@ def _write(predictor: PanopticPredictor, config: experiment_pb2.ExperimentOption
     (folder / DESCRIPTION_FILE).write_text(descriptions.to_text(dataset_info(config)), encoding="utf-8")
 
 
-def _check(predictor: PanopticPredictor, saved: pathlib.Path) -> None:
-    exported = tf.saved_model.load(literal_path(str(saved))).signatures["serving_default"]
-    image = np.random.default_rng(0).integers(0, 256, (97, 141, 3), np.uint8)
-    ours, theirs = predictor(tf.constant(image)), exported(input_tensor=tf.constant(image))
+def _verify(predictor: PanopticPredictor, folder: pathlib.Path) -> None:
+    exported = tf.saved_model.load(literal_path(str(folder))).signatures["serving_default"]
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, (97, 141, 3), np.uint8))
+    ours, theirs = predictor(image), exported(input_tensor=image)
     for name in ("panoptic_pred", "semantic_pred"):
         agreement = float(np.mean(ours[name].numpy() == theirs[name].numpy()))
         if agreement < _LEAST_AGREEMENT:
-            raise UserError(f"{saved}: {name} of the exported model equals that in process on {agreement:.2%} of the pixels")
+            raise UserError(f"{folder}: {name} of the exported and the in-memory model agree on only {agreement:.2%} of pixels")
 
 
 def main() -> None:
     config = load_config(flags.FLAGS.config_file, flags.FLAGS.override)
+    print(f"building the model and loading {flags.FLAGS.checkpoint} ...", flush=True)
     predictor = load_predictor(config, flags.FLAGS.checkpoint)
     output_dir = pathlib.Path(flags.FLAGS.output_dir).resolve()
     export(predictor, config, output_dir)
@@ -95,9 +94,9 @@ def main() -> None:
 def run() -> None:
     """Runs the command with the flags of the command line."""
     define_config_flags()
-    define_path("checkpoint", "Checkpoint prefix, or a directory whose latest one is taken.", required=True)
-    define_path("output_dir", "Folder to write; replaced if it exists.", required=True)
-    flags.DEFINE_enum("format", "saved_model", ["saved_model"], "What to write.")
+    define_path("checkpoint", "Checkpoint prefix, or a directory whose latest checkpoint is used.", required=True)
+    define_path("output_dir", "Folder to write; an export in it is replaced.", required=True)
+    flags.DEFINE_enum("format", "saved_model", ["saved_model"], "Format of the exported model.")
     run_command(main, explain=bad_example_message)
 
 

@@ -1,4 +1,4 @@
-"""From one image of any size to its panoptic map: in process and in a SavedModel, the same function."""
+"""The path from one image of any size to its panoptic map, which commands run in process and SavedModels contain."""
 
 import tensorflow as tf
 
@@ -6,56 +6,56 @@ from data.input import resize_and_pad
 from data.input.preprocessing_options import preprocessing
 from kmax_tf import build_model, build_postprocessor, load_checkpoint
 from kmax_tf.model import KMaXDeepLab
+from kmax_tf.postprocessing.postprocessor import predict_maps
 from kmax_tf.postprocessing.raw_size import restore_size
 from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS, Outputs
 from protos import experiment_pb2
 
 _IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")
+Maps = dict[str, tf.Tensor]
 
 
 class PanopticPredictor(tf.Module):
-    """Resizes and pads as evaluation does, predicts, and brings the maps back to the size of the image."""
+    """Resizes and pads an image as evaluation does, predicts, and restores the maps to the size of the image."""
 
     def __init__(self, model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions):
-        """`config` decides the input size (that of evaluation, if it has one) and the post-processing."""
+        """`config` determines the input size (that of evaluation, if it has one) and the post-processing."""
         super().__init__(name="panoptic_predictor")
         options = config.eval_dataset_options if config.HasField("eval_dataset_options") else config.train_dataset_options
         self._prepare = preprocessing(options, is_training=False)
-        self._postprocess = build_postprocessor(config)
+        postprocess = build_postprocessor(config)
         # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
-        self._forward = lambda images: model(images, training=False)
+        self._forward = lambda images: predict_maps(model, postprocess, images)
         self._model_variables = model.variables
 
     @tf.function(input_signature=[_IMAGE], autograph=False)
-    def __call__(self, input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
+    def __call__(self, input_tensor: tf.Tensor) -> Maps:
         """RGB image uint8 [H,W,3] -> the maps of `kmax_tf.build_postprocessor`, each [1,H,W] as DeepLab2 exports them."""
-        placement, outputs = self._run(input_tensor)
-        raw_size = tf.shape(input_tensor)[:2]
-        return restore_size(self._postprocess(outputs, placement.crop), placement.size, raw_size)
+        return self._run(input_tensor)[0]
 
     @tf.function(input_signature=[_IMAGE], autograph=False)
-    def clusters(self, input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
-        """RGB image uint8 [H,W,3] -> `decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [1,h,w]."""
-        placement, outputs = self._run(input_tensor)
-        size, crop = placement.size, placement.crop
-        assignments = {}
+    def clusters(self, input_tensor: tf.Tensor) -> Maps:
+        """The maps of `__call__`, and `decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [1,h,w]."""
+        maps, outputs, place = self._run(input_tensor)
         for i, prediction in enumerate(outputs[AUXILIARY_OUTPUTS]):
             slots = tf.argmax(prediction[MASK_LOGITS], -1, output_type=tf.int32)
             # Without the padding: corners of feature and input coincide.
-            kept = [(size[a] - 1) * (slots.shape[a + 1] - 1) // max(crop[a] - 1, 1) + 1 for a in range(2)]
-            assignments[f"decoder_{i}"] = slots[:, : kept[0], : kept[1]]
-        return assignments
+            kept = [(place.size[a] - 1) * (slots.shape[a + 1] - 1) // max(place.crop[a] - 1, 1) + 1 for a in range(2)]
+            maps[f"decoder_{i}"] = slots[:, : kept[0], : kept[1]]
+        return maps
 
-    def _run(self, image: tf.Tensor) -> tuple[resize_and_pad.Placement, Outputs]:
-        placement = resize_and_pad.placement(tf.shape(image)[0], tf.shape(image)[1], self._prepare)
-        return placement, self._forward(resize_and_pad.place_image(image, placement)[None])
+    def _run(self, image: tf.Tensor) -> tuple[Maps, Outputs, resize_and_pad.Placement]:
+        size = tf.shape(image)[:2]
+        place = resize_and_pad.placement(size[0], size[1], self._prepare)
+        maps, outputs = self._forward(resize_and_pad.place_image(image, place)[None])
+        return restore_size(maps, place.size, size), outputs, place
 
 
 def load_predictor(config: experiment_pb2.ExperimentOptions, checkpoint: str) -> PanopticPredictor:
-    """The predictor of a config with the weights of a checkpoint (prefix, or directory whose latest one is taken).
+    """The predictor of a config with the weights of a checkpoint (a prefix, or a directory whose latest one is used).
 
     Raises:
-      CheckpointError: it does not exist, is damaged, or belongs to another model.
+      CheckpointError: the checkpoint does not exist, is damaged, or belongs to another model.
     """
     model = build_model(config)
     load_checkpoint(model, checkpoint)

@@ -1,4 +1,4 @@
-"""What a run without a checkpoint of its own starts from."""
+"""Loads the weights that a run without a checkpoint of its own starts from."""
 
 from kmax_tf import CheckpointError, load_checkpoint
 from kmax_tf.checkpoints.assignment import LoadReport
@@ -8,9 +8,9 @@ from trainer.experiment import Experiment
 
 
 def load_initial_weights(experiment: Experiment) -> None:
-    """Loads the weights that a training starts from, of the whole model or of the encoder alone, and prints what they are.
+    """Loads the initial weights of a training, of the whole model or of the encoder alone, and prints a summary.
 
-    `model_options.initial_checkpoint` comes before `backbone.pretrained_weights`, since it holds the encoder too.
+    `model_options.initial_checkpoint` takes precedence over `backbone.pretrained_weights`, because it contains the encoder.
 
     Raises:
       CheckpointError: the file does not exist, is damaged, or belongs to another model.
@@ -18,8 +18,11 @@ def load_initial_weights(experiment: Experiment) -> None:
     options = experiment.config.model_options
     path = options.initial_checkpoint or options.backbone.pretrained_weights
     if not path:
-        fields = "model_options.initial_checkpoint and model_options.backbone.pretrained_weights"
-        print(f"starting from random values, the encoder too: {fields} are empty", flush=True)
+        print(
+            "starting from random values, including the encoder: model_options.initial_checkpoint and "
+            "model_options.backbone.pretrained_weights are empty",
+            flush=True,
+        )
         return
     with experiment.strategy.scope():
         if not options.initial_checkpoint:
@@ -29,17 +32,23 @@ def load_initial_weights(experiment: Experiment) -> None:
             report = load_encoder(experiment.model, path)
         else:
             report = _load_model(experiment, options)
-    _print_kept(report)
+    for title, names in (
+        ("keeps its initial value, not in the checkpoint", report.missing),
+        ("keeps its initial value, different shape", report.mismatched),
+        ("not used from the checkpoint", report.unexpected),
+    ):
+        for name in names:
+            print(f"{title}: {name}")
     encoder_only = all(name.startswith("pixel_encoder/") for name in report.loaded)
     rest = "; everything after the encoder starts from random values" if encoder_only else ""
     print(f"loaded {len(report.loaded)} variables from {path}{rest}", flush=True)
 
 
 def load_weights_to_evaluate(experiment: Experiment) -> None:
-    """Loads all of `model_options.initial_checkpoint`: nothing of what is evaluated may be random.
+    """Loads `model_options.initial_checkpoint` for an evaluation, which needs all weights of the model.
 
     Raises:
-      CheckpointError: the file does not exist, is damaged, or does not hold exactly this model.
+      CheckpointError: the file does not exist, is damaged, or does not contain exactly this model.
     """
     path = experiment.config.model_options.initial_checkpoint
     with experiment.strategy.scope():
@@ -57,14 +66,5 @@ def _load_model(experiment: Experiment, options: model_pb2.ModelOptions) -> Load
     except CheckpointError as error:
         if not error.encoder_fits:
             raise
-        advice = "model_options.restore { skip_mismatched: true } leaves out what does not fit, to fine-tune"
-        raise CheckpointError(f"{error}\n  {advice}.") from None
-
-
-def _print_kept(report: LoadReport) -> None:
-    for name in report.missing:
-        print(f"keeps its initial value, not in the checkpoint: {name}")
-    for name in report.mismatched:
-        print(f"keeps its initial value, different shape: {name}")
-    for name in report.unexpected:
-        print(f"not used from the checkpoint: {name}")
+        advice = "To fine-tune, model_options.restore { skip_mismatched: true } skips what does not fit."
+        raise CheckpointError(f"{error}\n  {advice}") from None

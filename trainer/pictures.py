@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kmax_tf.coco_panoptic import names
-from kmax_tf.drawing.pictures import overlay_panoptic, side_by_side
+from kmax_tf.drawing.pictures import contact_sheet, overlay_panoptic
 from protos.descriptions import DatasetInfo
 
 
@@ -32,7 +32,7 @@ class PictureBook:
             truth = tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy()
             pictures.append(overlay_panoptic(image, truth, self._info))
             titles.append("ground truth")
-        page = side_by_side(pictures, titles)
+        page = contact_sheet([pictures], titles)
         name = names.image_name(f"{example['image_name'].decode(errors='replace')}.png")
         target = self._folder / f"step-{step:07d}" / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)

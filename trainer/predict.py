@@ -2,14 +2,14 @@
 
 python trainer/predict.py --model=SAVED_MODEL --images='photos/*.jpg' --output_dir=D
 
-Writes D/overlays/<image>.png, D/panoptic.json with D/panoptic/<image>.png (COCO panoptic format, the dataset's own category
-ids, each segment with its confidence `score` in [0, 1]), and with --show_clusters D/clusters/<image>.png: the pixels of each
-slot in every k-means step. <image> keeps the folders of images that lie in several ones. --config_file and --checkpoint take
-the place of --model for a model that has not been exported.
+Writes D/overlays/<image>.png, D/panoptic.json with D/panoptic/<image>.png (COCO panoptic format with the dataset's own category
+ids and the confidence `score` in [0, 1] of each segment), and with --show_clusters D/clusters/<image>.png: the pixels of each
+slot in every k-means step. <image> includes the folders of images from several folders. --config_file and --checkpoint replace
+--model for a model that has not been exported.
 
-An interrupted run goes on where it stopped: D/panoptic.jsonl lists what is finished, and predictions of the same model for the
-same files are kept; D/panoptic.json is written at the end. An image that cannot be read is named; the others are predicted, and
-the exit code is 1 at the end.
+The same command continues an interrupted run: D/panoptic.jsonl lists the finished images, and predictions of the same model for
+the same files are kept; D/panoptic.json is written at the end. Images that cannot be read are reported and skipped; the exit
+code is then 1.
 """
 
 import os
@@ -18,8 +18,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 if __name__ == "__main__":
-    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # works in a clone that is not installed, too
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # also works in a clone that is not installed
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises errors as exceptions
 
 import numpy as np
 import tensorflow as tf
@@ -49,10 +49,16 @@ _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
-def load_saved_model(path: pathlib.Path) -> tuple[Predict, Predict, DatasetInfo]:
-    """Prediction, cluster assignment and classes of a SavedModel of trainer/export.py; errors are those of load_exported."""
+def load_saved_model(path: pathlib.Path, *, clusters: bool = False) -> tuple[Predict, DatasetInfo]:
+    """Prediction function and classes of a SavedModel of trainer/export.py; raises the errors of load_exported.
+
+    `clusters`: whether the function also returns the cluster assignments (PanopticPredictor.clusters).
+    """
     model, info = load_exported(path)
-    return _numpy(model.signatures["serving_default"]), _numpy(model.signatures["clusters"]), info
+    predict, assign = (model.signatures[name] for name in ("serving_default", "clusters"))
+    if clusters and "panoptic_pred" not in assign.structured_outputs:  # exported before these signatures were combined
+        return _numpy(lambda input_tensor: predict(input_tensor=input_tensor) | assign(input_tensor=input_tensor)), info
+    return _numpy(assign if clusters else predict), info
 
 
 def _numpy(function: Callable[..., dict[str, tf.Tensor]]) -> Predict:
@@ -64,23 +70,31 @@ def _numpy(function: Callable[..., dict[str, tf.Tensor]]) -> Predict:
 
 def predict_folder(
     predict: Predict,
-    clusters: Predict | None,
     info: DatasetInfo,
     paths: Sequence[str],
     output_dir: pathlib.Path,
     *,
     model: str = "",
     overlays: bool = True,
+    clusters: bool = False,
 ) -> list[str]:
-    """Predicts each image and writes results and pictures; with `clusters` also the k-means assignments.
+    """Predicts each image and writes results and pictures.
 
-    `model` is a fingerprint of what decides the predictions: those of an earlier run with the same one are kept; none without.
+    Args:
+      predict: RGB image uint8 [H,W,3] -> maps [H,W] of `kmax_tf.build_postprocessor`, and cluster assignments if `clusters`.
+      info: the classes in the maps.
+      paths: image files.
+      output_dir: folder of the results.
+      model: fingerprint of everything that determines the predictions; those of an earlier run with the same one are kept,
+        none if it is empty.
+      overlays: whether to draw the segments over the images.
+      clusters: whether to draw the cluster assignments.
 
     Returns:
-      A message for each image that could not be read; the results hold the others.
+      A message for each image that could not be read; the results contain the others.
 
     Raises:
-      UserError: none could be read, or two have one name.
+      UserError: no image could be read, or two images have the same name.
     """
     file_names = _relative_names(paths)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -88,11 +102,12 @@ def predict_folder(
     log = PredictionLog(output_dir / "panoptic.jsonl", model)
     if log.of_other_model:
         print(f"{log.of_other_model} predictions of another model in {names.shown(output_dir)} are replaced", flush=True)
+    folders = ["panoptic", *["overlays"] * overlays, *["clusters"] * clusters]
     jobs = []
     for path, file_name in zip(map(pathlib.Path, map(os.path.abspath, paths)), file_names, strict=True):
-        name = names.image_name(file_name)
-        files = _files(output_dir, name, clusters=clusters is not None, overlays=overlays)
-        jobs.append((path, file_name, files, log.find(f"{name}.png", path, files.values())))
+        name = f"{names.image_name(file_name)}.png"
+        files = {folder: output_dir / folder / name for folder in folders}
+        jobs.append((path, file_name, files, log.find(name, path, files.values())))
     kept = sum(records is not None for *_, records in jobs)
     bad, done, progress = [], 0, Progress("prediction", "images", len(jobs), kept)
     for path, file_name, files, records in jobs:
@@ -103,7 +118,7 @@ def predict_folder(
             image = read_rgb(path)
             maps = predict(image)
             records = writer.add(file_name, maps["panoptic_pred"], maps)
-            _draw(files, image, maps["panoptic_pred"], info, clusters)
+            _draw(files, image, maps, info)
             log.add(path, files.values(), records)
         except UserError as error:
             bad.append(names.shown(str(error)))
@@ -118,26 +133,17 @@ def predict_folder(
     return bad
 
 
-def _files(output_dir: pathlib.Path, name: str, *, clusters: bool, overlays: bool) -> dict[str, pathlib.Path]:
-    folders = {"panoptic": True, "overlays": overlays, "clusters": clusters}
-    return {folder: output_dir / folder / f"{name}.png" for folder, wanted in folders.items() if wanted}
-
-
-def _draw(
-    files: dict[str, pathlib.Path], image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, clusters: Predict | None
-) -> None:
+def _draw(files: dict[str, pathlib.Path], image: np.ndarray, maps: dict[str, np.ndarray], info: DatasetInfo) -> None:
+    pictures = {}
     if "overlays" in files:
-        files["overlays"].parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(overlay_panoptic(image, panoptic, info)).save(files["overlays"])
-    if clusters:
-        _draw_clusters(image, clusters(image), files["clusters"])
-
-
-def _draw_clusters(image: np.ndarray, assignments: dict[str, np.ndarray], path: pathlib.Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    names = sorted(assignments, key=lambda n: int(n.rsplit("_", 1)[1]))
-    pictures = [cluster_assignment(assignments[name], image.shape[:2]) for name in names]
-    Image.fromarray(contact_sheet([[image, *pictures]], ["image", *names])).save(path)
+        pictures["overlays"] = overlay_panoptic(image, maps["panoptic_pred"], info)
+    if "clusters" in files:
+        decoders = [f"decoder_{i}" for i in range(sum(name.startswith("decoder_") for name in maps))]
+        assignments = [cluster_assignment(maps[name], image.shape[:2]) for name in decoders]
+        pictures["clusters"] = contact_sheet([[image, *assignments]], ["image", *decoders])
+    for folder, picture in pictures.items():
+        files[folder].parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(files[folder])
 
 
 def _find_images(patterns: Sequence[str]) -> list[str]:
@@ -149,12 +155,12 @@ def _find_images(patterns: Sequence[str]) -> list[str]:
 
 
 def _images(pattern: str) -> list[str]:
-    """The files that match a pattern, or the images in a folder; hidden files are none."""
+    """The files that match a pattern, or the images in a folder, without hidden files."""
     if not os.path.isdir(pattern):
         return [path for path in matching_files(pattern) if not os.path.isdir(path)]
     found = [path for path in matching_files(os.path.join(pattern, "*")) if path.lower().endswith(_IMAGE_SUFFIXES)]
     if not found:
-        raise UserError(f"--images: the folder {pattern} holds no {', '.join(_IMAGE_SUFFIXES)} file")
+        raise UserError(f"--images: the folder {pattern} contains no {', '.join(_IMAGE_SUFFIXES)} file")
     return found
 
 
@@ -163,7 +169,9 @@ def _relative_names(paths: Sequence[str]) -> list[str]:
     twice = names.first_repeated(relative)
     if twice:
         first, second = (names.shown(paths[position]) for position in twice)
-        raise UserError(f"--images: {first} and {second} have the same name, which their results would share: rename one")
+        raise UserError(
+            f"--images: {first} and {second} have the same name, so one result would overwrite the other: rename one"
+        )
     return relative
 
 
@@ -174,49 +182,43 @@ def main() -> None:
     paths = _find_images(values.images)
     output_dir = pathlib.Path(values.output_dir).absolute()
     with own_folder(output_dir):
-        _predict(paths, output_dir)
-
-
-def _predict(paths: Sequence[str], output_dir: pathlib.Path) -> None:
-    values = flags.FLAGS
-    if values.model:
-        path = pathlib.Path(values.model).absolute()
-        predict, clusters, info = load_saved_model(path)
-        model = fingerprint(file for file in path.rglob("*") if file.is_file())
-    else:
-        config = load_config(values.config_file, values.override)
-        predictor = load_predictor(config, values.checkpoint)
-        predict, clusters, info = _numpy(predictor), _numpy(predictor.clusters), dataset_info(config)
-        model = fingerprint(checkpoint_files(resolve_checkpoint(values.checkpoint)), config_to_text(config))
-    bad = predict_folder(
-        predict,
-        clusters if values.show_clusters else None,
-        info,
-        paths,
-        output_dir,
-        model=model,
-        overlays=values.overlays,
-    )
+        predict, info, model = _load_model()
+        options = {"model": model, "overlays": values.overlays, "clusters": values.show_clusters}
+        bad = predict_folder(predict, info, paths, output_dir, **options)
     print(f"{'overlays and ' if values.overlays else ''}results in {names.shown(output_dir)}: panoptic.json lists them")
     if bad:
         raise UserError(
             f"{len(bad)} of {len(paths)} images could not be read and are not in the results, first: {bad[0]}; repair or "
-            "remove them and run the same command again, it keeps the others"
+            "remove them and run the same command again, which keeps the other predictions"
         )
+
+
+def _load_model() -> tuple[Predict, DatasetInfo, str]:
+    """Prediction function, classes and fingerprint of the model of the flags."""
+    values = flags.FLAGS
+    if values.model:
+        path = pathlib.Path(values.model).absolute()
+        predict, info = load_saved_model(path, clusters=values.show_clusters)
+        return predict, info, fingerprint(file for file in path.rglob("*") if file.is_file())
+    config = load_config(values.config_file, values.override)
+    predictor = load_predictor(config, values.checkpoint)
+    predict = _numpy(predictor.clusters if values.show_clusters else predictor)
+    files = checkpoint_files(resolve_checkpoint(values.checkpoint))
+    return predict, dataset_info(config), fingerprint(files, config_to_text(config))
 
 
 def run() -> None:
     """Runs the command with the flags of the command line."""
     define_path("model", "SavedModel of trainer/export.py.")
-    define_config_flags(required=False, help_text="The experiment, with --checkpoint, instead of --model.")
-    define_path("checkpoint", "Checkpoint prefix, or a directory whose latest one is taken.")
-    define_paths("images", "Image files: a pattern (** goes into folders), or a folder of images.", required=True)
+    define_config_flags(required=False, help_text="The experiment config; with --checkpoint, replaces --model.")
+    define_path("checkpoint", "Checkpoint prefix, or a directory whose latest checkpoint is used.")
+    define_paths("images", "Image files: a pattern (** matches nested folders), or a folder of images.", required=True)
     define_path("output_dir", "Folder for results and pictures.", required=True)
-    flags.DEFINE_bool("overlays", True, "Draw the predictions on the images; --nooverlays saves time and space.")
+    flags.DEFINE_bool("overlays", True, "Draw the predictions on the images; --nooverlays saves time and disk space.")
     flags.DEFINE_bool("show_clusters", False, "Also draw the cluster assignment of each kMaX decoder.")
     run_command(
         main,
-        interrupted="interrupted: finished predictions are kept, the same command continues from them",
+        interrupted="interrupted: finished predictions are kept; the same command continues",
         explain=bad_example_message,
     )
 

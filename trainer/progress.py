@@ -1,7 +1,10 @@
-"""The line that tells how a run is getting on."""
+"""The progress line of a training run."""
 
 import re
 import time
+
+import orbit
+from absl import logging
 
 from kmax_tf.cli.progress import duration
 
@@ -14,12 +17,12 @@ _SHORT = {
     "instance_discrimination_loss": "instance",
     "semantic_loss": "semantic",
 }
-# Terms of kMaX decoders, which are left out.
+# Terms of the auxiliary outputs, which are not shown.
 _AUXILIARY = re.compile(r"aux_\d")
 
 
 class Stopwatch:
-    """Time of the current loop, and how much of it was spent waiting for input."""
+    """Measures the time of a loop and the part of it spent waiting for input."""
 
     def __init__(self):
         self._start = time.perf_counter()
@@ -30,7 +33,7 @@ class Stopwatch:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since the stopwatch was created."""
         return time.perf_counter() - self._start
 
     @property
@@ -50,3 +53,15 @@ def progress_line(
         f"step {step}/{total_steps}  {losses}  lr {learning_rate:.2e}  {steps_per_second:.2f} steps/s  "
         f"ETA {left}  input wait {input_share:.0%}"
     )
+
+
+def silence_orbit_reports() -> None:
+    """Stops orbit.Controller from printing its own line for each training loop and evaluation, next to ours."""
+
+    def log(message: str) -> None:
+        logging.info(message)
+        if "| step:" not in message:
+            print(message, flush=True)
+
+    # Orbit has no public option for this.
+    orbit.controller._log = log

@@ -1,21 +1,22 @@
-"""What has changed in a config since a run began, and whether the run can go on with it."""
+"""Compares the config of a run with that of its checkpoint, and rejects changes with which it cannot continue."""
 
 import pathlib
+from typing import Any
 
 from absl import logging
-from google.protobuf import message
+from google.protobuf import descriptor, message
 
 from kmax_tf.checkpoints.origin import read_origin
 from protos import experiment_pb2
-from protos.class_tables import class_difference
 from protos.config import dataset_info
-from protos.descriptions import ConfigError
+from protos.descriptions import ConfigError, class_difference
 from protos.parsing import parse_text
 from protos.text_files import read_text
 
-_START = "it has no effect on a run that goes on from a checkpoint"
+_UNSET = "unset"
+_START = "it has no effect on a run that continues from a checkpoint"
 _MIX = "the run would mix two settings"
-# Fields, with all that is below them, that a run keeps for its whole length, and why.
+# Fields, with everything below them, that cannot change during a run, and why.
 _KEPT = {
     "model_options.initial_checkpoint": _START,
     "model_options.backbone.pretrained_weights": _START,
@@ -27,26 +28,26 @@ _KEPT = {
 
 
 def check_resumed_config(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path, checkpoint: str) -> None:
-    """Prints each field that has changed since the run in `model_dir` began or was continued last.
+    """Prints each field that has changed since the run in `model_dir` was started or last continued.
 
     Args:
-      config: with which it goes on.
-      model_dir: its config.textproto is that of the run; without that file, what the checkpoint carries.
-      checkpoint: the newest one.
+      config: the config with which the run continues.
+      model_dir: contains the previous config.textproto; without that file, the config in the checkpoint is used.
+      checkpoint: the newest checkpoint.
 
     Raises:
-      ConfigError: fields have changed that have no effect any more or that would mix two runs; names all of them.
+      ConfigError: fields have changed that no longer have an effect or that would mix two runs; the message names all of them.
     """
     before = _config_before(model_dir, checkpoint)
     if before is None:
         if config.model_options.initial_checkpoint:
-            print(f"model_options.initial_checkpoint is not read: the run goes on from {checkpoint}", flush=True)
+            print(f"model_options.initial_checkpoint is not read: the run continues from {checkpoint}", flush=True)
         return
     changes = changed_fields(before, config)
     refused = []
     for path, (old, new) in changes.items():
         reason = next((why for field, why in _KEPT.items() if path == field or path.startswith(f"{field}.")), None)
-        # A field that goes back to empty asks for nothing; a description may have moved.
+        # Clearing such a field is harmless, and a description may have moved.
         if reason == _START and new == _UNSET or path.endswith(".dataset") and _same_dataset(before, config):
             reason = None
         if reason:
@@ -55,24 +56,24 @@ def check_resumed_config(config: experiment_pb2.ExperimentOptions, model_dir: pa
             print(f"changed since this run began: {path}: {old} -> {new}", flush=True)
     if refused:
         raise ConfigError(
-            "\n  ".join([f"{model_dir} holds a run with other settings, which goes on from {checkpoint}:", *refused])
+            "\n  ".join([f"{model_dir} contains a run with other settings, which would continue from {checkpoint}:", *refused])
             + "\n  Set them back, or choose another --model_dir for a new run."
         )
 
 
 def _config_before(model_dir: pathlib.Path, checkpoint: str) -> experiment_pb2.ExperimentOptions | None:
+    config = experiment_pb2.ExperimentOptions()
     path = model_dir / "config.textproto"
     if path.is_file():
-        config = experiment_pb2.ExperimentOptions()
         try:
             parse_text(read_text(path, ConfigError), config, str(path))
             return config
         except ConfigError as error:
-            logging.warning("%s. The checkpoint tells the settings of the run instead", error)
+            logging.warning("%s. Using the settings stored in the checkpoint instead", error)
+            config.Clear()
     origin = read_origin(checkpoint)
     if origin is None:
         return None
-    config = experiment_pb2.ExperimentOptions()
     parse_text(origin.config, config, checkpoint)
     return config
 
@@ -80,14 +81,11 @@ def _config_before(model_dir: pathlib.Path, checkpoint: str) -> experiment_pb2.E
 def _same_dataset(before: experiment_pb2.ExperimentOptions, now: experiment_pb2.ExperimentOptions) -> bool:
     try:
         old = dataset_info(before)
-    except ConfigError:  # it has moved; checkpoints carry the classes and are compared with the config's
+    except ConfigError:  # moved; the classes in the checkpoint are compared with those of the config
         names = [pathlib.PurePath(config.train_dataset_options.dataset).name for config in (before, now)]
         return names[0] == names[1]
     new = dataset_info(now)
     return old.name == new.name and class_difference(old, new) is None
-
-
-_UNSET = "unset"
 
 
 def changed_fields(before: message.Message, now: message.Message, prefix: str = "") -> dict[str, tuple[str, str]]:
@@ -97,27 +95,19 @@ def changed_fields(before: message.Message, now: message.Message, prefix: str = 
         path = f"{prefix}{field.name}"
         old, new = getattr(before, field.name), getattr(now, field.name)
         if field.message_type is not None and not hasattr(new, "extend"):
-            changes |= _changed_messages(before, now, field.name, path)
+            present = [owner.HasField(field.name) for owner in (before, now)]
+            inside = changed_fields(old, new, f"{path}.")
+            if not inside and present[0] != present[1]:
+                changes[path] = ("set", _UNSET) if present[0] else (_UNSET, "set")
+            changes |= inside
         elif old != new:
-            changes[path] = (_shown(before, field.name), _shown(now, field.name))
+            changes[path] = (_shown(field, old), _shown(field, new))
     return changes
 
 
-def _changed_messages(before: message.Message, now: message.Message, name: str, path: str) -> dict[str, tuple[str, str]]:
-    changes = changed_fields(getattr(before, name), getattr(now, name), f"{path}.")
-    if not changes and before.HasField(name) != now.HasField(name):
-        there = ["set" if owner.HasField(name) else _UNSET for owner in (before, now)]
-        return {path: (there[0], there[1])}
-    return changes
-
-
-def _shown(owner: message.Message, name: str) -> str:
-    value = getattr(owner, name)
+def _shown(field: descriptor.FieldDescriptor, value: Any) -> str:
     if hasattr(value, "extend"):
         return f"[{', '.join(' '.join(str(item).split()) for item in value)}]" if value else _UNSET
-    if value == "":
-        return _UNSET
-    if isinstance(value, float):
-        return f"{value:.7g}"
-    field = owner.DESCRIPTOR.fields_by_name[name]
-    return field.enum_type.values_by_number[value].name if field.enum_type else str(value)
+    if field.enum_type:
+        return field.enum_type.values_by_number[value].name
+    return f"{value:.7g}" if isinstance(value, float) else str(value) or _UNSET

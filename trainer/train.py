@@ -39,6 +39,7 @@ from trainer.distribution import make_strategy
 from trainer.eval_loop import EvalLoop
 from trainer.experiment import Experiment, build_experiment
 from trainer.initial_weights import load_initial_weights, load_weights_to_evaluate
+from trainer.progress import silence_orbit_reports
 from trainer.resuming import check_resumed_config
 from trainer.stopping import Stop, StopRequested, stop_on_signals
 from trainer.train_loop import TrainLoop
@@ -174,6 +175,7 @@ def _run(config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib
     trains = mode in ("train", "train_and_eval")
     experiment = build_experiment(config, strategy, run_seed(config, model_dir) if trains else 0)
     print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
+    silence_orbit_reports()
     run = Run(config, mode, model_dir, experiment)
     if trains:
         write_text(model_dir / "config.textproto", config_to_text(config))

@@ -11,8 +11,6 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from protos.descriptions import ConfigError
-
 # Two (operation, probability, magnitude 0..10) per sub-policy; one sub-policy is drawn per image.
 _SUB_POLICIES = (
     (("sharpness", 0.4, 7.0), ("brightness", 0.2, 10.0)),
@@ -64,11 +62,7 @@ class Draw:
 
 
 def named_policy(name: str, *, reference_quirks: bool) -> Policy:
-    """The policy with this name; raises ConfigError if it does not exist."""
-    if name not in _MAGNITUDE_SCALES:
-        raise ConfigError(
-            f"autoaugment_policy_name {name!r} does not exist: omit it, or choose one of {', '.join(_MAGNITUDE_SCALES)}"
-        )
+    """The policy with this name, one of protos.rules.AUTOAUGMENT_POLICIES."""
     return Policy(_MAGNITUDE_SCALES[name], reference_quirks)
 
 

@@ -4,17 +4,7 @@ import tensorflow as tf
 
 from data.records import segment_codes
 from protos import dataset_pb2
-from protos.descriptions import ConfigError, DatasetInfo
-
-_CHOICES = ("random", "none", "all")
-
-
-def check_options(options: dataset_pb2.PanopticCopyPasteOptions) -> None:
-    """Raises ConfigError for a choice that does not exist."""
-    for region in ("thing", "stuff", "void"):
-        field = f"panoptic_copy_paste_{region}_option"
-        if getattr(options, field) not in _CHOICES:
-            raise ConfigError(f"{field} {getattr(options, field)!r} does not exist: choose one of {', '.join(_CHOICES)}")
+from protos.descriptions import DatasetInfo
 
 
 def paste(

@@ -1,13 +1,12 @@
-"""Checks the preprocessing options of a dataset and fills in their defaults."""
+"""The preprocessing of a dataset, derived from its options in a resolved config."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
-from data.input import autoaugment, copy_paste
+from data.input import autoaugment
 from protos import dataset_pb2
-from protos.descriptions import ConfigError
+from protos.validation import per_side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,68 +38,32 @@ class Preprocessing:
 
 
 def preprocessing(options: dataset_pb2.DatasetOptions, *, is_training: bool) -> Preprocessing:
-    """Reads the options of a dataset.
-
-    Raises:
-      ConfigError: a value is missing or impossible; the message names the field.
-    """
-    crop = _pair("crop_size", options.crop_size)
-    if crop is None or min(crop) < 1:
-        raise ConfigError(f"crop_size must be two positive numbers (height and width), not {list(options.crop_size)}")
-    min_size = _pair("min_resize_value", options.min_resize_value)
-    max_size = _pair("max_resize_value", options.max_resize_value)
-    if max_size is None and not is_training:
+    """The preprocessing of a dataset whose options kmax_tf.load_config has validated."""
+    crop, smallest, largest = (options.crop_size[0], options.crop_size[1]), options.min_resize_value, options.max_resize_value
+    max_size = per_side(largest)
+    if not any(max_size) and not is_training:
         max_size = crop
     # As in DeepLab2, resize fields that are 0 set no limit, but sides are rounded to size_factor.
-    resizes = bool(options.min_resize_value or options.max_resize_value) or not is_training
-    if max_size and (max_size[0] > crop[0] or max_size[1] > crop[1]):
-        raise ConfigError(
-            f"max_resize_value {list(max_size)} is larger than crop_size {list(crop)}: resized images would be cropped"
-        )
-    augmentations = options.augmentations
-    if not 0 <= augmentations.flip_probability <= 1:
-        raise ConfigError(f"flip_probability must be in [0, 1], not {augmentations.flip_probability}")
-    paste = augmentations.panoptic_copy_paste
-    copy_paste.check_options(paste)
+    resizes = bool(smallest or largest) or not is_training
+    augmentations, quirks = options.augmentations, options.reference_quirks
+    paste_scale = augmentations.panoptic_copy_paste.panoptic_copy_paste_scale
     policy = augmentations.autoaugment_policy_name
     return Preprocessing(
         crop=crop,
-        min_size=min_size,
-        max_size=max_size,
+        min_size=per_side(smallest) if any(per_side(smallest)) else None,
+        max_size=max_size if any(max_size) else None,
         size_factor=options.resize_factor or None if resizes else None,
-        jitter=_scale_jitter(augmentations, 1.0, options.reference_quirks),
-        paste_jitter=_scale_jitter(augmentations, paste.panoptic_copy_paste_scale, options.reference_quirks)
-        if _pastes(augmentations)
-        else None,
-        policy=autoaugment.named_policy(policy, reference_quirks=options.reference_quirks) if policy else None,
+        jitter=_scale_jitter(augmentations, 1.0, quirks),
+        paste_jitter=_scale_jitter(augmentations, paste_scale, quirks) if paste_scale > 0 else None,
+        policy=autoaugment.named_policy(policy, reference_quirks=quirks) if policy else None,
         flip_probability=augmentations.flip_probability,
-        reference_quirks=options.reference_quirks,
+        reference_quirks=quirks,
     )
 
 
-def _pastes(augmentations: dataset_pb2.AugmentationOptions) -> bool:
-    return augmentations.HasField("panoptic_copy_paste") and augmentations.panoptic_copy_paste.panoptic_copy_paste_scale > 0
-
-
-def _pair(field: str, values: Sequence[int]) -> tuple[int, int] | None:
-    """One value for both sides, or one for each; None if it is unset or 0 for either side."""
-    if len(values) > 2 or any(v < 0 for v in values):
-        raise ConfigError(f"{field} must be one or two non-negative numbers, not {list(values)}")
-    if field == "crop_size" and len(values) == 1:
-        raise ConfigError(f"crop_size must be two numbers (height and width), not {list(values)}")
-    if not values or not all(values):
-        return None
-    return values[0], values[-1]
-
-
 def _scale_jitter(augmentations: dataset_pb2.AugmentationOptions, factor: float, reference_quirks: bool) -> ScaleJitter:
-    lowest, highest = augmentations.min_scale_factor, augmentations.max_scale_factor
+    lowest, highest = augmentations.min_scale_factor * factor, augmentations.max_scale_factor * factor
     step = augmentations.scale_factor_step_size
-    if not 0 < lowest <= highest:
-        raise ConfigError(f"scale factors must satisfy 0 < min_scale_factor <= max_scale_factor, not {lowest} and {highest}")
-    if step < 0:
-        raise ConfigError(f"scale_factor_step_size must not be negative: {step}")
-    lowest, highest = lowest * factor, highest * factor
     if step == 0 and lowest < highest:
         return ScaleJitter(lowest, highest, ())
     if lowest == highest:

@@ -8,8 +8,7 @@ import tensorflow as tf
 from data.records.schema import DataError
 from kmax_tf.files.atomic import write_text
 from protos import descriptions, text_files
-from protos.class_tables import class_difference
-from protos.descriptions import ConfigError, DatasetInfo
+from protos.descriptions import ConfigError, DatasetInfo, class_difference
 
 # Contains the logs and classes of conversions, in their output folder.
 NOTES_FOLDER = ".conversion"

@@ -56,17 +56,17 @@ def compare(
     loaded, missing, mismatched = [], [], []
     for name, variable in variables.items():
         key, shape = stored.keys.get(name), tuple(variable.shape)
-        if name.startswith(skip) if skip else False:
+        if name.startswith(skip):
             continue
         if key not in stored.shapes:
             missing.append(name)
-        elif not _fits(name, tuple(stored.shapes[key]), shape):
+        elif _fits(name, tuple(stored.shapes[key]), shape):
+            loaded.append(name)
+        else:
             origin = f", {key}" if key.rsplit("/", 1)[-1] != name.rsplit("/", 1)[-1] else ""
             mismatched.append(f"{name} {shape} (in the checkpoint {tuple(stored.shapes[key])}{origin})")
-        else:
-            loaded.append(name)
     unexpected = sorted(set(stored.shapes) - {stored.keys.get(name) for name in variables})
-    report = LoadReport(tuple(loaded), tuple(missing), tuple(unexpected), tuple(mismatched))
+    report = LoadReport(*map(tuple, (loaded, missing, unexpected, mismatched)))
     wrong = (*missing, *unexpected, *mismatched)
     encoder_fits = bool(loaded) and not any(name.startswith((ENCODER, "encoder/", f"model/{ENCODER}")) for name in wrong)
     if wrong and not (skip_mismatched and encoder_fits):
@@ -77,14 +77,10 @@ def compare(
 def assign(
     variables: Mapping[str, tf.Variable], stored: StoredWeights, *, skip: tuple[str, ...] = (), skip_mismatched: bool = False
 ) -> LoadReport:
-    """Assigns every variable from a file.
+    """Assigns every variable from a file, except those whose name starts with one of `skip`.
 
-    Args:
-      variables: variables by our names.
-      stored: the file.
-      skip: prefixes of our names; variables that match keep their values.
-      skip_mismatched: whether variables without a counterpart of the same shape also keep their values, provided that all
-        encoder variables fit.
+    With `skip_mismatched`, variables without a counterpart of the same shape also keep their values, provided that all encoder
+    variables fit.
 
     Raises:
       CheckpointError: a variable on either side has no counterpart of the same shape. Nothing is assigned in this case.
@@ -92,29 +88,22 @@ def assign(
     report = compare(variables, stored, skip=skip, skip_mismatched=skip_mismatched)
     values = {name: stored.read(stored.keys[name]) for name in report.loaded}
     for name, value in values.items():
-        variables[name].assign(_in_layout(name, value, tuple(variables[name].shape)))
+        if _transposed(name, value.shape) != value.shape and value.shape != tuple(variables[name].shape):
+            value = value.transpose(0, 1, 3, 2)
+        variables[name].assign(value.reshape(variables[name].shape))
     return report
 
 
 def _fits(name: str, stored: _Shape, shape: _Shape) -> bool:
     # DeepLab2 stores 1-D convolutions with one leading axis of size 1, and ConvNeXt's layer scale with three.
-    return stored == shape or _without_ones(_transposed(name, stored)) == _without_ones(shape)
-
-
-def _in_layout(name: str, value: np.ndarray, shape: _Shape) -> np.ndarray:
-    if value.shape != shape and _transposed(name, value.shape) != value.shape:
-        value = value.transpose(0, 1, 3, 2)
-    return value.reshape(shape)
+    theirs, ours = ([side for side in sides if side != 1] for sides in (_transposed(name, stored), shape))
+    return stored == shape or theirs == ours
 
 
 def _transposed(name: str, stored: _Shape) -> _Shape:
     """Grouped convolutions store [h,w,1,C], depthwise ones [h,w,C,1]."""
     is_grouped = name.endswith("depthwise_kernel") and len(stored) == 4 and stored[2] == 1
     return (stored[0], stored[1], stored[3], 1) if is_grouped else stored
-
-
-def _without_ones(shape: _Shape) -> _Shape:
-    return tuple(side for side in shape if side != 1)
 
 
 def _explain(stored: StoredWeights, report: LoadReport) -> str:

@@ -13,7 +13,7 @@ from kmax_tf.checkpoints.errors import CheckpointError, readable
 from kmax_tf.checkpoints.origin import read_origin
 from kmax_tf.checkpoints.tensorflow_files import read_shapes, resolve_checkpoint, tensor_reader
 from kmax_tf.checkpoints.variable_names import named_variables
-from protos.class_tables import class_difference
+from protos.descriptions import class_difference
 
 # Model Garden's trainer stores the encoder under this name.
 _MODEL_GARDEN_ENCODER = "backbone/_encoder/"
@@ -31,7 +31,7 @@ def load_checkpoint(
       model: from `build_model`.
       path: a checkpoint of this project's trainer or of DeepLab2: a prefix, or a directory whose latest checkpoint is used.
         Optimizer state and step are ignored.
-      skip: prefixes of our variable names; variables that match keep their values.
+      skip: prefixes of the names of variables that keep their values.
       skip_mismatched: whether variables without a counterpart of the same shape also keep their values, as needed to
         fine-tune on other classes; the report names them. The encoder must fit nevertheless.
 
@@ -107,14 +107,11 @@ def _check_classes(model: tf_keras.Model, prefix: str, may_differ: bool) -> None
         origin = read_origin(prefix)
     info = getattr(model, "dataset_info", None)
     difference = class_difference(info, origin.info()) if origin and info else None
+    message = f"{prefix}: the checkpoint was trained on other classes than those of the config: {difference}"
     if difference and not may_differ:
-        raise CheckpointError(
-            f"{prefix}: the checkpoint was trained on other classes than those of the config: {difference}. Use the config of "
-            "its model",
-            encoder_fits=True,
-        )
+        raise CheckpointError(f"{message}. Use the config of its model", encoder_fits=True)
     if difference:
-        logging.warning("%s: the checkpoint was trained on other classes than those of the config: %s", prefix, difference)
+        logging.warning("%s", message)
 
 
 def _keys(names: list[str], shapes: Mapping[str, Sequence[int]]) -> dict[str, str]:
@@ -144,5 +141,4 @@ def _describe(shapes: Mapping[str, Sequence[int]]) -> str:
     centers = next((shape for key, shape in ours.items() if key.endswith("cluster_centers")), None)
     bias = ours.get("transformer_class_head/_conv/bias") or ours.get("predictor/class_head/bias")
     slots = f", {centers[1]} mask slots" if centers else ", no kMaX decoder"
-    classes = f", {bias[0] - 1} classes without void" if bias else ""
-    return encoder + slots + classes
+    return encoder + slots + (f", {bias[0] - 1} classes without void" if bias else "")

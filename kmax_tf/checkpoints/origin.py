@@ -11,9 +11,7 @@ from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info
 from protos.descriptions import DatasetInfo
 
-# Attribute of the tf.train.Checkpoint, and the resulting key.
-ATTRIBUTE = "origin"
-_KEY = f"{ATTRIBUTE}/.ATTRIBUTES/py_state"
+ATTRIBUTE = "origin"  # of the tf.train.Checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +51,8 @@ def read_origin(prefix: str) -> Origin | None:
     Raises:
       tf.errors.OpError, RuntimeError, ValueError: the checkpoint cannot be read.
     """
-    reader = tf.train.load_checkpoint(literal_path(prefix))
-    if not reader.has_tensor(_KEY):
-        return None
-    return Origin(**json.loads(reader.get_tensor(_KEY)))
+    reader, key = tf.train.load_checkpoint(literal_path(prefix)), f"{ATTRIBUTE}/.ATTRIBUTES/py_state"
+    return Origin(**json.loads(reader.get_tensor(key))) if reader.has_tensor(key) else None
 
 
 def version() -> str:

@@ -26,21 +26,14 @@ def resolve_checkpoint(path: str) -> str:
     """
     path = str(path)
     if tf.io.gfile.isdir(path):
-        path = _marked_checkpoint(path) or _only_checkpoint(path)
+        # Not tf.train.latest_checkpoint, which treats the name of the directory as a pattern.
+        state = tf.train.get_checkpoint_state(path)
+        marked = state.model_checkpoint_path if state else ""
+        path = marked if marked and tf.io.gfile.exists(f"{marked}.index") else _only_checkpoint(path)
     path = path.removesuffix(".index")
     if not tf.io.gfile.exists(path + ".index"):
         raise CheckpointError(f"{path}: no such checkpoint: {path}.index does not exist")
     return path
-
-
-def _marked_checkpoint(directory: str) -> str | None:
-    """The prefix that the file `checkpoint` in a directory marks as the latest one; None if it does not exist.
-
-    Does not use tf.train.latest_checkpoint, which treats the name of the directory as a pattern.
-    """
-    state = tf.train.get_checkpoint_state(directory)
-    prefix = state.model_checkpoint_path if state else ""
-    return prefix if prefix and tf.io.gfile.exists(prefix + ".index") else None
 
 
 def _only_checkpoint(directory: str) -> str:

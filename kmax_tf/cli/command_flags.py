@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from protos.paths import expand_home
+from protos.text_files import expand_home
 
 
 class _PathParser(flags.ArgumentParser):

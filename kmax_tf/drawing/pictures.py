@@ -112,11 +112,6 @@ def legend(panoptic: np.ndarray, info: DatasetInfo, size: int = 18) -> np.ndarra
     return np.asarray(canvas)
 
 
-def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str] = ()) -> np.ndarray:
-    """Pictures (uint8 [H, W, 3]) in one row on white, aligned at the top, with a title above each if there are `titles`."""
-    return contact_sheet([pictures], titles)
-
-
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = ()) -> np.ndarray:
     """Rows of pictures (uint8 [H, W, 3]) on white, such as (image, prediction, ground truth), with titles above the columns.
 

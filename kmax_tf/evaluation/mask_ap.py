@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -44,26 +45,26 @@ class MaskAP:
         height, width = ground_truth.shape
         image_id = len(self._images) + 1
         self._images.append({"id": image_id, "height": height, "width": width})
-        for label, segment in true_segments.items():
-            if segment.class_id in self._thing_ids:
-                truth = self._annotation(image_id, segment, ground_truth == label, len(self._truths) + 1)
-                self._truths.append({**truth, "iscrowd": int(segment.is_crowd)})
-        for label, segment in predicted_segments.items():
-            if segment.class_id in self._thing_ids:
-                mask = prediction == label
-                score = float(semantic_scores[mask].mean(dtype=np.float64) * instance_scores[mask].mean(dtype=np.float64))
-                detection = self._annotation(image_id, segment, mask, len(self._detections) + 1)
-                self._detections.append({**detection, "iscrowd": 0, "score": score})
-
-    @staticmethod
-    def _annotation(image_id: int, segment: Segment, mask: np.ndarray, number: int) -> dict:
-        return {
-            "id": number,
-            "image_id": image_id,
-            "category_id": segment.class_id,
-            "area": segment.area,
-            "segmentation": rle.encode(np.asfortranarray(mask, np.uint8)),
-        }
+        for labels, segments, entries in (
+            (ground_truth, true_segments, self._truths),
+            (prediction, predicted_segments, self._detections),
+        ):
+            for label, segment in segments.items():
+                if segment.class_id not in self._thing_ids:
+                    continue
+                mask = labels == label
+                entry = {
+                    "id": len(entries) + 1,
+                    "image_id": image_id,
+                    "category_id": segment.class_id,
+                    "area": segment.area,
+                    "iscrowd": int(segment.is_crowd),
+                    "segmentation": rle.encode(np.asfortranarray(mask, np.uint8)),
+                }
+                if entries is self._detections:
+                    scores = (maps[mask].mean(dtype=np.float64) for maps in (semantic_scores, instance_scores))
+                    entry["score"] = float(math.prod(scores))
+                entries.append(entry)
 
     def result(self) -> dict[str, float | None]:
         """COCO's twelve numbers in percent, `ap` first.
@@ -72,18 +73,16 @@ class MaskAP:
         """
         if not self._truths:
             return dict.fromkeys(_NAMES)
-        categories = [{"id": class_id} for class_id in sorted(self._thing_ids)]
         with contextlib.redirect_stdout(io.StringIO()):
-            truths, detections = (self._coco(x, categories) for x in (self._truths, self._detections))
-            evaluation = COCOeval(truths, detections, "segm")
+            evaluation = COCOeval(self._coco(self._truths), self._coco(self._detections), "segm")
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
         return {name: 100 * float(x) if x >= 0 else None for name, x in zip(_NAMES, evaluation.stats, strict=True)}
 
-    def _coco(self, annotations: list[dict], categories: list[dict]) -> COCO:
+    def _coco(self, annotations: list[dict]) -> COCO:
         # COCO.loadRes fails on an empty list. The copies are needed because COCOeval adds its own keys.
-        coco = COCO()
+        coco, categories = COCO(), [{"id": class_id} for class_id in sorted(self._thing_ids)]
         coco.dataset = {"images": self._images, "annotations": [dict(a) for a in annotations], "categories": categories}
         coco.createIndex()
         return coco

@@ -6,35 +6,30 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-Header = TypeVar("Header")
-Entry = TypeVar("Entry")
+Entry = Mapping[str, Any]
+Header, Line = TypeVar("Header"), TypeVar("Line")
 
 
 class Journal:
-    """Appends entries, each of which a later `read` finds whole or not at all."""
+    """Appends entries, each of which a later `read` returns completely or not at all."""
 
-    def __init__(self, path: pathlib.Path, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Writes or replaces the file in one step; it then holds `entries`, the first of which is the header."""
+    def __init__(self, path: pathlib.Path, entries: Sequence[Entry]) -> None:
+        """Writes or replaces the file atomically with `entries`, the first of which is the header."""
         self._path = path
         partial = path.with_name(path.name + ".partial")
         partial.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
         os.replace(partial, path)
 
-    def add(self, entry: Mapping[str, Any]) -> None:
+    def add(self, entry: Entry) -> None:
         """Appends an entry."""
         with self._path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
 
-def read(
-    path: pathlib.Path, header: Callable[[dict[str, Any]], Header], entry: Callable[[dict[str, Any]], Entry]
-) -> tuple[Header | None, list[Entry]]:
-    """What a journal holds up to the first damaged line; None and nothing without a file or a whole header.
+def read(path: pathlib.Path, header: Callable[[Any], Header], entry: Callable[[Any], Line]) -> tuple[Header | None, list[Line]]:
+    """The contents of a journal up to the first damaged line; None and nothing if there is no file or no header.
 
-    Args:
-      path: of the journal.
-      header: makes of the first line what is wanted of it.
-      entry: the same for the other lines. Both raise KeyError, TypeError or ValueError for what `Journal` was not given.
+    `header` converts the first line and `entry` the others; their KeyError, TypeError or ValueError means that it is damaged.
     """
     if not path.is_file():
         return None, []

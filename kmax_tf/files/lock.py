@@ -22,12 +22,13 @@ class FolderInUseError(UserError):
 
 
 @contextlib.contextmanager
-def own_folder(folder: pathlib.Path) -> Iterator[None]:
+def own_folder(folder: pathlib.Path, *, shown: pathlib.Path | None = None) -> Iterator[None]:
     """Locks `folder` for this process for the duration of a `with` block; creates the folder if it does not exist.
 
-    The operating system holds the lock on `<folder>/.lock` and releases it when the process ends, however it ends. Other hosts
-    see the lock if the file system shares locks (NFS does). On a file system without locks, nothing is locked and a warning is
-    logged. A folder that was created here and is still empty at the end is removed.
+    `shown`: the folder to name in messages instead, if `folder` is a temporary one.
+
+    The lock on `<folder>/.lock` ends with the process, and works across hosts if the file system shares locks (NFS does);
+    without locks, a warning is logged. A folder that was created here and is still empty at the end is removed.
 
     Raises:
       FolderInUseError: another process, or another block of this one, owns the folder.
@@ -36,14 +37,14 @@ def own_folder(folder: pathlib.Path) -> Iterator[None]:
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_NAME
-    descriptor = _lock(path, folder)
+    descriptor = _lock(path, shown or folder)
     try:
         os.ftruncate(descriptor, 0)
         now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()} since {now}\n".encode(), 0)
         yield
     finally:
-        # Remove the file before unlocking it: a process that waits for it notices, see _is_current.
+        # Remove the file before unlocking it: a process that waits for it notices.
         path.unlink(missing_ok=True)
         os.close(descriptor)
         if is_new:
@@ -52,7 +53,6 @@ def own_folder(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _lock(path: pathlib.Path, folder: pathlib.Path) -> int:
-    """Opens and locks the file, and returns its descriptor."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -66,14 +66,7 @@ def _lock(path: pathlib.Path, folder: pathlib.Path) -> int:
                 os.close(descriptor)
                 raise
             logging.warning("%s: this file system has no locks; do not start two commands that write to this folder", folder)
-        if _is_current(descriptor, path):
-            return descriptor
+        with contextlib.suppress(FileNotFoundError):  # the last owner has removed the file since it was opened
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
         os.close(descriptor)
-
-
-def _is_current(descriptor: int, path: pathlib.Path) -> bool:
-    """Whether the opened file is still at this path, and was not removed by its last owner."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False

@@ -25,16 +25,9 @@ def matching_files(pattern: str) -> list[str]:
         return sorted(path for path in tf.io.gfile.glob(pattern) if not is_hidden(path.rsplit("/", 1)[-1]))
     if os.path.isfile(pattern):
         return [pattern]
-    folder, rest = _literal_folder(pattern)
-    found = glob.glob(os.path.join(glob.escape(folder), rest), recursive=True)
+    folder, parts = pathlib.PurePath(""), pathlib.PurePath(pattern).parts
+    # The longest prefix that is an existing folder is literal.
+    while len(parts) > 1 and os.path.isdir(folder / parts[0]):
+        folder, parts = folder / parts[0], parts[1:]
+    found = glob.glob(os.path.join(glob.escape(str(folder) if folder.parts else ""), *parts), recursive=True)
     return sorted(path for path in found if not is_hidden(os.path.basename(path)))
-
-
-def _literal_folder(pattern: str) -> tuple[str, str]:
-    """Splits a pattern into its longest prefix that is an existing folder, and the rest."""
-    parts = pathlib.PurePath(pattern).parts
-    for end in range(len(parts) - 1, 0, -1):
-        folder = os.path.join(*parts[:end])
-        if os.path.isdir(folder):
-            return folder, os.path.join(*parts[end:])
-    return "", pattern

@@ -16,8 +16,8 @@ _SPECIAL = frozenset("*?[]{}\\")
 def literal_path(path: str) -> str:
     """A path to the same file, prefix or folder without characters that TensorFlow treats as a pattern.
 
-    Returns `path` itself if it has no such characters, and otherwise a path through a symbolic link to its folder, which is
-    removed at exit. The folder must exist. Paths of remote file systems are returned unchanged.
+    This is `path` itself if it has no such characters, and otherwise goes through a symbolic link to its existing folder, which
+    is removed at exit. Paths of remote file systems are returned unchanged.
     """
     if "://" in path or not _SPECIAL.intersection(path):
         return path

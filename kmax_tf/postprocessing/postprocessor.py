@@ -7,14 +7,16 @@ segments.
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
+import tf_keras
 
 from kmax_tf.postprocessing.merging import MergeRule, Ownership, Slots
 from kmax_tf.registry import registered
-from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS
+from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, Outputs
 from protos import evaluator_pb2, experiment_pb2
 from protos.config import dataset_info
 from protos.descriptions import ConfigError, DatasetInfo
 
+Postprocess = Callable[[Mapping[str, tf.Tensor], tuple[int, int] | tf.Tensor], dict[str, tf.Tensor]]
 _SIGNATURE = {
     "panoptic_pred": tf.int32,
     "semantic_pred": tf.int32,
@@ -24,9 +26,7 @@ _SIGNATURE = {
 }
 
 
-def build_postprocessor(
-    config: experiment_pb2.ExperimentOptions,
-) -> Callable[[Mapping[str, tf.Tensor], tuple[int, int] | tf.Tensor], dict[str, tf.Tensor]]:
+def build_postprocessor(config: experiment_pb2.ExperimentOptions) -> Postprocess:
     """Returns the function `maps = postprocessor(outputs, image_size)` for a config.
 
     `outputs` holds `pixel_space_mask_logits` [B, h, w, N] and `transformer_class_logits` [B, N, C + 1] (things, stuff, void) of
@@ -65,6 +65,17 @@ def build_postprocessor(
         return maps
 
     return postprocess
+
+
+def predict_maps(
+    model: tf_keras.Model, postprocess: Postprocess, images: tf.Tensor, *, semantic: bool = False
+) -> tuple[dict[str, tf.Tensor], Outputs]:
+    """The maps of a batch of network inputs [B, H, W, 3] at their size, and the outputs of the model.
+
+    `semantic`: whether the outputs include the semantic logits, for the loss.
+    """
+    outputs = model(images, training=False, semantic=semantic)
+    return postprocess(outputs, images.shape[1:3]), outputs
 
 
 def merge_rule(options: evaluator_pb2.EvaluatorOptions) -> MergeRule:

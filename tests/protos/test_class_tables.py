@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 
-from protos.class_tables import class_difference
-from protos.descriptions import ClassInfo, DatasetInfo
+from protos.descriptions import ClassInfo, DatasetInfo, class_difference
 
 _OURS = DatasetInfo("pets", 256, 0, (ClassInfo(1, "cat", True, 17, (1, 2, 3)), ClassInfo(2, "sky", False, 119, (4, 5, 6))))
 

@@ -179,7 +179,7 @@ def test_a_larger_overridden_crop_size_keeps_the_resize_values(write):
         ('"coco_panoptic"', "coco_panoptic", r"small\.textproto:6: dataset: Expected string"),
         ("max_deeplab {}", "max_deeplab {} max_deeplab {}", r"small\.textproto:4: max_deeplab is set more than once"),
         ("\ntrain", "\ntrainer_options { mixed_precision: BFLOAT }\ntrain", r':6: mixed_precision: BFLOAT is not .*"BFLOAT16"'),
-        ('"coco_panoptic"', '"coco_panoptics"', r"train_dataset_options\.dataset: .*did you mean 'coco_panoptic'"),
+        ('"coco_panoptic"', '"coco_panoptics"', r'train_dataset_options\.dataset: .*did you mean "coco_panoptic"'),
     ],
 )
 def test_parse_errors_name_file_line_and_field(write, old, new, expected):
@@ -197,7 +197,7 @@ def test_error_for_a_binary_file_names_it(tmp_path):
     (tmp_path / "weights.textproto").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="weights.textproto: is not UTF-8 text .byte 0xff at offset 0"):
         load_config(tmp_path / "weights.textproto")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is a folder; give a config file, such as .*weights.textproto"):
         load_config(tmp_path)
 
 

@@ -113,6 +113,8 @@ def test_images_are_not_resized(config_file):
         "eval_dataset_options.max_resize_value=97",
         "train_dataset_options.resize_factor=16",
     ]
+    with pytest.raises(ConfigError, match="batch_size: 3 must be divisible by trainer_options.accumulate_steps, 2"):
+        sized_config(str(config_file), ["trainer_options.accumulate_steps=2"], (129, 161), 3)
     config = sized_config(str(config_file), resized, (129, 161), 4)
     for options in (config.train_dataset_options, config.eval_dataset_options):
         assert list(options.crop_size) == [129, 161]

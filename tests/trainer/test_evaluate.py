@@ -88,7 +88,7 @@ def test_scores_by_hand(files):
     assert result["pq_stuff"] == pytest.approx(wall)
     assert result["sq"] == pytest.approx((75 + 0 + 90) / 3)
     assert result["rq"] == pytest.approx((100 / 1.5 + 0 + 50) / 3)
-    assert "(1 classes without any segment are left out)" in done.stdout
+    assert "(1 classes without any segment are not listed)" in done.stdout
 
 
 def test_folders_are_flags_and_a_perfect_prediction_scores_100(files, tmp_path):

@@ -16,6 +16,8 @@ from data.conversion.image_lists import read_panoptic_json
 from data.input.pipeline import evaluation_dataset
 from kmax_tf import Predictor, build_model, load_checkpoint, load_config
 from kmax_tf.checkpoints.variable_names import named_variables
+from kmax_tf.files.lock import FolderInUseError, own_folder
+from protos import descriptions
 from protos.config import dataset_info
 from trainer import export as export_door
 from trainer import predict as predict_door
@@ -81,9 +83,9 @@ def test_saved_model_runs_with_tensorflow_alone_and_equals_the_model_in_process(
 
 def test_predict_writes_results_that_the_scorer_reads(saved_model, records, tmp_path):
     output = tmp_path / "out"
-    predict, clusters, info = predict_door.load_saved_model(saved_model)
+    predict, info = predict_door.load_saved_model(saved_model, clusters=True)
     paths = sorted(str(p) for p in (records / "val").glob("*.jpg"))
-    predict_door.predict_folder(predict, clusters, info, paths, output)
+    predict_door.predict_folder(predict, info, paths, output, clusters=True)
     results = json.loads((output / "panoptic.json").read_text())
     assert len(results["annotations"]) == len(paths) == 3
     for annotation, path in zip(results["annotations"], paths):
@@ -108,7 +110,9 @@ def test_predict_writes_results_that_the_scorer_reads(saved_model, records, tmp_
 def test_clusters_are_the_argmax_of_the_decoders(predictor, tiny_config):
     image = tf.constant(_images()["97x97"])
     assignment = predictor[0].clusters(image)
-    assert list(assignment) == ["decoder_0"]
+    maps = predictor[0](image)
+    assert set(assignment) == {"decoder_0", *maps}
+    np.testing.assert_array_equal(assignment["panoptic_pred"], maps["panoptic_pred"])
     config = load_config(tiny_config)
     model = build_model(config)
     load_checkpoint(model, str(predictor[1]))
@@ -118,7 +122,7 @@ def test_clusters_are_the_argmax_of_the_decoders(predictor, tiny_config):
 
 
 def test_exported_description_is_that_of_the_dataset(saved_model, tiny_config):
-    _, _, info = predict_door.load_saved_model(saved_model)
+    _, info = predict_door.load_saved_model(saved_model)
     assert info == dataset_info(load_config(tiny_config))
 
 
@@ -142,9 +146,38 @@ def test_predict_refuses_in_one_line(arguments, message, records, tmp_path):
 
 def test_export_does_not_replace_other_folders(predictor, tiny_config, tmp_path):
     (tmp_path / "precious").write_text("")
-    with pytest.raises(export_door.UserError, match="choose another one"):
+    with pytest.raises(export_door.UserError, match="choose another folder"):
         export_door.export(predictor[0], load_config(tiny_config), tmp_path)
     assert (tmp_path / "precious").exists()
+
+
+def test_a_second_export_names_the_folder_that_the_first_writes(predictor, tiny_config, tmp_path):
+    with own_folder(tmp_path / "out.partial"), pytest.raises(FolderInUseError, match=f"^{tmp_path}/out is in use by process"):
+        export_door.export(predictor[0], load_config(tiny_config), tmp_path / "out")
+
+
+class _OldExport(tf.Module):
+    """Its signature `clusters` has no maps."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")])
+    def maps(self, input_tensor):
+        return {"panoptic_pred": tf.cast(input_tensor[None, ..., 0], tf.int32)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")])
+    def clusters(self, input_tensor):
+        return {"decoder_0": tf.cast(input_tensor[None, ::2, ::2, 1], tf.int32)}
+
+
+def test_clusters_of_earlier_exports(tiny_config, tmp_path):
+    module = _OldExport()
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.maps, "clusters": module.clusters})
+    info = dataset_info(load_config(tiny_config))
+    (tmp_path / "dataset.textproto").write_text(descriptions.to_text(info))
+    predict, _ = predict_door.load_saved_model(tmp_path, clusters=True)
+    image = _images()["60x141"]
+    maps = predict(image)
+    np.testing.assert_array_equal(maps["panoptic_pred"], image[..., 0])
+    np.testing.assert_array_equal(maps["decoder_0"], image[::2, ::2, 1])
 
 
 def test_images_are_decoded_as_the_input_pipeline_does(records, tiny_config):
@@ -158,8 +191,8 @@ def test_images_are_decoded_as_the_input_pipeline_does(records, tiny_config):
 
 def test_predictor_gives_what_the_command_writes(saved_model, records, tmp_path):
     path = min((records / "val").glob("*.jpg"))
-    predict, _, info = predict_door.load_saved_model(saved_model)
-    predict_door.predict_folder(predict, None, info, [str(path)], tmp_path)
+    predict, info = predict_door.load_saved_model(saved_model)
+    predict_door.predict_folder(predict, info, [str(path)], tmp_path)
     written = json.loads((tmp_path / "panoptic.json").read_text())["annotations"][0]["segments_info"]
     result = Predictor(saved_model)(path)
     ours = [(s.category_id, s.area, list(s.bbox), s.score) for s in result.segments]

@@ -73,7 +73,7 @@ def test_fine_tuning_to_other_classes_prints_what_is_kept(tiny_config, coco_mode
 
 def test_a_random_start_is_told(tiny_config, capsys):
     before, after = start(tiny_config)
-    assert "starting from random values, the encoder too" in capsys.readouterr().out
+    assert "starting from random values, including the encoder" in capsys.readouterr().out
     assert all(np.array_equal(value, before[name]) for name, value in after.items())
 
 

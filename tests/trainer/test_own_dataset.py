@@ -244,10 +244,10 @@ def test_exported_model_predicts_with_the_categories_of_the_dataset(project, tmp
     config = load_config(project.config, TINY)
     predictor = load_predictor(config, str(project.folder / "model"))
     export_door.export(predictor, config, tmp_path / "exported")
-    predict, clusters, info = predict_door.load_saved_model(tmp_path / "exported")
+    predict, info = predict_door.load_saved_model(tmp_path / "exported", clusters=True)
     assert info == descriptions.load(project.folder / "mine.textproto")
     images = sorted(str(path) for path in (project.root / "mydata" / "images" / "val").glob("*.jpg"))
-    predict_door.predict_folder(predict, clusters, info, images, tmp_path / "out")
+    predict_door.predict_folder(predict, info, images, tmp_path / "out", clusters=True)
     evaluated_pq = json.loads((project.folder / "model" / "eval" / "metrics.json").read_text())["pq"]
     files = [read_panoptic_file(path) for path in (project.truths, tmp_path / "out" / "panoptic.json")]
     results = json.loads((tmp_path / "out" / "panoptic.json").read_text())

@@ -54,7 +54,7 @@ def test_settings_that_mix_two_runs_are_refused(run_config, model_dir, override,
     with pytest.raises(ConfigError) as refused:
         check_resumed_config(load_config(run_config, overrides), model_dir, str(model_dir / "ckpt-4"))
     message = str(refused.value)
-    assert named in message and f"{model_dir} holds a run" in message and "another --model_dir" in message
+    assert named in message and f"{model_dir} contains a run" in message and "another --model_dir" in message
 
 
 def test_other_changes_are_printed(run_config, model_dir, capsys):

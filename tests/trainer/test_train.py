@@ -86,6 +86,8 @@ def test_sigterm_saves_and_the_same_command_continues(tiny_config, tmp_path):
     override = f"--override=trainer_options.solver_options.training_number_of_steps={stopped + 1}"
     resumed = run_script("trainer/train.py", *command[2:], override, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
+    # No second line of Orbit for each report.
+    assert "| step:" not in resumed.stdout
     assert f"ckpt-{stopped}" in resumed.stdout and f"trained to step {stopped + 1}" in resumed.stdout
 
 

@@ -4,6 +4,10 @@ import dataclasses
 import os
 import pathlib
 import re
+import resource
+import statistics
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +23,14 @@ from trainer.experiment import build_experiment
 from trainer.inference import PanopticPredictor
 from trainer.measure.fresh_process import Progress
 from trainer.measure.synthetic_batch import synthetic_batch
-from trainer.measure.timing import peak_device_memory, peak_host_memory, time_calls
 from trainer.train_step import make_train_step
+
+# Calls after the first one, which traces and compiles, that are not measured.
+_WARM_UP_CALLS = 2
+# After this many seconds, the median of this many calls is enough.
+_ENOUGH_SECONDS = 60.0
+_ENOUGH_CALLS = 3
+_SECONDS_BETWEEN_REPORTS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,55 +60,95 @@ def count_cost(job: Job, *, progress: Progress) -> tuple[ModelCost, dict[str, An
 
 def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures inference of the model, from a batch of images to the tensors whose multiply-adds are counted."""
-    config = job.parse_config()
-    model = _build(config, progress)
-    compiled = config.trainer_options.jit_compile
+    model = _build(job, progress)
     images = tf.constant(_noise(job.batch_size, job.height, job.width))
 
-    @tf.function(jit_compile=compiled, autograph=False)
+    @tf.function(jit_compile=job.parse_config().trainer_options.jit_compile, autograph=False)
     def forward(batch: tf.Tensor) -> list[tf.Tensor]:
         outputs = model(batch, training=False, any_size=True)
         return [outputs[name] for name in RESULTS]
 
-    return _measure(lambda: forward(images), job.batch_size, job, progress)
+    return _measure(lambda: forward(images), job.batch_size, job.steps, progress)
 
 
 def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures the path from a uint8 image to its panoptic map, both in main memory, as in trainer/predict.py."""
-    config = job.parse_config()
-    predictor = PanopticPredictor(_build(config, progress), config)
+    predictor = PanopticPredictor(_build(job, progress), job.parse_config())
     image = _noise(1, job.height, job.width)[0]
-    return _measure(lambda: predictor(tf.constant(image))["panoptic_pred"].numpy(), 1, job, progress)
+    return _measure(lambda: predictor(tf.constant(image))["panoptic_pred"].numpy(), 1, job.steps, progress)
 
 
 def measure_training(job: Job, *, progress: Progress) -> dict[str, Any]:
-    """Measures training steps (forward, loss, backward, optimizer) on a batch with the shapes of the input pipeline."""
+    """Measures training steps (forward, loss, backward, optimizer) on a batch of the input pipeline."""
     config = job.parse_config()
     progress("building the model")
     experiment = build_experiment(config, _strategy(), seed=0)
     batch = synthetic_batch(config.train_dataset_options, experiment.info)
     step = make_train_step(experiment)
-    return _measure(lambda: step(batch), config.train_dataset_options.batch_size, job, progress)
+    return _measure(lambda: step(batch), config.train_dataset_options.batch_size, job.steps, progress)
 
 
-def _measure(call: Callable[[], object], images: int, job: Job, progress: Progress) -> dict[str, Any]:
-    timing = time_calls(call, job.steps, progress)
+def _measure(call: Callable[[], object], images: int, steps: int, progress: Progress) -> dict[str, Any]:
+    first_call, seconds = time_calls(call, steps, progress)
+    median = statistics.median(seconds)
     return {
         "batch_size": images,
-        "steps": len(timing.calls),
-        "images_per_second": images / timing.median,
-        "steps_per_second": 1 / timing.median,
-        "seconds_per_step": {"median": timing.median, "fastest": min(timing.calls), "slowest": max(timing.calls)},
-        "first_call_seconds": timing.first_call,
+        "steps": len(seconds),
+        "images_per_second": images / median,
+        "steps_per_second": 1 / median,
+        "seconds_per_step": {"median": median, "fastest": min(seconds), "slowest": max(seconds)},
+        "first_call_seconds": first_call,
         "peak_host_mib": peak_host_memory(),
-        "peak_device_mib": peak_device_memory(),
+        "peak_device_mib": _peak_device_memory(),
     }
 
 
-def _build(config: experiment_pb2.ExperimentOptions, progress: Progress) -> KMaXDeepLab:
+def time_calls(call: Callable[[], object], count: int, progress: Progress) -> tuple[float, list[float]]:
+    """Seconds of the first call, and of `count` calls after it and warm-up, or of fewer if they take minutes.
+
+    A call ends when all devices have finished.
+    """
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        call()
+        # GPU calls are asynchronous.
+        tf.test.experimental.sync_devices()
+        return time.perf_counter() - start
+
+    progress("first call: tracing and compiling")
+    first = seconds()
+    for _ in range(_WARM_UP_CALLS):
+        if seconds() > _ENOUGH_SECONDS / _ENOUGH_CALLS:
+            break
+    calls: list[float] = []
+    started = reported = time.perf_counter()
+    for step in range(1, count + 1):
+        calls.append(seconds())
+        if step == count or time.perf_counter() - reported > _SECONDS_BETWEEN_REPORTS:
+            reported = time.perf_counter()
+            progress(f"step {step} of {count}: {calls[-1]:.3g} s")
+        if step >= _ENOUGH_CALLS and time.perf_counter() - started > _ENOUGH_SECONDS:
+            break
+    return first, calls
+
+
+def peak_host_memory() -> float:
+    """Peak main memory of this process in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _peak_device_memory() -> float | None:
+    """Peak memory of TensorFlow on all visible GPUs together in MiB; None without a GPU."""
+    names = [gpu.name.removeprefix("/device:") for gpu in tf.config.list_logical_devices("GPU")]
+    return sum(tf.config.experimental.get_memory_info(name)["peak"] for name in names) / 2**20 if names else None
+
+
+def _build(job: Job, progress: Progress) -> KMaXDeepLab:
     progress("building the model")
     with _strategy().scope():
-        return build_model(config)
+        return build_model(job.parse_config())
 
 
 def _strategy() -> tf.distribute.Strategy:

@@ -5,8 +5,6 @@ from typing import Any
 
 from kmax_tf.cost.model_cost import KINDS, ModelCost
 
-_KINDS = tuple(dict.fromkeys(KINDS.values()))
-
 
 def machine_report(machine: dict[str, Any]) -> str:
     """One line: processors, GPUs, versions and settings."""
@@ -18,45 +16,43 @@ def machine_report(machine: dict[str, Any]) -> str:
 
 def cost_report(cost: ModelCost) -> str:
     """Parameters and multiply-adds (M: millions, G: billions) of each part, and the sums that papers report."""
-    rows = [["", "parameters", *(kind.replace("_", " ") for kind in _KINDS), "sum"]]
-    for part, parameters in cost.parameters.items():
-        kinds = cost.multiply_adds.get(part, {})
-        products = [kinds.get(kind, 0) for kind in _KINDS]
-        rows.append([part.replace("_", " "), f"{parameters / 1e6:.2f} M", *map(_scaled, [*products, sum(products)])])
-    sums = [sum(kinds.get(kind, 0) for kinds in cost.multiply_adds.values()) for kind in _KINDS]
+    parts = {part: (count, cost.multiply_adds.get(part, {})) for part, count in cost.parameters.items()}
     total = sum(cost.parameters.values())
-    rows.append(["sum", f"{total / 1e6:.2f} M", *map(_scaled, [*sums, cost.all_multiply_adds])])
+    parts["sum"] = total, {kind: sum(k.get(kind, 0) for k in cost.multiply_adds.values()) for kind in KINDS}
+    rows = [["", "parameters", *(kind.replace("_", " ") for kind in KINDS), "sum"]]
+    for part, (count, kinds) in parts.items():
+        products = [kinds.get(kind, 0) for kind in KINDS]
+        rows.append([part.replace("_", " "), f"{count / 1e6:.2f} M", *map(_scaled, [*products, sum(products)])])
     lines = [
         f"parameters, trainable: {cost.inference_parameters / 1e6:.2f} M, and {total / 1e6:.2f} M with the semantic branch, "
         "which only training uses",
         f"multiply-adds, inference of one image: {_scaled(cost.published_multiply_adds)}",
     ]
-    if cost.all_multiply_adds != cost.published_multiply_adds:
+    if cost.unpublished_multiply_adds:
         lines[-1] += (
             f", and {_scaled(cost.all_multiply_adds)} with the depthwise convolutions of the ConvNeXt encoder, "
             "which published figures exclude"
         )
-    return "\n".join([*lines, _table(rows)])
+    return "\n".join([*lines, format_table(rows)])
 
 
 def speed_report(speeds: dict[str, dict[str, Any]], size: tuple[int, int], padded: tuple[int, int]) -> str:
     """Speed and memory of each measurement."""
     rows = [["", "images/s", "steps/s", "s per step (fastest to slowest)", "first call", "peak memory", "on the device"]]
     for name, speed in speeds.items():
-        seconds = speed["seconds_per_step"]
         device = speed["peak_device_mib"]
         rows.append(
             [
                 f"{name.replace('_', ' ')}, batch {speed['batch_size']}",
                 f"{speed['images_per_second']:.3g}",
                 f"{speed['steps_per_second']:.3g}",
-                f"{seconds['median']:.3g} ({seconds['fastest']:.3g} to {seconds['slowest']:.3g})",
+                "{median:.3g} ({fastest:.3g} to {slowest:.3g})".format(**speed["seconds_per_step"]),
                 f"{speed['first_call_seconds']:.1f} s",
                 f"{speed['peak_host_mib']:.0f} MiB",
                 "-" if device is None else f"{device:.0f} MiB",
             ]
         )
-    lines = ["median speed after warm-up, initial weights", _table(rows)]
+    lines = ["median speed after warm-up, initial weights", format_table(rows)]
     if size != padded:
         lines.append(
             f"{size[0]}x{size[1]} is not of the form 32k+1: the model alone is measured at this size, "
@@ -67,12 +63,11 @@ def speed_report(speeds: dict[str, dict[str, Any]], size: tuple[int, int], padde
 
 def input_report(measured: dict[str, Any]) -> str:
     """Speed of the input pipeline at each crop, and of decoding alone."""
+    rates = {f"crop {crop}": rate for crop, rate in measured["crops"].items()} | {"decoding alone": measured["decoding"]}
     rows = [["", "images/s", "CPU time per image"]]
-    for crop, rate in measured["crops"].items():
-        rows.append([f"crop {crop}", f"{rate['images_per_second']:.1f}", f"{rate['cpu_ms_per_image']:.2f} ms"])
-    decoding = measured["decoding"]
-    rows.append(["decoding alone", f"{decoding['images_per_second']:.1f}", f"{decoding['cpu_ms_per_image']:.2f} ms"])
-    return f"training input from {measured['records']}\n{_table(rows)}"
+    for name, rate in rates.items():
+        rows.append([name, f"{rate['images_per_second']:.1f}", f"{rate['cpu_ms_per_image']:.2f} ms"])
+    return f"training input from {measured['records']}\n{format_table(rows)}"
 
 
 def _scaled(number: int) -> str:
@@ -81,8 +76,9 @@ def _scaled(number: int) -> str:
     return f"{number / 1e9:.2f} G" if number >= 1e8 else f"{number / 1e6:.2f} M"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as aligned text, the first column to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]) for row in rows
     )

@@ -1,40 +1,26 @@
-"""Makes a training batch without data: noise images and rectangular targets, with the shapes of the input pipeline."""
+"""Makes a training batch without data: a synthetic example, prepared by the input pipeline and repeated."""
 
-import numpy as np
+import pathlib
+import tempfile
+
 import tensorflow as tf
 
-from data.input.targets import build_targets, target_options
-from data.records import segment_codes
-from data.records.label_map import from_panoptic
+from data.input.pipeline import training_dataset
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
-
-# Side of the grid of things; COCO images have about as many things.
-_GRID = 3
+from trainer.measure.drawn_records import write_drawn_records
 
 
 def synthetic_batch(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> dict[str, tf.Tensor]:
-    """`image` float32 [batch_size,*crop_size,3] in 0..255 and the targets of data/input/targets.py, with static shapes.
-
-    All images have the same targets: up to nine things on two stuff regions, if the dataset has such classes.
-    """
-    height, width = options.crop_size
-    codes, _ = segment_codes.encode(from_panoptic(_panoptic_map(height, width, options.max_thing_id, info)), info)
-    targets, _ = build_targets(tf.constant(codes), target_options(options, info))
-    pixels = np.random.default_rng(0).uniform(0, 255, (options.batch_size, height, width, 3))
-    batch = {name: tf.repeat(value[None], options.batch_size, axis=0) for name, value in targets.items()}
-    return {"image": tf.constant(pixels, tf.float32), **batch}
-
-
-def _panoptic_map(height: int, width: int, max_things: int, info: DatasetInfo) -> np.ndarray:
-    panoptic = np.full([height, width], info.void_label)
-    for region, class_id in zip((np.s_[: height // 2], np.s_[height // 2 :]), info.stuff_ids):
-        panoptic[region] = class_id * info.label_divisor
-    things = info.thing_ids
-    for number in range(min(_GRID**2, max_things) if things else 0):
-        row, column = divmod(number, _GRID)
-        top, left = row * height // _GRID, column * width // _GRID
-        # Instance ids start at 1; a thing covers half the height and width of its cell.
-        rectangle = np.s_[top : top + height // (2 * _GRID), left : left + width // (2 * _GRID)]
-        panoptic[rectangle] = things[number % len(things)] * info.label_divisor + number + 1
-    return panoptic
+    """A batch of `training_dataset(options, info)` with static shapes, without the names of images; all images are equal."""
+    drawn = dataset_pb2.DatasetOptions()
+    drawn.CopyFrom(options)
+    drawn.ClearField("source")
+    # The whole image at the size of the crop, so that all of its segments are in the batch.
+    drawn.ClearField("augmentations")
+    drawn.min_resize_value[:] = drawn.max_resize_value[:] = options.crop_size
+    with tempfile.TemporaryDirectory() as folder:
+        drawn.file_pattern[:] = [f"{folder}/drawn.tfrecord"]
+        write_drawn_records(pathlib.Path(drawn.file_pattern[0]), info)
+        example = next(iter(training_dataset(drawn, info, seed=0, batch_size=1)))
+    return {name: tf.repeat(value, options.batch_size, axis=0) for name, value in example.items() if value.dtype != tf.string}

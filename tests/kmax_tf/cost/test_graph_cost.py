@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from kmax_tf.cost.graph_cost import CostError, graph_cost
+from kmax_tf.cost.model_cost import CostError, graph_cost
 
 
 def _count(function, *shapes: tuple[int | None, ...]) -> int:
@@ -12,7 +12,7 @@ def _count(function, *shapes: tuple[int | None, ...]) -> int:
 
 def _costs(function, *shapes: tuple[int | None, ...]):
     traced = tf.function(function, autograph=False).get_concrete_function(*(tf.TensorSpec(shape) for shape in shapes))
-    return graph_cost(traced.outputs)
+    return list(graph_cost(traced.outputs))
 
 
 @pytest.mark.parametrize(

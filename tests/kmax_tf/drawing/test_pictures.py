@@ -85,7 +85,7 @@ def test_legend_lists_the_classes_present(scene):
 
 def test_contact_sheet_places_pictures():
     red, green, blue = (np.full([20 + 10 * i, 30, 3], np.eye(3)[i] * 200, np.uint8) for i in range(3))
-    row = pictures.side_by_side([red, green])
+    row = pictures.contact_sheet([[red, green]])
     assert row.shape == (30, 66, 3)
     assert row[5, 5].tolist() == [200, 0, 0] and row[25, 5].tolist() == [255] * 3 and row[25, 40].tolist() == [0, 200, 0]
     sheet = pictures.contact_sheet([[red, green], [blue]], ["left", "right"])

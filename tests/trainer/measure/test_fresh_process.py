@@ -10,7 +10,7 @@ import tensorflow as tf
 from protos.descriptions import ConfigError
 from protos.errors import UserError
 from trainer.measure.fresh_process import run_alone
-from trainer.measure.timing import peak_host_memory
+from trainer.measure.jobs import peak_host_memory
 
 
 def _peak_with(mebibytes: int, *, progress) -> tuple[int, float]:
