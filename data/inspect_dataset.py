@@ -12,23 +12,23 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exceptions
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # works in a clone that is not installed, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
-import numpy as np  # noqa: E402
-from absl import flags  # noqa: E402
-from PIL import Image, ImageDraw, ImageFont  # noqa: E402
+import numpy as np
+from absl import flags
+from PIL import Image, ImageDraw, ImageFont
 
-from data.inspection import frequency_chart, model_view, notes, report  # noqa: E402
-from data.inspection import scan as record_scan  # noqa: E402
-from kmax_tf.cli.command import run_command  # noqa: E402
-from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402
-from kmax_tf.drawing import pictures  # noqa: E402
-from protos import experiment_pb2  # noqa: E402
-from protos.config import load_config  # noqa: E402
-from protos.descriptions import ConfigError, DatasetInfo, load  # noqa: E402
-from protos.errors import UserError  # noqa: E402
+from data.inspection import frequency_chart, model_view, notes, report
+from data.inspection import scan as record_scan
+from kmax_tf.cli.command import run_command
+from kmax_tf.cli.command_flags import define_config_flags, define_path
+from kmax_tf.drawing import pictures
+from protos import experiment_pb2
+from protos.config import load_config
+from protos.descriptions import ConfigError, DatasetInfo, load
+from protos.errors import UserError
 
 SECTIONS = ("train", "eval")
 SHEETS = {

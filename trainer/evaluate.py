@@ -24,7 +24,7 @@ from absl import flags, logging
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_path
 from kmax_tf.cli.progress import Progress
-from kmax_tf.coco_panoptic import categories, names, pairing
+from kmax_tf.coco_panoptic import categories, names
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, few, read_panoptic_file
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality
@@ -34,13 +34,13 @@ from protos.descriptions import ClassInfo
 
 def pair_by_id(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
     """The predictions for images of the ground truth, under the ids that these have there; ids are compared by value."""
-    return predictions.select(pairing.pair_ids(ground_truth.file_names, predictions.file_names))
+    return predictions.select(names.pair_ids(ground_truth.file_names, predictions.file_names))
 
 
 def pair_by_name(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
     """The predictions whose image has the name of one of the ground truth, under the image id that this one has there.
 
-    Names are those of the image files, or of the PNGs unless both files list all of their images (pairing.pair_names).
+    Names are those of the image files, or of the PNGs unless both files list all of their images (names.pair_names).
 
     Raises:
       PanopticFileError: two images have one name.
@@ -50,7 +50,7 @@ def pair_by_name(ground_truth: PanopticFile, predictions: PanopticFile) -> Panop
     ours, theirs = (file.image_names if by_image else file.file_names for file in files)
     what = "names of images" if by_image else "names of PNGs"
     where = (f"{ground_truth.path}: {what}", f"{predictions.path}: {what}")
-    return predictions.select(pairing.pair_names(ours, theirs, where))
+    return predictions.select(names.pair_names(ours, theirs, where))
 
 
 def extra_predictions(predictions: PanopticFile, paired: PanopticFile) -> str:
@@ -71,7 +71,14 @@ def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str,
         PNG and JSON disagree about segments.
     """
     classes = _classes(ground_truth)
-    categories.check_agreement(ground_truth.categories, ground_truth.path, predictions.categories, predictions.path)
+    categories.check_agreement(
+        predictions.categories,
+        ground_truth.categories,
+        where=str(predictions.path),
+        source=str(ground_truth.path),
+        advice="the files have different classes, or one of them has wrong category ids",
+        known_only=False,
+    )
     given, predictions = predictions, pair_by_id(ground_truth, predictions)
     known = {c.id for c in classes}
     missing = [image_id for image_id in ground_truth.segments if image_id not in predictions.segments]

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -102,10 +103,8 @@ class PanopticResultsWriter:
             taken.add(segment_id)
             mask = panoptic == label
             ids[mask] = segment_id
-            category_id = classes[segment.class_id].category_id
-            record = {"id": segment_id, "category_id": category_id, "area": segment.area, "bbox": bounding_box(mask)}
-            score = {} if scores is None else {"score": segment_score(mask, scores)}
-            records.append({**record, "iscrowd": 0, **score})
+            entry = segment_entry(segment_id, classes[segment.class_id].category_id, mask)
+            records.append(entry if scores is None else entry | {"score": segment_score(mask, scores)})
         return ids, records
 
     def finish(self) -> pathlib.Path:
@@ -114,13 +113,12 @@ class PanopticResultsWriter:
         The ids of the images depend on the names of all (names.image_ids). The JSON also lists the images, which COCO requires
         only of annotations, so that the predictions can be used as training labels.
         """
-        name_of = {png_name: names.image_name(entry["image"]["file_name"]) for png_name, entry in self._entries.items()}
-        ids = names.image_ids(name_of.values())
+        ids = names.image_ids(names.image_name(entry["image"]["file_name"]) for entry in self._entries.values())
         images, annotations = [], []
-        for png_name, entry in self._entries.items():
-            image_id = ids[name_of[png_name]]
-            images.append({"id": image_id} | {k: v for k, v in entry["image"].items() if k != "id"})
-            annotations.append({"image_id": image_id} | {k: v for k, v in entry["annotation"].items() if k != "image_id"})
+        for entry in self._entries.values():
+            image_id = ids[names.image_name(entry["image"]["file_name"])]
+            images.append({"id": image_id, **entry["image"]})
+            annotations.append({"image_id": image_id, **entry["annotation"]})
         content = {"images": images, "annotations": annotations, "categories": categories.from_info(self._info)}
         write_text(self._json, json.dumps(content))
         return self._json
@@ -134,6 +132,12 @@ def segment_score(mask: np.ndarray, scores: Mapping[str, np.ndarray]) -> float:
     """
     semantic, instance = (float(scores[name][mask].mean(dtype=np.float64)) for name in ("semantic_scores", "instance_scores"))
     return round(min(max(semantic * instance, 0.0), 1.0), _SCORE_DIGITS)
+
+
+def segment_entry(segment_id: int, category_id: int, mask: np.ndarray, *, is_crowd: bool = False) -> dict[str, Any]:
+    """The entry of a segment in `segments_info`; `mask` is bool [H, W]."""
+    area = int(mask.sum())
+    return {"id": segment_id, "category_id": category_id, "area": area, "bbox": bounding_box(mask), "iscrowd": int(is_crowd)}
 
 
 def bounding_box(mask: np.ndarray) -> list[int]:

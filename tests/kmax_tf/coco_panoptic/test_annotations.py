@@ -29,17 +29,18 @@ def test_numbers_and_strings_with_the_same_value_match(tmp_path, others):
 
 
 def test_both_types_for_one_value_are_refused(tmp_path):
-    with pytest.raises(PanopticFileError, match="a.json: image_id 1 and '1' are the same value as a number and as a string"):
+    with pytest.raises(PanopticFileError, match="a.json: image_id 1 and '1' of annotations are the same value as a number"):
         _read(tmp_path, [1], [1, "1"])
-    with pytest.raises(PanopticFileError, match="a.json: id of an image '1' and 1 are the same value"):
+    with pytest.raises(PanopticFileError, match="a.json: id '1' and 1 of images are the same value"):
         _read(tmp_path, ["1", 1], [1])
 
 
 def test_unmatched_images_and_annotations_are_counted(tmp_path):
     file = _read(tmp_path, [1, 2, 5], [1, 2, 3, 4])
-    assert [annotation.image_id for annotation in file.without_image] == [3, 4]
-    assert [image.id for image in file.without_annotation] == [5]
-    assert file.unmatched().endswith("a.json: 2 of 4 annotations belong to no image of the file, first: image_id 3 (2.png)")
+    assert file.annotation_of == {1: 1, 2: 2}
+    assert file.unmatched().endswith(
+        "a.json: annotations that belong to no image of the file are ignored: 2 of 4, first: image_id 3 (2.png)"
+    )
     assert _read(tmp_path, [1, 2], [1, 2]).unmatched() == ""
 
 
