@@ -87,11 +87,11 @@ def convert(
         output_dir / shard_name(split, number, num_shards): sources[part[0] : part[-1] + 1]
         for number, part in enumerate(np.array_split(np.arange(len(sources)), num_shards))
     }
-    inputs = {path: conversion_log.states(part) for path, part in parts.items()}
-    total, todo = LabelCounts(), dict(parts)
-    for path, counts in _up_to_date(split, parts, inputs, log, skip_bad).items():
+    states = {path: conversion_log.state_of(part) for path, part in parts.items()}
+    kept = _up_to_date(split, states, log, skip_bad)
+    todo, total = {path: part for path, part in parts.items() if path not in kept}, LabelCounts()
+    for counts in kept.values():
         total.add(counts)
-        del todo[path]
     progress, done = Progress(split, "images", len(sources), total.seen), itertools.count(1)
     num_workers = min(num_workers or min(os.cpu_count() or 1, -(-len(sources) // _IMAGES_PER_WORKER)), len(sources))
     convert_one = functools.partial(_convert_or_skip, settings=settings, skip_bad=skip_bad)
@@ -100,7 +100,7 @@ def convert(
         started = ((path, run(convert_one, part)) for path, part in todo.items())
         for (path, results), _ in itertools.pairwise(itertools.chain(started, [None])):
             counts = _write_shard(path, results, lambda: progress.update(next(done)))
-            log.add(path.name, counts, inputs[path])
+            log.add(path.name, counts, states[path])
             total.add(counts)
     if not total.images:
         skipped = f"; skipped: {len(total.skipped)}, first: {min(total.skipped)}" if total.skipped else ""
@@ -128,29 +128,19 @@ def _number_of_shards(split: str, num_images: int, wanted: int | None) -> int:
 
 
 def _up_to_date(
-    split: str,
-    parts: Mapping[pathlib.Path, Sequence[SourceImage]],
-    inputs: Mapping[pathlib.Path, Sequence[str]],
-    log: ConversionLog,
-    skip_bad: bool,
+    split: str, states: Mapping[pathlib.Path, str], log: ConversionLog, skip_bad: bool
 ) -> dict[pathlib.Path, LabelCounts]:
-    """Returns the counts of the shards to keep, and reports them and those whose inputs have changed on stderr."""
-    kept, outdated, changed = {}, 0, []
-    for path, part in parts.items():
-        if path.name not in log.shards or not path.is_file():
-            continue
-        counts, before = log.shards[path.name]
-        differing = [source.name for source, old, new in zip(part, before, inputs[path]) if old != new]
-        changed += differing
-        outdated += bool(differing)
-        if not differing and (skip_bad or not counts.skipped):
-            kept[path] = counts
+    """Returns the counts of the shards to keep, and reports them and those whose images have changed on stderr."""
+    finished = {path: log.shards[path.name] for path in states if path.name in log.shards and path.is_file()}
+    same = {path: counts for path, (counts, state) in finished.items() if state == states[path]}
+    kept = {path: counts for path, counts in same.items() if skip_bad or not counts.skipped}
     if kept:
-        print(f"{split}: keeping finished shards: {len(kept)} of {len(parts)}", file=sys.stderr)
-    if changed:
+        print(f"{split}: keeping finished shards: {len(kept)} of {len(states)}", file=sys.stderr)
+    if len(finished) > len(same):
+        first = min(finished.keys() - same.keys()).name
         print(
-            f"{split}: converting finished shards again: {outdated} of {len(parts)}, because files or annotations of images "
-            f"have changed: {len(changed)}, first: {names.shown(changed[0])}",
+            f"{split}: converting finished shards again, because files or annotations of their images have changed: "
+            f"{len(finished) - len(same)} of {len(states)}, first: {first}",
             file=sys.stderr,
         )
     return kept

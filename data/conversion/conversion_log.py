@@ -20,7 +20,7 @@ _DIGEST_DIGITS = 12
 class ConversionLog:
     """The finished shards of a split, in a file of `.conversion/`, which no pattern of record files matches.
 
-    `shards` maps file names to the counts of their labels and the states of their images (see `states`).
+    `shards` maps file names to the counts of their labels and the state of their images (see `state_of`).
     """
 
     def __init__(self, output_dir: pathlib.Path, split: str, options: Mapping[str, Any]) -> None:
@@ -38,15 +38,15 @@ class ConversionLog:
                 f"{output_dir} contains {found}, created {_difference(before, options)}: "
                 f"delete {output_dir / split}-*.tfrecord, or choose another --output_dir"
             )
-        self.shards: dict[str, tuple[LabelCounts, list[str]]] = dict(entries) if existing else {}
+        self.shards: dict[str, tuple[LabelCounts, str]] = dict(entries) if existing else {}
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [_line(name, *shard) for name, shard in self.shards.items()]
         self._journal = journal.Journal(path, [{"options": dict(options)}, *lines])
 
-    def add(self, name: str, counts: LabelCounts, inputs: list[str]) -> None:
+    def add(self, name: str, counts: LabelCounts, state: str) -> None:
         """Adds a finished shard, or replaces the entry of that name."""
-        self._journal.add(_line(name, counts, inputs))
-        self.shards[name] = counts, inputs
+        self._journal.add(_line(name, counts, state))
+        self.shards[name] = counts, state
 
 
 def shard_files(output_dir: pathlib.Path, split: str) -> list[pathlib.Path]:
@@ -68,9 +68,9 @@ def options_of(sources: Sequence[SourceImage], num_shards: int, settings: Settin
     }
 
 
-def states(sources: Sequence[SourceImage]) -> list[str]:
-    """A digest of each image, which changes with its annotation and with path, size and modification time of its files."""
-    return [_digest((type(s).__name__, [_state(path) for path in s.files], s.segments, s.size, s.problem)) for s in sources]
+def state_of(sources: Sequence[SourceImage]) -> str:
+    """A digest, which changes with the annotations of the images and with path, size and modification time of their files."""
+    return _digest([(type(s).__name__, list(map(_file_state, s.files)), s.segments, s.size, s.problem) for s in sources])
 
 
 def _difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
@@ -85,7 +85,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(repr(value).encode(errors="surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
 
 
-def _state(path: pathlib.Path) -> tuple[str, int, int]:
+def _file_state(path: pathlib.Path) -> tuple[str, int, int]:
     try:
         status = path.stat()
     except (OSError, ValueError):  # reported when the image is converted
@@ -93,11 +93,11 @@ def _state(path: pathlib.Path) -> tuple[str, int, int]:
     return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
-def _line(name: str, counts: LabelCounts, inputs: list[str]) -> dict[str, Any]:
-    return {"shard": name, "inputs": inputs, "counts": vars(counts)}
+def _line(name: str, counts: LabelCounts, state: str) -> dict[str, Any]:
+    return {"shard": name, "state": state, "counts": vars(counts)}
 
 
-def _finished_shard(line: dict[str, Any]) -> tuple[str, tuple[LabelCounts, list[str]]]:
+def _finished_shard(line: dict[str, Any]) -> tuple[str, tuple[LabelCounts, str]]:
     counts = LabelCounts(**line["counts"])
     counts.segments = collections.Counter({int(class_id): count for class_id, count in dict(counts.segments).items()})
-    return line["shard"], (counts, list(line["inputs"]))
+    return line["shard"], (counts, line["state"])

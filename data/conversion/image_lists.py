@@ -11,7 +11,7 @@ import numpy as np
 
 from data.records.schema import DataError
 from kmax_tf.coco_panoptic import annotations, categories, names, pngs
-from kmax_tf.coco_panoptic.annotations import ListedImage, SegmentRecord
+from kmax_tf.coco_panoptic.annotations import SegmentRecord
 from kmax_tf.coco_panoptic.categories import Category
 from kmax_tf.files.hidden import is_hidden
 from protos.descriptions import DatasetInfo
@@ -84,25 +84,21 @@ def read_panoptic_json(
             raise DataError(f"{directory} is not a directory: it must contain the {what} of {json_path}")
     if not annotations_alone or content.categories:
         categories.require_complete(content.categories, str(json_path))
-    if content.images is None and not annotations_alone:
+    if not content.lists_images and not annotations_alone:
         raise DataError(f"{json_path} has no `images`: this is not a COCO panoptic annotation file; add the list of images")
-    if content.unmatched():
-        print(f"warning: {content.unmatched()}", file=sys.stderr)
-    listed, annotation_of = content.images, content.annotation_of
-    if listed is None:
-        jpegs = {i: pathlib.PurePosixPath(a.file_name).with_suffix(".jpg") for i, a in content.annotations.items()}
-        listed = {i: ListedImage(i, str(jpeg), None) for i, jpeg in jpegs.items()}
-        annotation_of = {i: i for i in listed}
+    if content.note:
+        print(f"warning: {content.note}", file=sys.stderr)
     sources = []
-    for image in listed.values():
-        name, path = names.image_name(image.file_name), images_dir / image.file_name
-        annotation = content.annotations.get(annotation_of.get(image.id))
-        if annotation:
-            label = panoptic_dir / annotation.file_name
-            sources.append(SourceImage(name, path, label, annotation.segments_info, image.size, problem_of_name(name)))
+    for entry in content.entries:
+        if not entry.file_name and content.lists_images:
+            continue
+        file_name = entry.file_name or str(pathlib.PurePosixPath(entry.png).with_suffix(".jpg"))
+        name, path = names.image_name(file_name), images_dir / file_name
+        if entry.png:
+            label, problem = panoptic_dir / entry.png, problem_of_name(name)
         else:
-            problem = f"has no annotation (id {image.id}): add one, or remove the image from the file"
-            sources.append(SourceImage(name, path, size=image.size, problem=problem))
+            label, problem = None, f"has no annotation (id {entry.id}): add one, or remove the image from the file"
+        sources.append(SourceImage(name, path, label, entry.segments_info, entry.size, problem))
     return LabeledImages(_sorted_by_name(sources, json_path), content.categories)
 
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from kmax_tf.coco_panoptic import categories, names, values
 from kmax_tf.coco_panoptic.categories import Category
@@ -12,21 +12,32 @@ from kmax_tf.coco_panoptic.values import PanopticFileError
 
 
 @dataclasses.dataclass(frozen=True)
-class Annotation:
-    """The annotation of an image: name of the PNG, and the unparsed `segments_info` (see parse_segments)."""
+class ImageEntry:
+    """An image with its annotation.
 
-    image_id: Id
-    file_name: str
-    segments_info: tuple[Mapping[str, Any], ...]
+    `file_name` and `size` (height, width) are those in `images`, None if they are missing. `png`, the name of the label, and
+    the unparsed `segments_info` (see parse_segments) are those in `annotations`; `png` is None without an annotation. `id` is
+    that of the annotation, or else of the image.
+    """
+
+    id: Id
+    file_name: str | None = None
+    size: tuple[int, int] | None = None
+    png: str | None = None
+    segments_info: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
-class ListedImage:
-    """An entry of `images`; `size` is (height, width), or None if it is missing."""
+class AnnotationFile:
+    """The contents of a JSON; `lists_images`: it has a list `images`.
 
-    id: Id
-    file_name: str
-    size: tuple[int, int] | None
+    `note` is a line about annotations that belong to no listed image; empty if there are none, or no image is listed at all.
+    """
+
+    entries: tuple[ImageEntry, ...]
+    categories: tuple[Category, ...]
+    lists_images: bool
+    note: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,84 +51,57 @@ class SegmentRecord:
     score: float | None = None
 
 
-_Entry = TypeVar("_Entry", Annotation, ListedImage)
-
-
-@dataclasses.dataclass(frozen=True)
-class AnnotationFile:
-    """The contents of a JSON. `annotations` are by image id; `images` is None if the file has no such list.
-
-    `annotation_of` maps the id of each listed image to that of its annotation, if any: ids match by value (names.pair_ids).
-    """
-
-    path: pathlib.Path
-    annotations: Mapping[Id, Annotation]
-    images: Mapping[Id, ListedImage] | None
-    categories: tuple[Category, ...]
-    annotation_of: Mapping[Id, Id]
-
-    def unmatched(self) -> str:
-        """A line about annotations that belong to no listed image; empty if there are none, or no image is listed at all."""
-        used = set(self.annotation_of.values())
-        left = [annotation for image_id, annotation in self.annotations.items() if image_id not in used]
-        if not left or not self.images:
-            return ""
-        count = f"{len(left)} of {len(self.annotations)}"
-        first = f"image_id {left[0].image_id!r} ({names.shown(left[0].file_name)})"
-        return f"{self.path}: annotations that belong to no image of the file are ignored: {count}, first: {first}"
-
-
 def read(path: pathlib.Path) -> AnnotationFile:
-    """Reads a JSON; its segments are checked by parse_segments.
+    """Reads a JSON; its segments are checked by parse_segments. Images and annotations are matched by names.pair_ids.
 
     Raises:
       PanopticFileError: the file does not exist or has another format, a key is missing or has a wrong type, an image has two
         annotations, two images or categories have the same id, or no annotation belongs to a listed image.
     """
     content = values.read_json(path)
-    annotations = _by_id(content, "annotations", "image_id", path, _annotation)
-    images = _by_id(content, "images", "id", path, _listed_image) if "images" in content else None
-    pairs = names.pair_ids(images or (), annotations)
+    annotations = {entry.id: entry for entry in _entries(content, "annotations", "image_id", path)}
+    images = {entry.id: entry for entry in (_entries(content, "images", "id", path) if "images" in content else ())}
+    pairs = names.pair_ids(annotations, images)
     if images and annotations and not pairs:
         raise PanopticFileError(
             f"{path}: none of the {len(annotations)} annotations belongs to an image of the file: the first image_id is "
             f"{next(iter(annotations))!r}, the first id of an image is {next(iter(images))!r}; use the same ids in both"
         )
-    return AnnotationFile(path, annotations, images, categories.read(content, path), pairs)
+    entries = [
+        dataclasses.replace(entry, file_name=images[pairs[i]].file_name, size=images[pairs[i]].size) if i in pairs else entry
+        for i, entry in annotations.items()
+    ]
+    left, annotated, note = [entry for entry in entries if not entry.file_name], set(pairs.values()), ""
+    if left and images:
+        count, first = f"{len(left)} of {len(entries)}", f"image_id {left[0].id!r} ({names.shown(left[0].png)})"
+        note = f"{path}: annotations that belong to no image of the file are ignored: {count}, first: {first}"
+    entries += [entry for i, entry in images.items() if i not in annotated]
+    return AnnotationFile(tuple(entries), categories.read(content, path), "images" in content, note)
 
 
-def _by_id(
-    content: Mapping[str, Any], key: str, id_key: str, path: pathlib.Path, parse: Callable[[Mapping, Id, str], _Entry]
-) -> dict[Id, _Entry]:
-    found: dict[Id, _Entry] = {}
-    written: dict[Id, Any] = {}
-    for position, entry in enumerate(values.objects(content, key, str(path))):
+def _entries(content: Mapping[str, Any], key: str, id_key: str, path: pathlib.Path) -> Iterable[ImageEntry]:
+    """Parses a list of images or annotations."""
+    found: dict[Id, tuple[Any, str]] = {}
+    for position, record in enumerate(values.objects(content, key, str(path))):
         where = f"{path}: {key}[{position}]"
-        entry_id = values.value(entry, id_key, where, values.ID)
-        parsed = parse(entry, entry_id, where)
-        first = written.setdefault(entry_id, entry[id_key])
-        if type(first) is not type(entry[id_key]):
+        entry_id = values.value(record, id_key, where, values.ID)
+        file_name = values.value(record, "file_name", where, values.FILE_NAME)
+        written, other = found.setdefault(entry_id, (record[id_key], file_name))
+        if type(written) is not type(record[id_key]):
             raise PanopticFileError(
-                f"{path}: {id_key} {first!r} and {entry[id_key]!r} of {key} are the same value as a number and as a string: "
+                f"{path}: {id_key} {written!r} and {record[id_key]!r} of {key} are the same value as a number and as a string: "
                 "write all ids in the same way, because they are compared by value"
             )
-        if entry_id in found:
-            files = " and ".join(names.shown(one.file_name) for one in (found[entry_id], parsed))
+        if len(found) <= position:
+            files = f"{names.shown(other)} and {names.shown(file_name)}"
             raise PanopticFileError(f"{path}: two {key} have {id_key} {entry_id}, {files}: remove one or correct its id")
-        found[entry_id] = parsed
-    return found
-
-
-def _annotation(entry: Mapping[str, Any], image_id: Id, where: str) -> Annotation:
-    file_name = values.value(entry, "file_name", where, values.FILE_NAME)
-    return Annotation(image_id, file_name, values.objects(entry, "segments_info", f"{where} (image_id {image_id})"))
-
-
-def _listed_image(entry: Mapping[str, Any], image_id: Id, where: str) -> ListedImage:
-    file_name = values.value(entry, "file_name", where, values.FILE_NAME)
-    where = f"{where} ({names.shown(file_name)})"
-    height, width = (values.optional(entry, key, where, values.PIXELS) for key in ("height", "width"))
-    return ListedImage(image_id, file_name, None if height is None or width is None else (height, width))
+        if key == "annotations":
+            segments = values.objects(record, "segments_info", f"{where} (image_id {entry_id})")
+            yield ImageEntry(entry_id, png=file_name, segments_info=segments)
+        else:
+            where = f"{where} ({names.shown(file_name)})"
+            height, width = (values.optional(record, side, where, values.PIXELS) for side in ("height", "width"))
+            yield ImageEntry(entry_id, file_name, None if height is None or width is None else (height, width))
 
 
 def parse_segments(entries: Iterable[Mapping[str, Any]], where: str) -> dict[int, SegmentRecord]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kmax_tf.coco_panoptic import annotations, pngs
-from kmax_tf.coco_panoptic.annotations import AnnotationFile, SegmentRecord
+from kmax_tf.coco_panoptic.annotations import SegmentRecord
 from kmax_tf.coco_panoptic.categories import Category
 from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.values import PanopticFileError
@@ -65,44 +65,34 @@ def read_panoptic_file(json_path: str | os.PathLike[str], folder: str | os.PathL
     """
     path = pathlib.Path(json_path)
     content = annotations.read(path)
-    if not content.annotations:
+    annotated = {entry.id: entry for entry in content.entries if entry.png}
+    if not annotated:
         raise PanopticFileError(f"{path}: annotations is empty, so there is nothing to evaluate: choose another file")
     images = pathlib.Path(folder) if folder else path.with_suffix("")
     if not images.is_dir():
         raise PanopticFileError(f"{images}: no such folder; it must contain the PNG files of {path}")
-    segments = {
-        image_id: annotations.parse_segments(annotation.segments_info, f"{path}: image {image_id}")
-        for image_id, annotation in content.annotations.items()
-    }
-    return PanopticFile(
-        path,
-        images,
-        content.categories,
-        {image_id: annotation.file_name for image_id, annotation in content.annotations.items()},
-        segments,
-        {
-            content.annotation_of[i]: image.file_name
-            for i, image in (content.images or {}).items()
-            if i in content.annotation_of
-        },
-        _notes(content, segments),
-    )
-
-
-def _notes(content: AnnotationFile, segments: Mapping[Id, Mapping[int, SegmentRecord]]) -> tuple[str, ...]:
-    notes = [content.unmatched()] if content.unmatched() else []
-    missing = [image_id for image_id in content.images or () if image_id not in content.annotation_of]
+    segments = {i: annotations.parse_segments(entry.segments_info, f"{path}: image {i}") for i, entry in annotated.items()}
+    notes = [content.note] if content.note else []
+    missing = [entry.id for entry in content.entries if not entry.png]
     if missing:
-        count = f"{len(missing)} of {len(content.images)}"
-        notes.append(f"{content.path}: images without an annotation are ignored: {count}, first: {missing[0]!r}")
+        listed = sum(entry.file_name is not None for entry in content.entries)
+        notes.append(f"{path}: images without an annotation are ignored: {len(missing)} of {listed}, first: {missing[0]!r}")
     stuff = {category.id for category in content.categories if category.is_thing is False}
     crowds = [(i, s.id) for i, found in segments.items() for s in found.values() if s.is_crowd and s.category_id in stuff]
     if crowds:
         notes.append(
-            f"{content.path}: iscrowd is 1 for stuff, which COCO allows only for things: segment {crowds[0][1]} of image "
+            f"{path}: iscrowd is 1 for stuff, which COCO allows only for things: segment {crowds[0][1]} of image "
             f"{crowds[0][0]}, {len(crowds)} in all; they are scored as crowds, like in COCO's official script"
         )
-    return tuple(notes)
+    return PanopticFile(
+        path,
+        images,
+        content.categories,
+        {image_id: entry.png for image_id, entry in annotated.items()},
+        segments,
+        {image_id: entry.file_name for image_id, entry in annotated.items() if entry.file_name},
+        tuple(notes),
+    )
 
 
 def few(values: Sequence[Id], limit: int = 5) -> str:

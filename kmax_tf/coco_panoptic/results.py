@@ -56,36 +56,25 @@ class PanopticResultsWriter:
         if not names.is_utf8(file_name):
             raise PanopticFileError(f"{names.shown(file_name)}: its name is not UTF-8: rename the file")
         png_name = f"{names.image_name(file_name)}.png"
-        self._check_new(png_name, file_name)
         ids, segments = self._draw(panoptic, file_name, scores)
-        height, width = panoptic.shape
-        entry = {
-            "image": {"file_name": file_name, "height": height, "width": width},
-            "annotation": {"file_name": png_name, "segments_info": segments},
-        }
+        image = {"file_name": file_name, "height": panoptic.shape[0], "width": panoptic.shape[1]}
+        entry = {"image": image, "annotation": {"file_name": png_name, "segments_info": segments}}
+        self.restore(entry)
         png = self._folder / png_name
         png.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pngs.ids_to_rgb(ids)).save(png)
-        self._entries[png_name] = entry
         return entry
 
     def restore(self, entry: Mapping[str, dict]) -> None:
-        """Adds an entry that `add` returned in an earlier run and whose PNG still exists.
-
-        Raises:
-          PanopticFileError: a prediction with this name exists already.
-        """
-        png_name = entry["annotation"]["file_name"]
-        self._check_new(png_name, entry["image"]["file_name"])
-        self._entries[png_name] = entry
-
-    def _check_new(self, png_name: str, file_name: str) -> None:
+        """Adds an entry that `add` returned in an earlier run and whose PNG still exists; errors as in `add`."""
+        png_name, file_name = entry["annotation"]["file_name"], entry["image"]["file_name"]
         if png_name in self._entries:
             first = self._entries[png_name]["image"]["file_name"]
             raise PanopticFileError(
                 f"{self._folder / png_name}: images {first} and {file_name} have the same name, so one result would overwrite "
                 "the other: rename one of them"
             )
+        self._entries[png_name] = entry
 
     def _draw(
         self, panoptic: np.ndarray, file_name: str, scores: Mapping[str, np.ndarray] | None

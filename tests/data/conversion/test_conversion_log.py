@@ -83,7 +83,7 @@ def test_shards_with_changed_inputs_are_converted_again(tmp_path, capsys, monkey
     counts = conversion.convert(sources, out, "val", _SETTINGS, num_shards=3)
     output = capsys.readouterr().err
     assert converted == ([] if change == "none" else ["scene_2", "scene_3"])
-    reported = "converting finished shards again: 1 of 3" in output and "images have changed: 1, first: scene_3" in output
+    reported = "images have changed: 1 of 3, first: val-00001-of-00003.tfrecord" in output
     assert reported == bool(converted)
     assert conversion.convert(sources, fresh, "val", _SETTINGS, num_shards=3) == counts
     for path in fresh.glob("*.tfrecord"):
@@ -94,7 +94,7 @@ def test_a_change_of_either_label_file_of_ade20k_is_noticed(tmp_path):
     for name in ("a.jpg", "a.png", "b.png"):
         (tmp_path / name).write_text("x")
     source = ade20k_files.TwoFileImage("a", tmp_path / "a.jpg", tmp_path / "a.png", instance_path=tmp_path / "b.png")
-    before = conversion_log.states([source])
-    assert conversion_log.states([source]) == before
+    before = conversion_log.state_of([source])
+    assert conversion_log.state_of([source]) == before
     (tmp_path / "b.png").write_text("xy")
-    assert conversion_log.states([source]) != before
+    assert conversion_log.state_of([source]) != before

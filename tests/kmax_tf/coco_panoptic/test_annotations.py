@@ -23,8 +23,7 @@ def _read(tmp_path, image_ids, annotation_ids, mark=b""):
 def test_numbers_and_strings_with_the_same_value_match(tmp_path, others):
     for image_ids, annotation_ids in (([1, 0], others), (others[::-1], [0, 1])):
         file = _read(tmp_path, image_ids, annotation_ids, mark=b"\xef\xbb\xbf")
-        found = {image.file_name: file.annotations[file.annotation_of[image.id]].file_name for image in file.images.values()}
-        assert found == {"0.jpg": "1.png", "1.jpg": "0.png"}
+        assert {entry.file_name: entry.png for entry in file.entries} == {"0.jpg": "1.png", "1.jpg": "0.png"}
         assert [category.id for category in file.categories] == [17]
 
 
@@ -37,11 +36,12 @@ def test_both_types_for_one_value_are_refused(tmp_path):
 
 def test_unmatched_images_and_annotations_are_counted(tmp_path):
     file = _read(tmp_path, [1, 2, 5], [1, 2, 3, 4])
-    assert file.annotation_of == {1: 1, 2: 2}
-    assert file.unmatched().endswith(
+    names = [("0.jpg", "0.png"), ("1.jpg", "1.png"), (None, "2.png"), (None, "3.png"), ("2.jpg", None)]
+    assert [(entry.file_name, entry.png) for entry in file.entries] == names
+    assert file.note.endswith(
         "a.json: annotations that belong to no image of the file are ignored: 2 of 4, first: image_id 3 (2.png)"
     )
-    assert _read(tmp_path, [1, 2], [1, 2]).unmatched() == ""
+    assert _read(tmp_path, [1, 2], [1, 2]).note == "" and _read(tmp_path, [], [1]).note == ""
 
 
 def test_no_match_at_all_is_an_error(tmp_path):
