@@ -20,7 +20,7 @@ from absl import flags
 from PIL import Image
 
 from data.inspection import model_view, notes, report
-from data.inspection import scan as record_scan
+from data.inspection.scan import open_section, scan
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_config_flags, define_path
 from protos import experiment_pb2
@@ -66,7 +66,7 @@ def inspect(
     found = {name: getattr(config, field) for name, field in wanted.items() if config.HasField(field)}
     if not found:
         raise ConfigError(f"{source} has no {' or '.join(wanted.values())}: nothing to inspect")
-    opened = [record_scan.open_section(name, options, load(options.dataset)) for name, options in found.items()]
+    opened = [open_section(name, options, load(options.dataset)) for name, options in found.items()]
     _replace_earlier_report(output_dir, config.experiment_name)
     # Pictures first, so that they can be viewed while all records are being read.
     views = [model_view.view_section(section, num_samples=num_samples, seed=seed) for section in opened]
@@ -75,15 +75,16 @@ def inspect(
         if view.samples:
             pictures.append(SHEETS[section.name])
             Image.fromarray(model_view.contact_sheet(view.samples, section.info)).save(output_dir / pictures[-1][1])
-    scans = [record_scan.scan(section, max_records) for section in opened]
-    labeled = [scan for scan in scans if scan.counts.labeled]
+    for section in opened:
+        scan(section, max_records)
+    labeled = [section for section in opened if section.counts.labeled]
     if labeled:
         report.save_frequencies(labeled, output_dir / _CHART)
         pictures.append(("Classes", _CHART))
     slots = config.model_options.max_deeplab.num_mask_slots
-    noted = [*notes.split_notes(*scans)] if len(scans) == 2 else []
-    noted += [note for scan, view in zip(scans, views) for note in notes.section_notes(scan, view, slots)]
-    findings = report.Findings(config.experiment_name, source, scans, views, noted, pictures)
+    noted = [*notes.split_notes(*opened)] if len(opened) == 2 else []
+    noted += [note for section, view in zip(opened, views) for note in notes.section_notes(section, view, slots)]
+    findings = report.Findings(config.experiment_name, source, opened, views, noted, pictures)
     if findings.problems:
         (output_dir / _PROBLEMS).write_text("\n".join(findings.problems) + "\n", encoding="utf-8")
     (output_dir / _REPORT).write_text(report.report_text(findings), encoding="utf-8")

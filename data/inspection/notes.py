@@ -8,7 +8,7 @@ import tensorflow as tf
 from data.input import resize_and_pad
 from data.input.preprocessing_options import preprocessing
 from data.inspection.model_view import ModelView
-from data.inspection.scan import TINY_AREA, Scan
+from data.inspection.scan import TINY_AREA, Section
 from kmax_tf.coco_panoptic.panoptic_files import few
 from protos.descriptions import ClassInfo
 
@@ -21,15 +21,15 @@ _NAMED = 8
 _ENOUGH_IMAGES = 20
 
 
-def section_notes(scan: Scan, view: ModelView, num_mask_slots: int) -> list[str]:
+def section_notes(section: Section, view: ModelView, num_mask_slots: int) -> list[str]:
     """Notes on one section, the most important first; `num_mask_slots` is that of the model."""
-    notes = [*_limit_notes(scan, view, num_mask_slots), *_size_notes(scan), *_image_notes(scan)]
-    if scan.counts.labeled:
-        notes = [*_label_notes(scan), *notes]
-    return [f"{scan.section.name}: {note}" for note in notes]
+    notes = [*_limit_notes(section, view, num_mask_slots), *_size_notes(section), *_image_notes(section)]
+    if section.counts.labeled:
+        notes = [*_label_notes(section), *notes]
+    return [f"{section.name}: {note}" for note in notes]
 
 
-def split_notes(train: Scan, evaluation: Scan) -> Iterator[str]:
+def split_notes(train: Section, evaluation: Section) -> Iterator[str]:
     """Notes on both sections together: shared images, and classes that occur only in evaluation."""
     ours, theirs = train.counts, evaluation.counts
     same = [theirs.name_of[digest] for digest in theirs.digests if digest in ours.digests]
@@ -47,8 +47,8 @@ def split_notes(train: Scan, evaluation: Scan) -> Iterator[str]:
         yield f"classes that occur in evaluation but not in training: {_some(unseen)}; they cannot be learned"
 
 
-def _label_notes(scan: Scan) -> Iterator[str]:
-    counts, info = scan.counts, scan.section.info
+def _label_notes(section: Section) -> Iterator[str]:
+    counts, info = section.counts, section.info
     if counts.unlabeled_share > _MUCH_VOID:
         text = (
             f"{counts.unlabeled_share:.0%} of the pixels have no label (class id {info.ignore_label}, the ignore_label of "
@@ -61,7 +61,7 @@ def _label_notes(scan: Scan) -> Iterator[str]:
             )
         yield text
     if counts.absent:
-        seen = "" if scan.is_complete else " in the records that were read"
+        seen = "" if section.checked == len(section.index) else " in the records that were read"
         yield f"classes that never occur{seen}: {len(counts.absent)} of {info.num_classes}: {_some(counts.absent)}"
     crowds_alone = [c for c in info.classes if counts.crowds[c.id] and not counts.class_segments[c.id]]
     if crowds_alone:
@@ -78,12 +78,12 @@ def _label_notes(scan: Scan) -> Iterator[str]:
         yield f"instances smaller than {TINY_AREA} pixels: {tiny} of {instances}: parts of bad masks, or too small to learn"
 
 
-def _limit_notes(scan: Scan, view: ModelView, num_mask_slots: int) -> Iterator[str]:
-    counts, limit = scan.counts, scan.section.options.max_thing_id
+def _limit_notes(section: Section, view: ModelView, num_mask_slots: int) -> Iterator[str]:
+    counts, limit = section.counts, section.options.max_thing_id
     crowded, too_full = np.count_nonzero(counts.instances > limit), np.count_nonzero(counts.segments > num_mask_slots)
     if crowded:
         yield (
-            f"images with more instances than max_thing_id = {limit}: {crowded} (most: {most(scan, counts.instances)}): the "
+            f"images with more instances than max_thing_id = {limit}: {crowded} (most: {most(section, counts.instances)}): the "
             f"smallest become void; raise it to {counts.instances.max()}"
         )
     elif view.dropped:
@@ -94,7 +94,7 @@ def _limit_notes(scan: Scan, view: ModelView, num_mask_slots: int) -> Iterator[s
     if too_full:
         yield (
             f"images with more segments than num_mask_slots = {num_mask_slots}: {too_full} (most: "
-            f"{most(scan, counts.segments)}): the model cannot predict all of them"
+            f"{most(section, counts.segments)}): the model cannot predict all of them"
         )
     if view.padding > _MUCH_VOID * view.images:
         yield (
@@ -103,16 +103,16 @@ def _limit_notes(scan: Scan, view: ModelView, num_mask_slots: int) -> Iterator[s
         )
 
 
-def most(scan: Scan, numbers: np.ndarray) -> str:
+def most(section: Section, numbers: np.ndarray) -> str:
     """The largest number and its image; `numbers` has one per labeled image."""
-    return f"{numbers.max()} in {scan.counts.labeled[numbers.argmax()].name}" if numbers.any() else "0"
+    return f"{numbers.max()} in {section.counts.labeled[numbers.argmax()].name}" if numbers.any() else "0"
 
 
-def _size_notes(scan: Scan) -> Iterator[str]:
-    if not scan.counts.images:
+def _size_notes(section: Section) -> Iterator[str]:
+    if not section.counts.images:
         return
-    prepare = preprocessing(scan.section.options, is_training=scan.section.name == "train")
-    median = np.median(scan.counts.sizes, axis=0).astype(np.int32)
+    prepare = preprocessing(section.options, is_training=section.name == "train")
+    median = np.median(section.counts.sizes, axis=0).astype(np.int32)
     height, width = (int(side) for side in resize_and_pad.placement(*(tf.constant(side) for side in median), prepare).size)
     crop, scale = prepare.crop, prepare.jitter.lowest
     seen = np.prod([min(side / (length * scale), 1) for side, length in zip(crop, (height, width))])
@@ -123,14 +123,14 @@ def _size_notes(scan: Scan) -> Iterator[str]:
         )
 
 
-def _image_notes(scan: Scan) -> Iterator[str]:
-    counts = scan.counts
+def _image_notes(section: Section) -> Iterator[str]:
+    counts = section.counts
     repeated = [counts.name_of[digest] for digest, count in counts.digests.items() if count > 1]
     if repeated:
         yield f"images that occur more than once: {len(repeated)} ({_some(repeated)})"
     names = [name for name, count in counts.names.items() if count > 1 and name not in repeated]
     if names:
-        effect = ": the predictions for one overwrite those for the other" if scan.section.name == "eval" else ""
+        effect = ": the predictions for one overwrite those for the other" if section.name == "eval" else ""
         yield f"image names that occur more than once, with different pixels: {len(names)} ({_some(names)}){effect}"
     rotated = sum(image.is_rotated for image in counts.images)
     if rotated:

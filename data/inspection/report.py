@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from data.inspection.model_view import ModelView
 from data.inspection.notes import most
-from data.inspection.scan import TINY_AREA, Scan
+from data.inspection.scan import TINY_AREA, Section
 from kmax_tf.cli.progress import counted
 
 # Every report starts with it.
@@ -29,14 +28,14 @@ _ROW_INCHES, _BAR, _OPACITY = 0.24, 0.8, (1.0, 0.45)
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """The content of a report: one entry of `scans` and `views` per section, and `notes` on all of them.
+    """The content of a report: one of `views` for each of `sections`, and `notes` on all of them.
 
     `pictures` are (title, file name relative to the report).
     """
 
     experiment: str
     source: str
-    scans: Sequence[Scan]
+    sections: Sequence[Section]
     views: Sequence[ModelView]
     notes: Sequence[str]
     pictures: Sequence[tuple[str, str]]
@@ -44,7 +43,7 @@ class Findings:
     @property
     def problems(self) -> list[str]:
         """Every record or file that cannot be used, by section."""
-        return [f"{scan.section.name}: {problem}" for scan in self.scans for problem in scan.problems]
+        return [f"{section.name}: {problem}" for section in self.sections for problem in section.problems]
 
     @property
     def verdict(self) -> str:
@@ -53,7 +52,7 @@ class Findings:
 
 def report_text(findings: Findings) -> str:
     """Markdown: verdict, problems, notes, facts, classes and pictures."""
-    facts = [_facts(scan, view) for scan, view in zip(findings.scans, findings.views, strict=True)]
+    facts = [_facts(section, view) for section, view in zip(findings.sections, findings.views, strict=True)]
     parts = [
         f"{HEADING}{findings.experiment}\n\nConfig: `{findings.source}`\n\n**{findings.verdict}**",
         *_problem_parts(findings.problems),
@@ -61,23 +60,23 @@ def report_text(findings: Findings) -> str:
     ]
     for part in ("Records", "Labels", "What the model sees"):
         titles = dict.fromkeys(title for of_section in facts for title in of_section[part])
-        head = ["", *(scan.section.name for scan in findings.scans)]
+        head = ["", *(section.name for section in findings.sections)]
         if titles:
             rows = [[title, *(of_section[part].get(title, "-") for of_section in facts)] for title in titles]
             parts.append(f"## {part}\n\n{_table(head, rows)}")
     parts.append(_PICTURES)
     parts += [f"### {title}\n\n![{title}]({name})" for title, name in findings.pictures]
-    parts += [_class_part(scan) for scan in findings.scans if scan.counts.labeled]
+    parts += [_class_part(section) for section in findings.sections if section.counts.labeled]
     return "\n\n".join(parts) + "\n"
 
 
 def summary_text(findings: Findings) -> str:
     """A few lines for the terminal, ending with the verdict."""
     lines = []
-    for scan in findings.scans:
-        counts, num_classes = scan.counts, scan.section.info.num_classes
-        usable = f"{counted(scan.checked, 'record')} read, {len(counts.images)} usable"
-        lines.append(f"{scan.section.name}: {usable}, {_size(counts.sizes)} pixels")
+    for section in findings.sections:
+        counts, num_classes = section.counts, section.info.num_classes
+        usable = f"{counted(section.checked, 'record')} read, {len(counts.images)} usable"
+        lines.append(f"{section.name}: {usable}, {_size(counts.sizes)} pixels")
         if counts.labeled:
             lines.append(
                 f"  {counted(counts.class_segments.sum(), 'segment')} of {num_classes - len(counts.absent)} of {num_classes} "
@@ -103,14 +102,14 @@ def _problem_parts(problems: Sequence[str]) -> list[str]:
     return [text, listed, more] if len(problems) > _SHOWN_PROBLEMS else [text, listed]
 
 
-def _facts(scan: Scan, view: ModelView) -> dict[str, Mapping[str, str]]:
+def _facts(section: Section, view: ModelView) -> dict[str, Mapping[str, str]]:
     """The rows of each table, by title, for one section."""
-    section, counts, total = scan.section, scan.counts, len(scan.section.index)
+    counts, total = section.counts, len(section.index)
     sources = [f"{n} records, weight {s.weight:g}" for n, s in zip(section.source_sizes, section.options.source)]
     files = set(section.index.files)
     records = {
         "files": f"{len(files)}, {sum(tf.io.gfile.stat(path).length for path in files) / 1e6:.1f} MB",
-        "records read": str(total) if scan.is_complete else f"{scan.checked} of {total} (evenly spaced)",
+        "records read": str(total) if section.checked == total else f"{section.checked} of {total} (evenly spaced)",
         "records that can be used": str(len(counts.images)),
         "sources": "; ".join(sources) or "1",
         "images": _by_frequency(image.format for image in counts.images),
@@ -137,7 +136,7 @@ def _facts(scan: Scan, view: ModelView) -> dict[str, Mapping[str, str]]:
             "unlabeled pixels": f"{counts.unlabeled_share:.2%}",
             "images without any label": str(len(counts.without_label)),
             "instances per image (min / median / max)": _range(counts.instances),
-            "most instances": most(scan, counts.instances),
+            "most instances": most(section, counts.instances),
             "segments per image (min / median / max)": _range(counts.segments),
             "crowds (things with instance id 0)": str(counts.crowds.sum()),
             f"instances below {TINY_AREA} pixels": str(counts.tiny.sum()),
@@ -145,8 +144,8 @@ def _facts(scan: Scan, view: ModelView) -> dict[str, Mapping[str, str]]:
     return {"Records": records, "Labels": labels, "What the model sees": sees}
 
 
-def _class_part(scan: Scan) -> str:
-    counts, info = scan.counts, scan.section.info
+def _class_part(section: Section) -> str:
+    counts, info = section.counts, section.info
     rows = []
     for c in sorted(info.classes, key=lambda c: -counts.class_pixels[c.id]):
         numbers = [counts.class_images[c.id], counts.class_segments[c.id], f"{counts.class_shares[c.id]:.3%}"]
@@ -154,7 +153,7 @@ def _class_part(scan: Scan) -> str:
         kind = "thing" if c.is_thing else "stuff"
         rows.append([c.id, c.name, kind, *(["**never**", "", "", "", ""] if c in counts.absent else numbers)])
     head = ["id", "class", "kind", "images", "segments", "labeled pixels", "crowds", f"below {TINY_AREA} px"]
-    return f"## Classes of {scan.section.name} ({info.name})\n\n" + _table(head, rows)
+    return f"## Classes of {section.name} ({info.name})\n\n" + _table(head, rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -185,35 +184,32 @@ def _range(values: Sequence[int]) -> str:
     return f"{min(values)} / {np.median(values):g} / {max(values)}" if len(values) else "-"
 
 
-def save_frequencies(scans: Sequence[Scan], path: pathlib.Path) -> None:
+def save_frequencies(sections: Sequence[Section], path: pathlib.Path) -> None:
     """Writes a PNG with one row per class, most frequent first: its segments and its share of the labeled pixels per section.
 
     The axes are logarithmic; classes that never occur have no bar and a red name.
     """
-    classes = sorted(scans[0].section.info.classes, key=lambda c: -max(scan.counts.class_shares[c.id] for scan in scans))
+    classes = sorted(sections[0].info.classes, key=lambda c: -max(section.counts.class_shares[c.id] for section in sections))
     ids, colors = [c.id for c in classes], [np.array(c.color) / 255 for c in classes]
     figure = Figure(figsize=(10, 1.2 + _ROW_INCHES * len(classes)), dpi=100, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    height = _BAR / len(scans)
-    for k, (scan, opacity) in enumerate(zip(scans, _OPACITY)):
+    height = _BAR / len(sections)
+    for k, (section, opacity) in enumerate(zip(sections, _OPACITY)):
         centers = np.arange(len(classes)) - _BAR / 2 + (k + 0.5) * height
-        segments = scan.counts.class_segments + scan.counts.crowds
-        for axes, values in ((left, segments), (right, 100 * scan.counts.class_shares)):
+        segments = section.counts.class_segments + section.counts.crowds
+        for axes, values in ((left, segments), (right, 100 * section.counts.class_shares)):
             axes.barh(centers, values[ids], height, color=colors, alpha=opacity, edgecolor="black", linewidth=0.4)
-    names = " (upper bars), ".join(scan.section.name for scan in scans) + " (lower bars)" * (len(scans) > 1)
+    names = " (upper bars), ".join(section.name for section in sections) + " (lower bars)" * (len(sections) > 1)
     # The axes start below one segment, and at 0.001 % of the pixels.
     for axes, title, least in ((left, f"segments: {names}", 0.5), (right, "% of labeled pixels", 0.001)):
         axes.set_title(title, fontsize=9)
-        axes.set_xscale("log")
-        axes.set_xlim(left=least)
-        axes.xaxis.set_major_locator(LogLocator())
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(xscale="log", xlim=(least, None), axisbelow=True)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         axes.grid(axis="x", linewidth=0.3)
-        axes.set_axisbelow(True)
     left.set_yticks(range(len(classes)), [c.name for c in classes], fontsize=8)
     left.set_ylim(len(classes) - 0.5, -0.5)
     for c, label in zip(classes, left.get_yticklabels(), strict=True):
-        if all(c in scan.counts.absent for scan in scans):
+        if all(c in section.counts.absent for section in sections):
             label.set_color("red")
     figure.savefig(path)

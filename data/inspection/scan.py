@@ -3,7 +3,6 @@
 import collections
 import concurrent.futures
 import dataclasses
-import hashlib
 import io
 import os
 from collections.abc import Sequence
@@ -24,7 +23,6 @@ from protos.descriptions import ClassInfo, DatasetInfo
 # Instances with a smaller area in pixels count as tiny.
 TINY_AREA = 16
 _CHUNK = 16
-_DIGEST_BYTES = 12
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -47,31 +45,16 @@ class ProblemList(InputProblems):
 
 
 @dataclasses.dataclass(frozen=True)
-class Section:
-    """The records of one section.
-
-    `name` is train or eval, `source_sizes` the number of records of each source, `damage` describes damaged files.
-    """
-
-    name: str
-    options: dataset_pb2.DatasetOptions
-    info: DatasetInfo
-    index: RecordIndex
-    source_sizes: tuple[int, ...]
-    damage: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class ImageFacts:
     """One usable record.
 
-    `digest` identifies the encoded image; `format` is its file format and color mode (`JPEG RGB`); `is_rotated`: it has an EXIF
-    orientation other than upright; `label_format` is empty without a label. `segments` int64 [k, 3] contains class id, instance
-    id and area in pixels of each distinct panoptic id, including void.
+    `digest` is a hash of the encoded image; `format` is its file format and color mode (`JPEG RGB`); `is_rotated`: it has an
+    EXIF orientation other than upright; `label_format` is empty without a label. `segments` int64 [k, 3] contains class id,
+    instance id and area in pixels of each distinct panoptic id, including void.
     """
 
     name: str
-    digest: bytes
+    digest: int
     size: tuple[int, int]
     format: str
     is_rotated: bool
@@ -84,12 +67,14 @@ class Statistics:
     """Statistics of images.
 
     By class id: `class_images`, `class_segments`, `class_pixels`, `crowds` (segments of things without an instance id) and
-    `tiny` (instances below TINY_AREA), int [num_ids]. Of each labeled image: `instances` and `segments` (without crowds and
-    void), int [n]. `has_pairs`: some image has two instances of one class.
+    `tiny` (instances below TINY_AREA), int [num_ids], and `class_shares`, 0..1, of the labeled pixels. Of each image: `sizes`,
+    height and width, int [n, 2]; of each labeled image: `instances` and `segments` (without crowds and void), int [n].
+    `has_pairs`: some image has two instances of one class.
     """
 
     def __init__(self, images: Sequence[ImageFacts], info: DatasetInfo) -> None:
         self.images = images
+        self.sizes = np.array([image.size for image in images])
         self.labeled = [image for image in images if image.label_format]
         which = np.repeat(np.arange(len(self.labeled)), [len(image.segments) for image in self.labeled])
         classes, ids, areas = np.concatenate([np.zeros((0, 3), np.int64), *(image.segments for image in self.labeled)]).T
@@ -110,41 +95,32 @@ class Statistics:
         self.instances, self.segments = per_image(is_instance), per_image(known & ~is_crowd)
         _, counts = np.unique(np.stack([which, classes])[:, is_instance], axis=1, return_counts=True)
         self.has_pairs = bool((counts > 1).any())
-        self.pixels, self.unlabeled_pixels = int(areas.sum()), int(areas[~known].sum())
+        self.class_shares = self.class_pixels / max(self.class_pixels.sum(), 1)
+        self.pixels = int(areas.sum())
+        self.unlabeled_share = areas[~known].sum() / max(self.pixels, 1)
         self.without_label = [self.labeled[i].name for i in np.flatnonzero(per_image(known) == 0)]
         self.absent: list[ClassInfo] = [c for c in info.classes if not self.class_images[c.id]]
         self.names = collections.Counter(image.name for image in images)
         self.digests = collections.Counter(image.digest for image in images)
         self.name_of = {image.digest: image.name for image in reversed(images)}
 
-    @property
-    def sizes(self) -> np.ndarray:
-        """Height and width of each image, int [n, 2]."""
-        return np.array([image.size for image in self.images])
 
-    @property
-    def unlabeled_share(self) -> float:
-        """Share of the pixels without a class, 0..1."""
-        return self.unlabeled_pixels / max(self.pixels, 1)
+@dataclasses.dataclass
+class Section:
+    """The records of a section of a config, and what `scan` finds in the `checked` ones.
 
-    @property
-    def class_shares(self) -> np.ndarray:
-        """Share of each class in the labeled pixels, 0..1."""
-        return self.class_pixels / max(self.class_pixels.sum(), 1)
+    `name` is train or eval, `source_sizes` the number of records of each source; `problems` lists damaged files, then unusable
+    records.
+    """
 
-
-@dataclasses.dataclass(frozen=True)
-class Scan:
-    """Results of reading `checked` records; `problems` lists damaged files, then unusable records."""
-
-    section: Section
-    counts: Statistics
-    checked: int
+    name: str
+    options: dataset_pb2.DatasetOptions
+    info: DatasetInfo
+    index: RecordIndex
+    source_sizes: list[int]
     problems: list[str]
-
-    @property
-    def is_complete(self) -> bool:
-        return self.checked == len(self.section.index)
+    checked: int = 0
+    counts: Statistics | None = None
 
 
 def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Section:
@@ -159,26 +135,25 @@ def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetIn
         record_classes.check(index.files, info)
     except DataError as error:
         raise DataError(f"{name}_dataset_options: {'; '.join([*found.messages, str(error)])}") from None
-    return Section(name, options, info, index, tuple(sizes), tuple(found.messages))
+    return Section(name, options, info, index, sizes, found.messages)
 
 
-def scan(section: Section, max_records: int | None = None) -> Scan:
+def scan(section: Section, max_records: int | None = None) -> None:
     """Reads records in one thread per processor, with progress on stderr; `max_records` evenly spaced ones, or all."""
-    total = len(section.index)
+    total, images = len(section.index), []
     numbers = np.linspace(0, total - 1, min(max_records or total, total)).round().astype(int)
-    images, problems = [], list(section.damage)
-    progress, done = Progress(section.name, "records checked", len(numbers)), 0
+    progress = Progress(section.name, "records checked", len(numbers))
     chunks = [numbers[k : k + _CHUNK].tolist() for k in range(0, len(numbers), _CHUNK)]
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
     try:
         for chunk, (facts, messages) in zip(chunks, pool.map(lambda chunk: _read(section, chunk), chunks)):
             images += facts
-            problems += messages
-            done += len(chunk)
-            progress.update(done)
+            section.problems += messages
+            section.checked += len(chunk)
+            progress.update(section.checked)
     finally:
         pool.shutdown(cancel_futures=True)
-    return Scan(section, Statistics(images, section.info), len(numbers), problems)
+    section.counts = Statistics(images, section.info)
 
 
 def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[str]]:
@@ -199,7 +174,7 @@ def _facts(example: Example, label_divisor: int) -> ImageFacts:
     ids = np.flatnonzero(areas)
     return ImageFacts(
         schema.shown_name(example.name),
-        hashlib.blake2b(example.encoded, digest_size=_DIGEST_BYTES).digest(),
+        hash(example.encoded),
         example.image.shape[:2],
         image_format,
         is_rotated,

@@ -54,7 +54,8 @@ def test_records_are_read_once(tmp_path, monkeypatch):
     section = scan.open_section("eval", config.eval_dataset_options, INFO)
     read, numbers = RecordIndex.read, []
     monkeypatch.setattr(RecordIndex, "read", lambda index, number: numbers.append(number) or read(index, number))
-    assert len(scan.scan(section).counts.images) == 3
+    scan.scan(section)
+    assert len(section.counts.images) == 3
     assert sorted(numbers) == [0, 1, 2]
 
 
@@ -95,13 +96,13 @@ def test_sheets_and_statistics_of_the_model_view(tmp_path):
 def test_sections(tmp_path):
     write_records(tmp_path / "val.tfrecord", 2)
     findings = run_inspection(tmp_path, train=False, evaluation=True)
-    assert [scan.section.name for scan in findings.scans] == ["eval"]
+    assert [section.name for section in findings.sections] == ["eval"]
     assert (tmp_path / "out" / "contact_sheet_eval.png").exists() and not (tmp_path / "out" / "contact_sheet.png").exists()
     with pytest.raises(ConfigError, match="config.textproto has no train_dataset_options: nothing to inspect"):
         run_inspection(tmp_path, train=False, evaluation=True, sections=("train",))
     unlabeled = "eval_dataset_options.decode_groundtruth_label=false"
     findings = run_inspection(tmp_path, train=False, evaluation=True, overrides=(unlabeled,))
-    assert not findings.scans[0].counts.labeled and "## Labels" not in report_of(tmp_path)
+    assert not findings.sections[0].counts.labeled and "## Labels" not in report_of(tmp_path)
 
 
 def test_sources_are_listed(tmp_path):
@@ -112,7 +113,7 @@ def test_sources_are_listed(tmp_path):
     for name, weight in (("train-a", 3), ("pseudo", 1)):
         config.train_dataset_options.source.add(file_pattern=[f"{tmp_path}/{name}.tfrecord"], weight=weight)
     findings = inspect_dataset.inspect(config, tmp_path / "out", source="c", num_samples=1)
-    assert len(findings.scans[0].counts.images) == 5
+    assert len(findings.sections[0].counts.images) == 5
     assert cells(report_of(tmp_path), "sources")[1] == "2 records, weight 3; 3 records, weight 1"
 
 

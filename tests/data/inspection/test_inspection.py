@@ -33,14 +33,14 @@ def test_statistics_agree_with_numpy(tmp_path):
         *write_records(tmp_path / "train-b.tfrecord", 4, seed=1, size=(40, 20)),
     ]
     findings = run_inspection(tmp_path)
-    counts = findings.scans[0].counts
+    counts = findings.sections[0].counts
     assert findings.problems == [] and len(counts.images) == 9
     for c in INFO.classes:
         assert counts.class_pixels[c.id] == sum(int((label // 256 == c.id).sum()) for label in labels)
         assert counts.class_images[c.id] == sum(bool((label // 256 == c.id).any()) for label in labels)
         assert counts.class_segments[c.id] == sum(len(np.unique(label[label // 256 == c.id])) for label in labels)
     void, pixels = sum(int((label < 256).sum()) for label in labels), sum(label.size for label in labels)
-    assert (counts.unlabeled_pixels, counts.pixels) == (void, pixels)
+    assert (counts.unlabeled_share, counts.pixels) == (void / pixels, pixels)
     instances = [len(np.unique(label[(label > 256) & (label < 768)])) for label in labels]
     assert counts.instances.tolist() == instances
     report = report_of(tmp_path)
@@ -57,7 +57,7 @@ def test_crowds_and_tiny_instances(tmp_path):
     label = np.full((24, 24), 3 * 256, np.int32)
     label[:8, :8], label[:3, 10:15], label[12:, :8], label[20:, 20:] = 257, 258 + 2, 2 * 256, 4 * 256
     write_labels(tmp_path / "train.tfrecord", [label])
-    counts = run_inspection(tmp_path).scans[0].counts
+    counts = run_inspection(tmp_path).sections[0].counts
     assert (counts.instances.tolist(), counts.segments.tolist()) == ([2], [4])
     assert (counts.crowds.tolist(), counts.tiny.tolist()) == ([0, 0, 1, 0, 0], [0, 1, 0, 0, 0])
 
@@ -66,7 +66,7 @@ def test_every_bad_record_is_reported_and_the_others_are_counted(tmp_path):
     write_records(tmp_path / "train-a.tfrecord", 2)
     write_bad_records(tmp_path / "train-b.tfrecord", "none", *_KINDS)
     findings = run_inspection(tmp_path)
-    assert len(findings.scans[0].counts.images) == 3
+    assert len(findings.sections[0].counts.images) == 3
     assert len(findings.problems) == len(_KINDS)
     report = report_of(tmp_path)
     listed = (tmp_path / "out" / "problems.txt").read_text().splitlines()
@@ -91,7 +91,7 @@ def test_changed_bytes_and_truncated_files_are_found(tmp_path):
     first, second = findings.problems
     assert first.startswith(f"train: {cut} is truncated in record 3")
     assert second.startswith(f"train: {changed} record 2 (img_0_3): its checksum is wrong")
-    assert sorted(findings.scans[0].counts.names) == [f"img_0_{i}" for i in (0, 1, 3)] + [f"img_1_{i}" for i in (0, 1, 2)]
+    assert sorted(findings.sections[0].counts.names) == [f"img_0_{i}" for i in (0, 1, 3)] + [f"img_1_{i}" for i in (0, 1, 2)]
 
 
 def test_a_report_is_written_without_usable_records(tmp_path):
@@ -147,7 +147,7 @@ def test_limited_records_are_evenly_spaced(tmp_path):
     write_records(tmp_path / "train-a.tfrecord", 30)
     write_records(tmp_path / "train-b.tfrecord", 31, seed=1)
     findings = run_inspection(tmp_path, max_records=5)
-    assert sorted(findings.scans[0].counts.names) == ["img_0_0", "img_0_15", "img_1_0", "img_1_15", "img_1_30"]
+    assert sorted(findings.sections[0].counts.names) == ["img_0_0", "img_0_15", "img_1_0", "img_1_15", "img_1_30"]
     assert cells(report_of(tmp_path), "records read")[1] == "5 of 61 (evenly spaced)"
 
 
