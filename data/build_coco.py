@@ -16,18 +16,18 @@ import os
 import pathlib
 import sys
 
-if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exceptions
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # works in a clone that is not installed, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
-from absl import flags  # noqa: E402
+from absl import flags
 
-from data.conversion import conversion_flags, filter_flags, image_lists  # noqa: E402
-from data.records.schema import DataError  # noqa: E402
-from kmax_tf.cli.command_flags import define_path  # noqa: E402
-from kmax_tf.coco_panoptic import categories  # noqa: E402
-from protos import descriptions  # noqa: E402
-from protos.descriptions import DatasetInfo  # noqa: E402
+from data.conversion import conversion_flags, image_lists
+from data.records.schema import DataError
+from kmax_tf.cli.command_flags import define_path
+from kmax_tf.coco_panoptic import categories
+from protos import descriptions
+from protos.descriptions import DatasetInfo
 
 _COCO_ROOT = define_path("coco_root", "Root folder of the official layout.")
 _SPLITS = flags.DEFINE_list("splits", ["train", "val"], "Splits of the official layout: train, val, test.")
@@ -35,6 +35,7 @@ _IMAGES_DIR = define_path("images_dir", "Folder of the images, instead of --coco
 _PANOPTIC_JSON = define_path("panoptic_json", "With --images_dir: the annotation file. Default: convert without labels.")
 _PANOPTIC_DIR = define_path("panoptic_dir", "Folder of the PNGs. Default: --panoptic_json without .json.")
 _SPLIT = flags.DEFINE_string("split", None, "With --images_dir: name of the split; record file names start with it.")
+conversion_flags.define_limits()
 
 
 def main() -> None:
@@ -65,9 +66,10 @@ def _convert_split(split: str, images_dir: pathlib.Path, panoptic_json: str | No
         panoptic_dir = pathlib.Path(_PANOPTIC_DIR.value or path.with_suffix(""))
         content = image_lists.read_panoptic_json(path, images_dir, panoptic_dir, annotations_alone=True)
         advice = "these are not the labels of COCO; data/build_panoptic.py converts any categories"
-        categories.check_known(content.categories, info, where=str(path), description="COCO's classes", advice=advice)
+        known = categories.of_dataset(info)
+        categories.check_agreement(content.categories, known, where=str(path), source="COCO's classes", advice=advice)
         sources = content.images
-    conversion_flags.convert_split(sources, split, info, segment_filter=filter_flags.segment_filter(sources, path))
+    conversion_flags.convert_split(sources, split, info, annotations=path)
 
 
 if __name__ == "__main__":

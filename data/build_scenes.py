@@ -11,16 +11,16 @@ import os
 import pathlib
 import sys
 
-if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exceptions
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # works in a clone that is not installed, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
-from absl import flags  # noqa: E402
+from absl import flags
 
-from data.conversion import conversion_flags, image_lists  # noqa: E402
-from data.records.schema import DataError  # noqa: E402
-from data.scenes import scene_drawing, scene_files  # noqa: E402
-from protos import descriptions  # noqa: E402
+from data.conversion import conversion_flags, image_lists
+from data.records.schema import DataError
+from data.scenes import scene_drawing, scene_files
+from protos import descriptions
 
 _NUM_TRAIN = flags.DEFINE_integer("num_train", 400, "Number of training scenes.", lower_bound=1)
 _NUM_VAL = flags.DEFINE_integer("num_val", 40, "Number of evaluation scenes.", lower_bound=1)

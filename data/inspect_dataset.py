@@ -12,23 +12,21 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-if __name__ == "__main__":  # run from anywhere, without PYTHONPATH
-    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors arrive as exceptions
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # works in a clone that is not installed, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
-import numpy as np  # noqa: E402
-from absl import flags  # noqa: E402
-from PIL import Image, ImageDraw, ImageFont  # noqa: E402
+from absl import flags
+from PIL import Image
 
-from data.inspection import frequency_chart, model_view, notes, report  # noqa: E402
-from data.inspection import scan as record_scan  # noqa: E402
-from kmax_tf.cli.command import run_command  # noqa: E402
-from kmax_tf.cli.command_flags import define_config_flags, define_path  # noqa: E402
-from kmax_tf.drawing import pictures  # noqa: E402
-from protos import experiment_pb2  # noqa: E402
-from protos.config import load_config  # noqa: E402
-from protos.descriptions import ConfigError, DatasetInfo, load  # noqa: E402
-from protos.errors import UserError  # noqa: E402
+from data.inspection import model_view, notes, report
+from data.inspection.scan import open_section, scan
+from kmax_tf.cli.command import run_command
+from kmax_tf.cli.command_flags import define_config_flags, define_path
+from protos import experiment_pb2
+from protos.config import load_config
+from protos.descriptions import ConfigError, load
+from protos.errors import UserError
 
 SECTIONS = ("train", "eval")
 SHEETS = {
@@ -36,10 +34,6 @@ SHEETS = {
     "eval": ("Evaluation images", "contact_sheet_eval.png"),
 }
 _CHART, _REPORT, _PROBLEMS = "class_frequencies.png", "report.md", "problems.txt"
-# Longest side of a picture on the sheet, height of a caption line, and period of the stripes over void, in pixels.
-PANEL, LINE, _STRIPES = 448, 18, 12
-# Stripes on pixels below this gray level are light.
-_DARK = 64
 
 
 def inspect(
@@ -68,19 +62,29 @@ def inspect(
       DataError: a section has no records.
       UserError: the output folder contains files of the same names that are not from an inspection.
     """
-    opened = [_open(config, name) for name in sections if config.HasField(f"{name}_dataset_options")]
-    if not opened:
-        raise ConfigError(f"{source} has no {' or '.join(f'{name}_dataset_options' for name in sections)}: nothing to inspect")
+    wanted = {name: f"{name}_dataset_options" for name in sections}
+    found = {name: getattr(config, field) for name, field in wanted.items() if config.HasField(field)}
+    if not found:
+        raise ConfigError(f"{source} has no {' or '.join(wanted.values())}: nothing to inspect")
+    opened = [open_section(name, options, load(options.dataset)) for name, options in found.items()]
     _replace_earlier_report(output_dir, config.experiment_name)
     # Pictures first, so that they can be viewed while all records are being read.
     views = [model_view.view_section(section, num_samples=num_samples, seed=seed) for section in opened]
-    pictures = _draw_sheets(opened, views, output_dir)
-    scans = [record_scan.scan(section, max_records) for section in opened]
-    labeled = [scan for scan in scans if scan.counts.labeled_images]
+    pictures = []
+    for section, view in zip(opened, views):
+        if view.samples:
+            pictures.append(SHEETS[section.name])
+            Image.fromarray(model_view.contact_sheet(view.samples, section.info)).save(output_dir / pictures[-1][1])
+    for section in opened:
+        scan(section, max_records)
+    labeled = [section for section in opened if section.counts.labeled]
     if labeled:
-        frequency_chart.save_frequencies(labeled, output_dir / _CHART)
+        report.save_frequencies(labeled, output_dir / _CHART)
         pictures.append(("Classes", _CHART))
-    findings = report.Findings(config.experiment_name, source, scans, views, _all_notes(config, scans, views), pictures)
+    slots = config.model_options.max_deeplab.num_mask_slots
+    noted = [*notes.split_notes(*opened)] if len(opened) == 2 else []
+    noted += [note for section, view in zip(opened, views) for note in notes.section_notes(section, view, slots)]
+    findings = report.Findings(config.experiment_name, source, opened, views, noted, pictures)
     if findings.problems:
         (output_dir / _PROBLEMS).write_text("\n".join(findings.problems) + "\n", encoding="utf-8")
     (output_dir / _REPORT).write_text(report.report_text(findings), encoding="utf-8")
@@ -102,69 +106,6 @@ def _replace_earlier_report(output_dir: pathlib.Path, experiment: str) -> None:
     for name in existing:
         (output_dir / name).unlink()
     path.write_text(f"{report.HEADING}{experiment}\n\nNot finished.\n", encoding="utf-8")
-
-
-def _open(config: experiment_pb2.ExperimentOptions, name: str) -> record_scan.Section:
-    options = getattr(config, f"{name}_dataset_options")
-    return record_scan.open_section(name, options, load(options.dataset))
-
-
-def _draw_sheets(
-    sections: Sequence[record_scan.Section], views: Sequence[model_view.ModelView], output_dir: pathlib.Path
-) -> list[tuple[str, str]]:
-    """Draws a sheet for each section with usable records; returns their titles and file names."""
-    drawn = []
-    for section, view in zip(sections, views, strict=True):
-        if view.samples:
-            drawn.append(SHEETS[section.name])
-            Image.fromarray(contact_sheet(view.samples, section.info)).save(output_dir / drawn[-1][1])
-    return drawn
-
-
-def _all_notes(
-    config: experiment_pb2.ExperimentOptions, scans: Sequence[record_scan.Scan], views: Sequence[model_view.ModelView]
-) -> list[str]:
-    slots = config.model_options.max_deeplab.num_mask_slots
-    found = [note for scan, view in zip(scans, views, strict=True) for note in notes.section_notes(scan, view, slots)]
-    return [*notes.split_notes(*scans), *found] if len(scans) == 2 else found
-
-
-def contact_sheet(samples: Sequence[model_view.Sample], info: DatasetInfo) -> np.ndarray:
-    """One row per sample: image with caption, labels over the image with void striped, and legend; uint8 [H, W, 3].
-
-    Each picture is scaled to a longest side of PANEL pixels.
-    """
-    return pictures.contact_sheet([_row(sample, info) for sample in samples], ("input", "labels", "classes"))
-
-
-def _row(sample: model_view.Sample, info: DatasetInfo) -> list[np.ndarray]:
-    height, width = sample.image.shape[:2]
-    size = tuple(max(1, round(side * PANEL / max(height, width))) for side in (width, height))
-    image = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR))
-    caption = _caption(sample.caption, size[0])
-    panels = [np.concatenate([caption, image])]
-    if sample.panoptic is not None:
-        panoptic = np.asarray(Image.fromarray(sample.panoptic.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
-        overlay = pictures.overlay_panoptic(_striped(image, panoptic, info), panoptic, info)
-        panels.append(np.concatenate([np.full_like(caption, 255), overlay]))
-        panels.append(pictures.legend(panoptic, info, size=LINE * 2 // 3))
-    return panels
-
-
-def _striped(image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    """Draws dark stripes over void, and light ones where the image is dark."""
-    rows, columns = np.indices(panoptic.shape)
-    striped = (panoptic == info.void_label) & ((rows + columns) % _STRIPES < _STRIPES // 2)
-    is_dark = image.max(-1, keepdims=True) < _DARK
-    return np.where(striped[..., None], np.where(is_dark, 255 - (255 - image) // 3 * 2, image // 3), image)
-
-
-def _caption(lines: Sequence[str], width: int) -> np.ndarray:
-    canvas = Image.new("RGB", (width, LINE * len(lines) + LINE // 3), (255, 255, 255))
-    draw = ImageDraw.Draw(canvas)
-    for number, line in enumerate(lines):
-        draw.text((2, LINE * number + LINE // 3), line, (32, 32, 32), ImageFont.load_default(LINE * 2 // 3))
-    return np.asarray(canvas)
 
 
 def _main() -> int:

@@ -24,7 +24,7 @@ from absl import flags, logging
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_path
 from kmax_tf.cli.progress import Progress
-from kmax_tf.coco_panoptic import categories, names, pairing
+from kmax_tf.coco_panoptic import categories, names
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, few, read_panoptic_file
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality
@@ -34,13 +34,13 @@ from protos.descriptions import ClassInfo
 
 def pair_by_id(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
     """The predictions for images of the ground truth, with the ids of the ground truth; ids are compared by value."""
-    return predictions.select(pairing.pair_ids(ground_truth.file_names, predictions.file_names))
+    return predictions.select(names.pair_ids(ground_truth.file_names, predictions.file_names))
 
 
 def pair_by_name(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
     """The predictions whose image has the same name as one of the ground truth, with the ids of the ground truth.
 
-    Names are those of the image files, or of the PNGs unless both files list all of their images (pairing.pair_names).
+    Names are those of the image files, or of the PNGs unless both files list all of their images (names.pair_names).
 
     Raises:
       PanopticFileError: two images have the same name.
@@ -49,7 +49,7 @@ def pair_by_name(ground_truth: PanopticFile, predictions: PanopticFile) -> Panop
     by_image = all(file.file_names.keys() <= file.image_names.keys() for file in files)
     ours, theirs = (file.image_names if by_image else file.file_names for file in files)
     where = tuple(f"{file.path}: names of {'images' if by_image else 'PNGs'}" for file in files)
-    return predictions.select(pairing.pair_names(ours, theirs, where))
+    return predictions.select(names.pair_names(ours, theirs, where))
 
 
 def extra_predictions(predictions: PanopticFile, paired: PanopticFile) -> str:
@@ -70,7 +70,14 @@ def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str,
         PNG and JSON disagree about segments.
     """
     categories.require_complete(ground_truth.categories, str(ground_truth.path))
-    categories.check_agreement(ground_truth.categories, ground_truth.path, predictions.categories, predictions.path)
+    categories.check_agreement(
+        predictions.categories,
+        ground_truth.categories,
+        where=str(predictions.path),
+        source=str(ground_truth.path),
+        advice="the files have different classes, or one of them has wrong category ids",
+        known_only=False,
+    )
     given, predictions = predictions, pair_by_id(ground_truth, predictions)
     missing = [image_id for image_id in ground_truth.segments if image_id not in predictions.segments]
     if missing:

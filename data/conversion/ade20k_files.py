@@ -2,16 +2,16 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+import sys
+from collections.abc import Collection
 
 import numpy as np
 
-from data.conversion import image_lists, json_labels
+from data.conversion import image_lists
 from data.conversion.image_lists import SourceImage
 from data.records.schema import DataError
 from kmax_tf.coco_panoptic import pngs
-from kmax_tf.coco_panoptic.segments import parse_segments
+from kmax_tf.coco_panoptic.annotations import SegmentRecord
 from protos.descriptions import DatasetInfo
 
 OFFICIAL_IMAGES = {"train": 20210, "val": 2000}
@@ -32,7 +32,7 @@ class TwoFileImage(SourceImage):
         """All files that the record is created from."""
         return (*super().files, self.instance_path)
 
-    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
+    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Collection[SegmentRecord]]:
         """Combines both files into one map, following the rules of Mask2Former's prepare_ade20k_pan_seg.py.
 
         Things come from the instance file, ordered by instance number, and cover the stuff of the semantic file. Pixels that
@@ -51,92 +51,62 @@ class TwoFileImage(SourceImage):
                 f"{self.instance_path} is {number.shape[1]}x{number.shape[0]} (width x height), but {self.label_path} is "
                 f"{semantic.shape[1]}x{semantic.shape[0]}: download both again"
             )
-        self._check_classes(semantic, info)
-        stuff = {c.id: c.category_id for c in info.classes if not c.is_thing}
-        ids = np.where(np.isin(semantic, list(stuff)), semantic, 0)
-        ids = np.where(number > 0, _FIRST_INSTANCE + number.astype(np.int32), ids)
-        segments = [{"id": i, "category_id": stuff[i]} for i in np.unique(ids).tolist() if i in stuff]
-        return ids, segments + self._instances(category, number, info)
-
-    def _check_classes(self, semantic: np.ndarray, info: DatasetInfo) -> None:
         if semantic.size and semantic.max() >= info.num_ids:
             raise DataError(
                 f"{self.label_path} contains class {semantic.max()}, but ADE20K has classes 1 .. {info.num_ids - 1} and 0: it "
                 "is not a semantic annotation of the challenge"
             )
+        stuff = {c.id: c.category_id for c in info.classes if not c.is_thing}
+        ids = np.where(np.isin(semantic, list(stuff)), semantic, 0)
+        ids = np.where(number > 0, _FIRST_INSTANCE + number.astype(np.int32), ids)
+        segments = [SegmentRecord(i, stuff[i]) for i in np.unique(ids).tolist() if i in stuff]
+        return ids, segments + self._instances(category, number, info)
 
-    def _instances(self, category: np.ndarray, number: np.ndarray, info: DatasetInfo) -> list[dict[str, Any]]:
+    def _instances(self, category: np.ndarray, number: np.ndarray, info: DatasetInfo) -> list[SegmentRecord]:
         # The 100 categories of the instance annotations are the things in ascending order of the classes.
-        things = [c for c in info.classes if c.is_thing]
-        segments = []
+        things = [c.category_id for c in info.classes if c.is_thing]
+        segments: dict[int, SegmentRecord] = {}
         pairs = np.unique(256 * number[number > 0].astype(np.int32) + category[number > 0]).tolist()
         for instance, thing in (divmod(pair, 256) for pair in pairs):
+            name = f"{self.instance_path}: instance {instance}"
             if not 1 <= thing <= len(things):
-                raise DataError(
-                    f"{self.instance_path}: instance {instance} has category {thing}, but there are categories 1 .. "
-                    f"{len(things)}: download it again"
-                )
-            if segments and segments[-1]["id"] == _FIRST_INSTANCE + instance:
-                raise DataError(f"{self.instance_path}: instance {instance} has more than one category: download it again")
-            segments.append({"id": _FIRST_INSTANCE + instance, "category_id": things[thing - 1].category_id})
-        return segments
+                raise DataError(f"{name} has category {thing}, but there are categories 1 .. {len(things)}: download it again")
+            if instance in segments:
+                raise DataError(f"{name} has more than one category: download it again")
+            segments[instance] = SegmentRecord(_FIRST_INSTANCE + instance, things[thing - 1])
+        return list(segments.values())
 
 
 class PanopticImage(SourceImage):
     """An image whose label was written by prepare_ade20k_pan_seg.py."""
 
-    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
+    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Collection[SegmentRecord]]:
         """Reads the label without areas and without segments that have no pixels: the file lists stuff before things cover it.
 
         Category 255 is not a class: its pixels get id 0.
         """
         ids, segments = super().read_label(info)
-        records = parse_segments(segments, str(self.label_path)).values()
-        other = [segment.id for segment in records if segment.category_id == _OTHER_CATEGORY]
-        ids = np.where(np.isin(ids, other), 0, ids)
+        ids = np.where(np.isin(ids, [s.id for s in segments if s.category_id == _OTHER_CATEGORY]), 0, ids)
         visible = set(np.unique(ids).tolist())
-        return ids, [
-            {"id": segment.id, "category_id": segment.category_id, "iscrowd": int(segment.is_crowd)}
-            for segment in records
-            if segment.id in visible
-        ]
+        return ids, [dataclasses.replace(s, area=None) for s in segments if s.id in visible]
 
 
-def list_images(root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
-    """Lists images/{training,validation}/*.jpg in the order of their names.
+def list_sources(root: pathlib.Path, split: str, info: DatasetInfo) -> tuple[SourceImage, ...]:
+    """Lists images/{training,validation}/*.jpg in the order of their names, with their labels.
 
-    Raises:
-      DataError: the folder does not exist or contains no images.
-    """
-    return image_lists.list_images(_folder(root, "images", split))
-
-
-def find_panoptic_json(root: pathlib.Path, split: str) -> pathlib.Path | None:
-    """Returns the annotation file that prepare_ade20k_pan_seg.py creates, or None if it does not exist."""
-    path = root / f"ade20k_panoptic_{split}.json"
-    return path if path.is_file() else None
-
-
-def with_panoptic_json(
-    images: Sequence[SourceImage], root: pathlib.Path, split: str, json_path: pathlib.Path, info: DatasetInfo
-) -> tuple[SourceImage, ...]:
-    """Assigns each image its annotation in `json_path` (see find_panoptic_json).
+    These are in the files that prepare_ade20k_pan_seg.py creates (ade20k_panoptic_<split>.json), if they exist, and otherwise
+    in annotations/ and annotations_instance/, where files may be missing. `info` describes ADE20K.
 
     Raises:
-      UserError: the file does not match the images or the classes.
+      UserError: a folder does not exist or contains no images, or the JSON does not match the images or the classes.
     """
-    labeled = json_labels.from_panoptic_json(images, _folder(root, "images", split), json_path, info)
-    return tuple(PanopticImage(**vars(image)) for image in labeled)
-
-
-def with_two_files(images: Sequence[SourceImage], root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
-    """Assigns each image its PNGs in annotations/ and annotations_instance/; the files may be missing.
-
-    Raises:
-      DataError: a folder is missing.
-    """
-    semantic = _folder(root, "annotations", split)
-    instance = _folder(root, "annotations_instance", split)
+    images_dir, json_path = _folder(root, "images", split), root / f"ade20k_panoptic_{split}.json"
+    images = image_lists.list_images(images_dir)
+    if json_path.is_file():
+        print(f"{split}: reading labels from {json_path}", file=sys.stderr)
+        labeled = image_lists.with_annotations(images, images_dir, json_path, info)
+        return tuple(PanopticImage(**vars(image)) for image in labeled)
+    semantic, instance = (_folder(root, kind, split) for kind in ("annotations", "annotations_instance"))
     return tuple(
         TwoFileImage(image.name, image.image_path, semantic / name, problem=image.problem, instance_path=instance / name)
         for image, name in ((image, f"{image.name}.png") for image in images)

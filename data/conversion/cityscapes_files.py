@@ -2,15 +2,16 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+import sys
+from collections.abc import Collection
 
 import numpy as np
 
-from data.conversion import image_lists, json_labels
+from data.conversion import image_lists
 from data.conversion.image_lists import SourceImage
 from data.records.schema import DataError
 from kmax_tf.coco_panoptic import pngs
+from kmax_tf.coco_panoptic.annotations import SegmentRecord
 from kmax_tf.files.hidden import is_hidden
 from protos.descriptions import DatasetInfo
 
@@ -24,7 +25,7 @@ _INSTANCE_FACTOR = 1000
 class InstanceIdsImage(SourceImage):
     """An image whose label is a `*_gtFine_instanceIds.png`."""
 
-    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
+    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Collection[SegmentRecord]]:
         """Returns the ids of the PNG, and the segments in ascending order of their ids, like createPanopticImgs.py.
 
         A thing without an instance number is a group, which COCO calls a crowd. Label ids that are not a class of `info`
@@ -46,18 +47,48 @@ class InstanceIdsImage(SourceImage):
                     f"{_NUM_LABEL_IDS - 1}: download or create the file again"
                 )
             if label_id in classes:
-                crowd = classes[label_id].is_thing and not numbered
-                segments.append({"id": segment_id, "category_id": label_id, "iscrowd": int(crowd)})
-        return np.where(np.isin(ids, [segment["id"] for segment in segments]), ids, 0), segments
+                segments.append(SegmentRecord(segment_id, label_id, classes[label_id].is_thing and not numbered))
+        return np.where(np.isin(ids, [segment.id for segment in segments]), ids, 0), segments
 
 
-def list_images(root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
-    """Lists leftImg8bit/<split>/<city>/*_leftImg8bit.png, named `<city>_<sequence>_<frame>`, in the order of the names.
+def list_sources(root: pathlib.Path, split: str, info: DatasetInfo) -> tuple[tuple[SourceImage, ...], DatasetInfo]:
+    """Lists leftImg8bit/<split>/<city>/*_leftImg8bit.png in the order of their names, with their labels.
+
+    These are in the files that createPanopticImgs.py creates, with train ids or else label ids, if they exist, and otherwise in
+    gtFine/<split>/<city>/*_gtFine_instanceIds.png, which may be missing. The split test has no labels.
+
+    Args:
+      root: contains leftImg8bit/ and gtFine/.
+      split: train, val or test.
+      info: describes Cityscapes.
+
+    Returns:
+      The images, named `<city>_<sequence>_<frame>`, and `info` with the category ids of the labels.
 
     Raises:
-      DataError: the folder does not exist or contains no images.
+      UserError: a folder does not exist or contains no images, or the JSON does not match the images or the classes.
     """
-    folder = _images_dir(root, split)
+    images_dir = root / "leftImg8bit" / split
+    images = _list_images(images_dir, split)
+    if split == "test":
+        return images, info
+    for suffix in ("_trainId", ""):
+        json_path = root / "gtFine" / f"cityscapes_panoptic_{split}{suffix}.json"
+        if json_path.is_file():
+            print(f"{split}: reading labels from {json_path}", file=sys.stderr)
+            if suffix:
+                info = dataclasses.replace(info, classes=tuple(dataclasses.replace(c, category_id=c.id) for c in info.classes))
+            return image_lists.with_annotations(images, images_dir, json_path, info), info
+    folder = root / "gtFine" / split
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a directory: --cityscapes_root must contain gtFine/{split}/<city>/")
+    labels = [folder / image.image_path.parent.name / f"{image.name}_gtFine_instanceIds.png" for image in images]
+    return tuple(
+        InstanceIdsImage(image.name, image.image_path, label, problem=image.problem) for image, label in zip(images, labels)
+    ), info
+
+
+def _list_images(folder: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a directory: --cityscapes_root must contain leftImg8bit/{split}/<city>/")
     found = (p for p in folder.glob(f"*/*{_IMAGE_SUFFIX}.png") if not (is_hidden(p.name) or is_hidden(p.parent.name)))
@@ -66,48 +97,3 @@ def list_images(root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
         raise DataError(f"{folder} contains no images <city>/*{_IMAGE_SUFFIX}.png")
     stems = ((path, path.stem.removesuffix(_IMAGE_SUFFIX)) for path in paths)
     return tuple(SourceImage(stem, path, problem=image_lists.problem_of_name(stem)) for path, stem in stems)
-
-
-def find_panoptic_json(root: pathlib.Path, split: str) -> pathlib.Path | None:
-    """Returns the annotation file that createPanopticImgs.py creates, with train ids or else label ids; None if none exists."""
-    for suffix in ("_trainId", ""):
-        path = root / "gtFine" / f"cityscapes_panoptic_{split}{suffix}.json"
-        if path.is_file():
-            return path
-    return None
-
-
-def with_panoptic_json(
-    images: Sequence[SourceImage], root: pathlib.Path, split: str, json_path: pathlib.Path, info: DatasetInfo
-) -> tuple[tuple[SourceImage, ...], DatasetInfo]:
-    """Assigns each image its annotation in `json_path` (see find_panoptic_json).
-
-    Returns:
-      The images, and `info` with the category ids of the file.
-
-    Raises:
-      UserError: the file does not match the images or the classes.
-    """
-    if json_path.stem.endswith("_trainId"):
-        info = dataclasses.replace(info, classes=tuple(dataclasses.replace(c, category_id=c.id) for c in info.classes))
-    return json_labels.from_panoptic_json(images, _images_dir(root, split), json_path, info), info
-
-
-def with_instance_ids(images: Sequence[SourceImage], root: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
-    """Assigns each image its gtFine/<split>/<city>/*_gtFine_instanceIds.png; the files may be missing.
-
-    Raises:
-      DataError: the folder gtFine/<split> does not exist.
-    """
-    folder = root / "gtFine" / split
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a directory: --cityscapes_root must contain gtFine/{split}/<city>/")
-    labels = (folder / image.image_path.parent.name / f"{image.name}_gtFine_instanceIds.png" for image in images)
-    return tuple(
-        InstanceIdsImage(image.name, image.image_path, label, problem=image.problem)
-        for image, label in zip(images, labels, strict=True)
-    )
-
-
-def _images_dir(root: pathlib.Path, split: str) -> pathlib.Path:
-    return root / "leftImg8bit" / split

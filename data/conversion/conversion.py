@@ -1,28 +1,44 @@
 """Converts images and panoptic annotations to TFRecord shards.
 
-Every shard is written under a temporary name, renamed, and then listed with its counts in `.conversion/<split>.jsonl`, so that
-an interrupted conversion continues where it stopped. The same folder stores the classes (record_classes).
+Every shard is written under a temporary name, renamed, and then listed with its counts in a log (conversion_log), so that an
+interrupted conversion continues where it stopped. The folder of the log also stores the classes (record_classes).
 """
 
+import collections
+import concurrent.futures
+import contextlib
+import functools
+import itertools
+import multiprocessing
 import os
 import pathlib
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 
-from data.conversion import conversion_log, shards, source_checks
-from data.conversion.conversion_log import ConversionLog, FinishedShard
-from data.conversion.conversion_summary import no_label
-from data.conversion.image_conversion import Settings
+import numpy as np
+import tensorflow as tf
+
+from data.conversion import conversion_log, image_conversion
+from data.conversion.conversion_log import ConversionLog
+from data.conversion.image_conversion import LabelCounts, Settings
 from data.conversion.image_lists import SourceImage
-from data.conversion.label_counts import LabelCounts
 from data.records import record_classes
 from data.records.schema import DataError
-from kmax_tf.cli.progress import Progress
+from kmax_tf.cli.progress import Progress, counted
 from kmax_tf.coco_panoptic import names
+from protos.errors import UserError
 
 _IMAGES_PER_SHARD = 128
 # A worker takes seconds to start, which pays off from about this many images.
 _IMAGES_PER_WORKER = 1000
+# How many images a worker is sent at once.
+_CHUNK = 4
+
+Result = tuple[bytes | None, LabelCounts]
+Convert = Callable[[SourceImage], Result]
 
 
 def convert(
@@ -45,7 +61,7 @@ def convert(
       output_dir: created if it does not exist.
       split: the file names start with it.
       settings: how labels are created.
-      skip_bad: whether bad images are skipped and counted; otherwise they are errors.
+      skip_bad: whether bad images are reported on stderr, skipped and counted; otherwise they end the conversion.
       num_shards: number of files, at most one per image; default: one per 128 images.
       num_workers: number of processes; default: one per 1000 images, at most one per processor.
 
@@ -53,94 +69,44 @@ def convert(
       The counts of all shards, including those of an earlier run.
 
     Raises:
-      UserError: bad input (names the file), no usable image, or output_dir contains shards of this split from other sources or
-        options.
+      UserError: bad input (names the file), no usable image, output_dir contains shards of this split from other sources or
+        options, or a worker process was killed.
     """
-    if not skip_bad:
-        source_checks.refuse_unusable(sources)
-    source_checks.check_output(output_dir)
+    unusable = [] if skip_bad else list(filter(None, (source.check() for source in sources)))
+    if unusable:
+        count = f"{len(unusable)} of {counted(len(sources), 'image')}"
+        raise DataError(f"{unusable[0]}; {count} cannot be converted; --on_bad_example=SKIP skips them")
+    if not names.is_utf8(str(output_dir)):
+        raise DataError(f"{names.shown(output_dir)}: the path is not UTF-8: choose another --output_dir")
     num_shards = _number_of_shards(split, len(sources), num_shards)
     output_dir.mkdir(parents=True, exist_ok=True)
-    log = conversion_log.open_log(output_dir, split, conversion_log.made_from(sources, num_shards, settings))
+    log = ConversionLog(output_dir, split, conversion_log.options_of(sources, num_shards, settings))
     record_classes.write(output_dir, split, settings.info)
-    parts = _divide(sources, [output_dir / shard_name(split, i, num_shards) for i in range(num_shards)], log)
-    shards.remove_partial_files(parts)
-    inputs = {path: conversion_log.states(part) for path, part in parts.items()}
-    kept = _finished(split, parts, inputs, log, skip_bad)
-    total = LabelCounts()
+    # The numbers of images differ by at most one, and the first shards have more.
+    parts = {
+        output_dir / shard_name(split, number, num_shards): sources[part[0] : part[-1] + 1]
+        for number, part in enumerate(np.array_split(np.arange(len(sources)), num_shards))
+    }
+    states = {path: conversion_log.state_of(part) for path, part in parts.items()}
+    kept = _up_to_date(split, states, log, skip_bad)
+    todo, total = {path: part for path, part in parts.items() if path not in kept}, LabelCounts()
     for counts in kept.values():
         total.add(counts)
-    todo = {path: part for path, part in parts.items() if path not in kept}
-    num_workers = num_workers or min(os.cpu_count() or 1, -(-len(sources) // _IMAGES_PER_WORKER))
-    for path, counts in shards.write_all(
-        todo,
-        settings,
-        skip_bad=skip_bad,
-        num_workers=min(num_workers, len(todo)),
-        progress=Progress(split, "images", len(sources), total.seen).update,
-    ):
-        log.add(path.name, FinishedShard(counts, inputs[path]))
-        total.add(counts)
+    progress, done = Progress(split, "images", len(sources), total.seen), itertools.count(1)
+    num_workers = min(num_workers or min(os.cpu_count() or 1, -(-len(sources) // _IMAGES_PER_WORKER)), len(sources))
+    convert_one = functools.partial(_convert_or_skip, settings=settings, skip_bad=skip_bad)
+    with _processes(num_workers if todo else 1) as run:
+        # While a shard is written, the workers convert the next one.
+        started = ((path, run(convert_one, part)) for path, part in todo.items())
+        for (path, results), _ in itertools.pairwise(itertools.chain(started, [None])):
+            counts = _write_shard(path, results, lambda: progress.update(next(done)))
+            log.add(path.name, counts, states[path])
+            total.add(counts)
     if not total.images:
-        raise DataError(_nothing_left(split, total, settings))
+        skipped = f"; skipped: {len(total.skipped)}, first: {min(total.skipped)}" if total.skipped else ""
+        left_out = f"; left out, because they have {no_label(settings)}: {total.left_out}" if total.left_out else ""
+        raise DataError(f"{split}: of {counted(total.seen, 'image')}, none can be used{skipped}{left_out}")
     return total
-
-
-def _finished(
-    split: str,
-    parts: Mapping[pathlib.Path, Sequence[SourceImage]],
-    inputs: Mapping[pathlib.Path, Sequence[str]],
-    log: ConversionLog,
-    skip_bad: bool,
-) -> dict[pathlib.Path, LabelCounts]:
-    """Returns the counts of the shards that are up to date, and reports them and those whose inputs have changed on stderr."""
-    existing = {path: log.shards[path.name] for path in parts if path.name in log.shards and path.is_file()}
-    same = {path: shard.counts for path, shard in existing.items() if shard.inputs == inputs[path]}
-    kept = {path: counts for path, counts in same.items() if skip_bad or not counts.skipped}
-    if kept:
-        print(f"{split}: keeping {len(kept)} finished shards of {len(parts)}", file=sys.stderr)
-    changed = [
-        source.name
-        for path in existing.keys() - same.keys()
-        for source, before, now in zip(parts[path], existing[path].inputs, inputs[path])
-        if before != now
-    ]
-    if changed:
-        print(
-            f"{split}: converting {len(existing) - len(same)} finished shards again, because files or annotations of "
-            f"{len(changed)} images have changed, first: {names.shown(min(changed))}",
-            file=sys.stderr,
-        )
-    return kept
-
-
-def _number_of_shards(split: str, num_images: int, wanted: int | None) -> int:
-    if wanted is not None and wanted < 1:
-        raise DataError(f"--num_shards must be at least 1, not {wanted}")
-    if wanted is not None and wanted > num_images:
-        print(f"{split}: note: writing {num_images} shards instead of --num_shards={wanted}, one per image", file=sys.stderr)
-    return min(wanted or -(-num_images // _IMAGES_PER_SHARD), num_images)
-
-
-def _divide(
-    sources: Sequence[SourceImage], paths: Sequence[pathlib.Path], log: ConversionLog
-) -> dict[pathlib.Path, Sequence[SourceImage]]:
-    """The images of each shard; the numbers of images differ by at most one, and the first shards have more."""
-    count = len(paths)
-    least, more = divmod(len(sources), count)
-    ends = [least * (i + 1) + min(i + 1, more) for i in range(count)]
-    # Earlier versions put the same number of images into every shard except the last ones.
-    per_shard = -(-len(sources) // count)
-    old_ends = [min(per_shard * (i + 1), len(sources)) for i in range(count)]
-    finished = {i: len(log.shards[path.name].inputs) for i, path in enumerate(paths) if path.name in log.shards}
-    if finished and not _fits(finished, ends) and _fits(finished, old_ends):
-        ends = old_ends
-    return {path: sources[start:end] for path, start, end in zip(paths, [0, *ends], ends)}
-
-
-def _fits(finished: Mapping[int, int], ends: Sequence[int]) -> bool:
-    sizes = [end - start for start, end in zip([0, *ends], ends)]
-    return all(sizes[shard] == size for shard, size in finished.items())
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:
@@ -148,10 +114,103 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
     return f"{split}-{shard:05d}-of-{num_shards:05d}.tfrecord"
 
 
-def _nothing_left(split: str, counts: LabelCounts, settings: Settings) -> str:
-    reasons = []
-    if counts.skipped:
-        reasons.append(f"{len(counts.skipped)} were skipped, first: {min(counts.skipped)}")
-    if counts.left_out:
-        reasons.append(f"{counts.left_out} have {no_label(settings)}")
-    return f"{split}: none of the {counts.seen} images can be used: {'; '.join(reasons)}"
+def no_label(settings: Settings) -> str:
+    """What is wrong with images that are left out because their label would be all void."""
+    return f"no segment that passes {settings.limits}, or only crowds and unlabeled pixels"
+
+
+def _number_of_shards(split: str, num_images: int, wanted: int | None) -> int:
+    if wanted is not None and wanted < 1:
+        raise DataError(f"--num_shards must be at least 1, not {wanted}")
+    if wanted is not None and wanted > num_images:
+        print(f"{split}: note: --num_shards={wanted} is reduced to {num_images}, one per image", file=sys.stderr)
+    return min(wanted or -(-num_images // _IMAGES_PER_SHARD), num_images)
+
+
+def _up_to_date(
+    split: str, states: Mapping[pathlib.Path, str], log: ConversionLog, skip_bad: bool
+) -> dict[pathlib.Path, LabelCounts]:
+    """Returns the counts of the shards to keep, and reports them and those whose images have changed on stderr."""
+    finished = {path: log.shards[path.name] for path in states if path.name in log.shards and path.is_file()}
+    same = {path: counts for path, (counts, state) in finished.items() if state == states[path]}
+    kept = {path: counts for path, counts in same.items() if skip_bad or not counts.skipped}
+    if kept:
+        print(f"{split}: keeping finished shards: {len(kept)} of {len(states)}", file=sys.stderr)
+    if len(finished) > len(same):
+        first = min(finished.keys() - same.keys()).name
+        print(
+            f"{split}: converting finished shards again, because files or annotations of their images have changed: "
+            f"{len(finished) - len(same)} of {len(states)}, first: {first}",
+            file=sys.stderr,
+        )
+    return kept
+
+
+def _convert_or_skip(source: SourceImage, settings: Settings, skip_bad: bool) -> Result:
+    try:
+        return image_conversion.convert_image(source, settings)
+    except UserError as error:
+        if not skip_bad:
+            raise
+        return None, LabelCounts(skipped=[names.shown(str(error))])
+
+
+def _write_shard(path: pathlib.Path, results: Iterable[Result], report: Callable[[], None]) -> LabelCounts:
+    total, partial = LabelCounts(), path.with_name(f".{path.name}.part")
+    try:
+        with tf.io.TFRecordWriter(str(partial)) as writer:
+            for record, counts in results:
+                if record is not None:
+                    writer.write(record)
+                for problem in counts.skipped:
+                    print(f"skipped: {problem}", file=sys.stderr, flush=True)
+                total.add(counts)
+                report()
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return total
+
+
+@contextlib.contextmanager
+def _processes(count: int) -> Iterator[Callable[[Convert, Sequence[SourceImage]], Iterator[Result]]]:
+    """Yields a function like `map` that works in `count` processes; 1: in this one."""
+    if count == 1:
+        yield map
+        return
+    # A forked process would inherit TensorFlow's threads in an unusable state.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(count, context, _end_with_parent) as pool:
+        try:
+            yield functools.partial(_start, pool)
+        except BaseException as error:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise DataError(
+                    "a worker process ended unexpectedly; unless it printed an error above, it was killed, probably because "
+                    "memory ran out: run this again with fewer --num_workers"
+                ) from None
+            raise
+
+
+def _start(pool: concurrent.futures.Executor, function: Convert, sources: Sequence[SourceImage]) -> Iterator[Result]:
+    chunks = [sources[k : k + _CHUNK] for k in range(0, len(sources), _CHUNK)]
+    # Ctrl-C in a terminal reaches all processes. Workers start here and inherit that it is blocked; the parent ends them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        # Unlike this, Executor.map cancels what is left after an error, which pools of ended processes do not expect.
+        futures = collections.deque(pool.submit(_convert_all, function, chunk) for chunk in chunks)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return (result for _ in chunks for result in futures.popleft().result())
+
+
+def _convert_all(function: Convert, sources: Sequence[SourceImage]) -> list[Result]:
+    return [function(source) for source in sources]
+
+
+def _end_with_parent() -> None:
+    """Ends this worker with its parent, however that ends."""
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

@@ -1,16 +1,15 @@
 """Creates a dataset description from the categories of a COCO panoptic JSON."""
 
-from google.protobuf import text_format
+import collections
 
 from data.conversion.image_lists import LabeledImages
 from data.records.schema import DataError
-from kmax_tf.coco_panoptic import names, values
-from kmax_tf.coco_panoptic.categories import Category
-from protos import dataset_pb2, descriptions
-from protos.descriptions import DatasetInfo
+from kmax_tf.coco_panoptic import values
+from protos import descriptions
+from protos.descriptions import ClassInfo, DatasetInfo
 
 _SMALLEST_DIVISOR = 256
-_INT32 = range(-(1 << 31), 1 << 31)
+_LARGEST_INT32 = (1 << 31) - 1
 
 
 def description_text(name: str, content: LabeledImages, *, label_divisor: int | None = None, where: str) -> str:
@@ -24,38 +23,36 @@ def description_text(name: str, content: LabeledImages, *, label_divisor: int | 
       where: the file; error messages start with it.
 
     Raises:
-      DataError: there are no categories, one has an unusable color, id or name, or the divisor is too large.
-      ConfigError: the description would be invalid.
+      UserError: there are no categories, a color is unusable, the divisor is too large, or the description would be invalid.
     """
     if not content.categories:
         raise DataError(f"{where}: categories is empty")
     if label_divisor is None:
-        label_divisor = _SMALLEST_DIVISOR
-        while label_divisor <= content.most_instances():
+        label_divisor, most = _SMALLEST_DIVISOR, _most_instances(content)
+        while label_divisor <= most:
             label_divisor *= 2
     largest = (len(content.categories) + 1) * label_divisor - 1
-    if largest not in _INT32:
+    if largest > _LARGEST_INT32:
         raise DataError(
             f"label divisor {label_divisor}: panoptic ids up to {largest} do not fit into 32 bits; use a smaller one"
         )
-    proto = dataset_pb2.DatasetDescription(name=name, panoptic_label_divisor=label_divisor, ignore_label=0)
-    for class_id, category in enumerate(sorted(content.categories, key=lambda c: c.id), start=1):
-        color = _checked_color(category, f"{where}: category {category.id}")
-        proto.classes.add(id=class_id, name=category.name, is_thing=category.is_thing, category_id=category.id, color=color)
-    descriptions.from_proto(proto, where)
-    return text_format.MessageToString(proto, as_utf8=True)
+    classes = []
+    for class_id, c in enumerate(sorted(content.categories, key=lambda c: c.id), start=1):
+        color = () if c.color is None else values.value(vars(c), "color", f"{where}: category {c.id}", values.COLOR)
+        classes.append(ClassInfo(class_id, c.name, c.is_thing, c.id, color or descriptions.default_color(class_id)))
+    text = descriptions.to_text(DatasetInfo(name, label_divisor, 0, tuple(classes)))
+    descriptions.from_text(text, where)
+    return text
 
 
-def _checked_color(category: Category, where: str) -> tuple[int, ...]:
-    """Checks a category and returns its color, empty if it has none."""
-    color = () if category.color is None else values.COLOR.parse(category.color)
-    if color is None:
-        raise DataError(f"{where} has color {category.color!r:.80}, not {values.COLOR.expected}: correct it")
-    if category.id not in _INT32:
-        raise DataError(f"{where}: its id does not fit into 32 bits: use another one, here and in the annotations")
-    if not names.is_utf8(category.name):
-        raise DataError(f"{where} has a name that is not valid Unicode ({category.name!r}): correct it")
-    return color
+def _most_instances(content: LabeledImages) -> int:
+    """Largest number of segments, without crowds, of one thing category in one image."""
+    things = {category.id for category in content.categories if category.is_thing}
+    largest = 0
+    for image in content.images:
+        ids = (values.whole(segment.get("category_id")) for segment in image.segments if not segment.get("iscrowd"))
+        largest = max([largest, *collections.Counter(i for i in ids if i in things).values()])
+    return largest
 
 
 def check_divisor(info: DatasetInfo, label_divisor: int | None, description: str) -> None:

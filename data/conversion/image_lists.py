@@ -1,38 +1,37 @@
 """Lists the images to convert, from an annotation file in COCO panoptic format or from a folder."""
 
-import collections
 import dataclasses
+import os
 import pathlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from data.records.schema import DataError
-from kmax_tf.coco_panoptic import annotations, categories, names, pngs, values
-from kmax_tf.coco_panoptic.annotations import Annotation, AnnotationFile, ListedImage
+from kmax_tf.coco_panoptic import annotations, categories, names, pngs
+from kmax_tf.coco_panoptic.annotations import SegmentRecord
 from kmax_tf.coco_panoptic.categories import Category
 from kmax_tf.files.hidden import is_hidden
 from protos.descriptions import DatasetInfo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-NO_ANNOTATION = "has no annotation"
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceImage:
     """An image file and its label; `label_path` is None for an image without a label.
 
-    `name` (names.image_name, or the dataset's own name) identifies the image in records and predictions; `size` is the
-    (height, width) in the annotation. `problem` says why the image cannot be converted, if the lists already show it. Label
-    formats other than COCO's have subclasses.
+    `name` (names.image_name, or the dataset's own name) identifies the image in records and predictions; `segments` and `size`,
+    (height, width), are those of the annotation. `problem` says why the image cannot be converted, if the lists already show
+    it. Label formats other than COCO's have subclasses.
     """
 
     name: str
     image_path: pathlib.Path
     label_path: pathlib.Path | None = None
-    segments: tuple[Mapping[str, Any], ...] = ()
+    segments: tuple[dict[str, Any], ...] = ()
     size: tuple[int, int] | None = None
     problem: str = ""
 
@@ -41,15 +40,22 @@ class SourceImage:
         """All files that the record is created from."""
         return (self.image_path,) if self.label_path is None else (self.image_path, self.label_path)
 
-    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Sequence[Mapping[str, Any]]]:
-        """Returns segment ids [h, w], 0 for none, and the segments (as in `segments_info`) in the order of instance numbering.
+    def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Collection[SegmentRecord]]:
+        """Returns segment ids [h, w], 0 for none, and the segments in the order of instance numbering.
 
         `info` provides the classes for formats that do not list their segments.
 
         Raises:
-          UserError: the label is missing, damaged or in another format.
+          UserError: the label is missing, damaged or in another format, or a segment lacks a value or has a wrong one.
         """
-        return pngs.read_ids(self.label_path), self.segments
+        return pngs.read_ids(self.label_path), annotations.parse_segments(self.segments, str(self.label_path)).values()
+
+    def check(self) -> str:
+        """Why the image cannot be converted, as far as that is known without reading its files; otherwise empty."""
+        if self.problem:
+            return f"{names.shown(self.image_path)}: {self.problem}"
+        missing = [names.shown(path) for path in self.files if not os.path.exists(path)]
+        return f"{missing[0]} does not exist: download or create it, or remove it from the annotations" if missing else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,28 +65,14 @@ class LabeledImages:
     images: tuple[SourceImage, ...]
     categories: tuple[Category, ...]
 
-    def most_instances(self) -> int:
-        """Largest number of segments, without crowds, of one thing category in one image."""
-        things = {category.id for category in self.categories if category.is_thing}
-        largest = 0
-        for image in self.images:
-            ids = (values.whole(segment.get("category_id")) for segment in image.segments if not segment.get("iscrowd"))
-            largest = max([largest, *collections.Counter(i for i in ids if i in things).values()])
-        return largest
-
 
 def read_panoptic_json(
     json_path: pathlib.Path, images_dir: pathlib.Path, panoptic_dir: pathlib.Path, *, annotations_alone: bool = False
 ) -> LabeledImages:
     """Reads a panoptic JSON with the images in `images_dir` and the PNGs in `panoptic_dir`.
 
-    Annotations without an image are reported on stderr. Segments are checked when their image is converted.
-
-    Args:
-      json_path: the annotation file.
-      images_dir: folder of the images.
-      panoptic_dir: folder of the PNGs.
-      annotations_alone: whether `images` (then JPEGs with the names of the PNGs) and `categories` are optional.
+    Annotations without an image are reported on stderr. Segments are checked when their image is converted. With
+    `annotations_alone`, the file needs no `images` (then they are JPEGs with the names of the PNGs) and no `categories`.
 
     Raises:
       UserError: a file or key is missing, a value has the wrong type, an image has two annotations, or two images or categories
@@ -92,38 +84,61 @@ def read_panoptic_json(
             raise DataError(f"{directory} is not a directory: it must contain the {what} of {json_path}")
     if not annotations_alone or content.categories:
         categories.require_complete(content.categories, str(json_path))
-    if content.images is None and not annotations_alone:
+    if not content.lists_images and not annotations_alone:
         raise DataError(f"{json_path} has no `images`: this is not a COCO panoptic annotation file; add the list of images")
-    if content.unmatched():
-        print(f"warning: {content.unmatched()}", file=sys.stderr)
-    sources = [_source(image, annotation, images_dir, panoptic_dir) for image, annotation in _pairs(content)]
+    if content.note:
+        print(f"warning: {content.note}", file=sys.stderr)
+    sources = []
+    for entry in content.entries:
+        if not entry.file_name and content.lists_images:
+            continue
+        file_name = entry.file_name or str(pathlib.PurePosixPath(entry.png).with_suffix(".jpg"))
+        name, path = names.image_name(file_name), images_dir / file_name
+        if entry.png:
+            label, problem = panoptic_dir / entry.png, problem_of_name(name)
+        else:
+            label, problem = None, f"has no annotation (id {entry.id}): add one, or remove the image from the file"
+        sources.append(SourceImage(name, path, label, entry.segments_info, entry.size, problem))
     return LabeledImages(_sorted_by_name(sources, json_path), content.categories)
 
 
-def _pairs(content: AnnotationFile) -> Iterable[tuple[ListedImage, Annotation | None]]:
-    if content.images is None:
-        for annotation in content.annotations.values():
-            file_name = f"{pathlib.PurePosixPath(annotation.file_name).with_suffix('')}.jpg"
-            yield ListedImage(annotation.image_id, file_name, None), annotation
-        return
-    for image in content.images.values():
-        yield image, content.annotations.get(content.annotation_of.get(image.id))
+def with_annotations(
+    images: Sequence[SourceImage], images_dir: pathlib.Path, json_path: pathlib.Path, info: DatasetInfo
+) -> tuple[SourceImage, ...]:
+    """Assigns each image its annotation in a JSON that a dataset's own tools created; images without one get a `problem`.
 
+    Args:
+      images: images without labels.
+      images_dir: folder of the images.
+      json_path: annotation file; the PNGs are in the folder of the same name. Its image names may contain the suffixes of a
+        benchmark (names.plain_name).
+      info: the classes, with the category ids of the file.
 
-def _source(
-    image: ListedImage, annotation: Annotation | None, images_dir: pathlib.Path, panoptic_dir: pathlib.Path
-) -> SourceImage:
-    name, path = names.image_name(image.file_name), images_dir / image.file_name
-    if annotation is None:
-        problem = f"{NO_ANNOTATION} (id {image.id}): add one, or remove the image from the file"
-        return SourceImage(name, path, size=image.size, problem=problem)
-    label = panoptic_dir / annotation.file_name
-    return SourceImage(name, path, label, annotation.segments_info, image.size, problem_of_name(name))
-
-
-def problem_of_name(name: str) -> str:
-    """Why an image cannot have this name; empty if it can."""
-    return "" if names.is_utf8(name) else "its name is not UTF-8, which records require: rename the file"
+    Raises:
+      UserError: a folder or file is missing, the categories differ, or no image has an annotation.
+    """
+    content = read_panoptic_json(json_path, images_dir, json_path.with_suffix(""))
+    advice = "create the file again with the dataset's own tools"
+    expected = categories.of_dataset(info)
+    categories.check_agreement(
+        content.categories, expected, where=str(json_path), source=info.name, advice=advice, complete=True, with_names=False
+    )
+    annotated = {names.plain_name(image.name): image for image in content.images if not image.problem}
+    labeled = []
+    for image in images:
+        found = annotated.get(image.name)
+        if found:
+            image = dataclasses.replace(image, label_path=found.label_path, segments=found.segments, size=found.size)
+        elif not image.problem:
+            problem = f"has no annotation in {json_path}: create that file again from all annotations"
+            image = dataclasses.replace(image, problem=problem)
+        labeled.append(image)
+    if all(image.problem for image in labeled):
+        raise DataError(
+            f"{json_path}: none of the {len(images)} images has an annotation, for example {images[0].image_path}: create the "
+            "file again from all annotations"
+        )
+    return tuple(labeled)
 
 
 def list_images(images_dir: pathlib.Path) -> tuple[SourceImage, ...]:
@@ -139,20 +154,23 @@ def list_images(images_dir: pathlib.Path) -> tuple[SourceImage, ...]:
     return _sorted_by_name(sources, images_dir)
 
 
+def problem_of_name(name: str) -> str:
+    """Why an image cannot have this name; empty if it can."""
+    return "" if names.is_utf8(name) else "its name is not UTF-8, which records require: rename the file"
+
+
 def _sorted_by_name(images: list[SourceImage], where: pathlib.Path) -> tuple[SourceImage, ...]:
     if not images:
         raise DataError(f"{where} contains no images")
     # Including the extension, which keeps the order of existing records of flat folders.
     ordered = sorted(images, key=lambda image: (image.name.split("/")[:-1], image.image_path.name))
-    paths = collections.defaultdict(list)
+    first: dict[str, SourceImage] = {}
     for image in ordered:
-        paths[image.name].append(image.image_path)
-    repeated = [name for name, of_name in paths.items() if len(of_name) > 1]
-    if repeated:
-        more = f", and {len(repeated) - 1} other names are repeated as well" if len(repeated) > 1 else ""
-        files = " and ".join(names.shown(path.name) for path in paths[repeated[0]][:2])
-        raise DataError(
-            f"{where}: more than one image has the name {names.shown(repeated[0])!r}{more}: {files} share the name that "
-            "identifies an image in records and results: rename them"
-        )
+        other = first.setdefault(image.name, image)
+        if other is not image:
+            files = " and ".join(names.shown(one.image_path.name) for one in (other, image))
+            raise DataError(
+                f"{where}: more than one image has the name {names.shown(image.name)!r}: {files} share the name that "
+                "identifies an image in records and results: rename one, and all others with equal names"
+            )
     return tuple(ordered)

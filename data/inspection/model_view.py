@@ -1,19 +1,25 @@
-"""What the model sees of a section: the images and targets that the input pipeline yields."""
+"""What the model sees of a section: the images and targets that the input pipeline yields, as statistics and pictures."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
 
 from data.input import augmentation, pipeline
 from data.inspection.scan import ProblemList, Section
 from data.records.schema import DataError
+from kmax_tf.drawing import pictures
 from kmax_tf.tensor_keys import SEMANTIC_GT, THING_CLASS_GT, THING_MASK_GT
 from protos.descriptions import DatasetInfo
 
 # Number of augmented training images for the statistics.
 _DRAWN = 128
+# Longest side of a picture on a sheet, height of a caption line, and period of the stripes over void, in pixels.
+PANEL, LINE, _STRIPES = 448, 18, 12
+# Stripes on pixels below this gray level are light.
+_DARK = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Sample:
 
     image: np.ndarray
     panoptic: np.ndarray | None
-    caption: tuple[str, ...]
+    caption: Sequence[str]
 
 
 @dataclasses.dataclass
@@ -81,21 +87,17 @@ def _usable(dataset: tf.data.Dataset) -> Iterator[Mapping[str, np.ndarray]]:
 
 
 def _add(view: ModelView, example: Mapping[str, np.ndarray], info: DatasetInfo, *, keep: bool) -> None:
-    is_padding = (example["image"] == augmentation.PADDING_VALUE).all(-1)
-    panoptic = None
     view.images += 1
-    view.padding += float(is_padding.mean())
-    facts: list[str] = []
+    view.padding += float((example["image"] == augmentation.PADDING_VALUE).all(-1).mean())
+    panoptic, caption = None, _origin(example)
     if SEMANTIC_GT in example:
         panoptic = target_panoptic(example, info)
         void = float((example[SEMANTIC_GT] == info.ignore_label).mean())
-        instances = int(example[THING_MASK_GT].max()) + 1
         view.void += void
-        view.instances.append(instances)
-        facts = [f"{instances} instances, {void:.0%} unlabeled"]
+        view.instances.append(int(example[THING_MASK_GT].max()) + 1)
+        caption.append(f"{view.instances[-1]} instances, {void:.0%} unlabeled")
     if keep:
-        image = np.rint(example["image"]).clip(0, 255).astype(np.uint8)
-        view.samples.append(Sample(image, panoptic, tuple([*_origin(example), *facts])))
+        view.samples.append(Sample(np.rint(example["image"]).clip(0, 255).astype(np.uint8), panoptic, caption))
 
 
 def target_panoptic(example: Mapping[str, np.ndarray], info: DatasetInfo) -> np.ndarray:
@@ -111,26 +113,55 @@ def target_panoptic(example: Mapping[str, np.ndarray], info: DatasetInfo) -> np.
     number, semantic = example[THING_MASK_GT], example[SEMANTIC_GT].astype(np.int64)
     classes = np.where(number >= 0, example[THING_CLASS_GT][number], semantic)
     if (classes != semantic).any():
-        raise DataError(f"{example['image_name'].decode(errors='replace')}: its targets assign two classes to one instance")
+        raise DataError(f"{_text(example['image_name'])}: its targets assign two classes to one instance")
     return classes * info.label_divisor + number + 1
 
 
-def _origin(example: Mapping[str, np.ndarray]) -> Iterable[str]:
+def _origin(example: Mapping[str, np.ndarray]) -> list[str]:
     """Caption lines: the name of an image and its transformations."""
-    yield _text(example["image_name"])
+    name = _text(example["image_name"])
     if "draws" not in example:
         (raw_height, raw_width), (height, width) = example["raw_size"], example["resized_size"]
-        yield f"{raw_width}x{raw_height} resized to {width}x{height}"
-        return
-    yield _draw(example["draws"][0])
-    if len(example["draws"]) > 1:
-        yield f"pasted: {_text(example['pasted_name'])}, {_draw(example['draws'][1])}"
-
-
-def _draw(values: np.ndarray) -> str:
-    scale, row, column, flipped = values
-    return f"scale {scale:.2f}, crop at x {column:.0f}, y {row:.0f}{', flipped' if flipped else ''}"
+        return [name, f"{raw_width}x{raw_height} resized to {width}x{height}"]
+    draws = [
+        f"scale {scale:.2f}, crop at x {column:.0f}, y {row:.0f}{', flipped' if flipped else ''}"
+        for scale, row, column, flipped in example["draws"]
+    ]
+    return [name, draws[0], *(f"pasted: {_text(example['pasted_name'])}, {draw}" for draw in draws[1:])]
 
 
 def _text(name: bytes) -> str:
     return name.decode(errors="replace")
+
+
+def contact_sheet(samples: Sequence[Sample], info: DatasetInfo) -> np.ndarray:
+    """One row per sample: image with caption, labels over the image with void striped, and legend; uint8 [H, W, 3].
+
+    Each picture is scaled to a longest side of PANEL pixels.
+    """
+    return pictures.contact_sheet([_row(sample, info) for sample in samples], ("input", "labels", "classes"))
+
+
+def _row(sample: Sample, info: DatasetInfo) -> list[np.ndarray]:
+    height, width = sample.image.shape[:2]
+    size = tuple(max(1, round(side * PANEL / max(height, width))) for side in (width, height))
+    image = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR))
+    caption = Image.new("RGB", (size[0], LINE * len(sample.caption) + LINE // 3), (255, 255, 255))
+    for number, line in enumerate(sample.caption):
+        position, font = (2, LINE * number + LINE // 3), ImageFont.load_default(LINE * 2 // 3)
+        ImageDraw.Draw(caption).text(position, line, (32, 32, 32), font)
+    panels = [np.concatenate([np.asarray(caption), image])]
+    if sample.panoptic is not None:
+        panoptic = np.asarray(Image.fromarray(sample.panoptic.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
+        overlay = pictures.overlay_panoptic(_striped(image, panoptic, info), panoptic, info)
+        panels.append(np.concatenate([np.full_like(caption, 255), overlay]))
+        panels.append(pictures.legend(panoptic, info, size=LINE * 2 // 3))
+    return panels
+
+
+def _striped(image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    """Draws dark stripes over void, and light ones where the image is dark."""
+    rows, columns = np.indices(panoptic.shape)
+    striped = (panoptic == info.void_label) & ((rows + columns) % _STRIPES < _STRIPES // 2)
+    is_dark = image.max(-1, keepdims=True) < _DARK
+    return np.where(striped[..., None], np.where(is_dark, 255 - (255 - image) // 3 * 2, image // 3), image)

@@ -1,34 +1,41 @@
-"""The report of an inspection as Markdown, and its summary."""
+"""The report of an inspection: Markdown, its summary for the terminal, and a chart of the classes."""
 
 import collections
 import dataclasses
-from collections.abc import Callable, Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
 
 from data.inspection.model_view import ModelView
-from data.inspection.scan import Scan
-from data.inspection.section_counts import TINY_AREA, SectionCounts
+from data.inspection.notes import most
+from data.inspection.scan import TINY_AREA, Section
+from kmax_tf.cli.progress import counted
 
 # Every report starts with it.
 HEADING = "# Inspection of "
 _SHOWN_PROBLEMS = 50
 _SUMMARY_LINES = 6
 _BYTES_PER_RAW_PIXEL = 4
-
-Cell = Callable[[Scan, ModelView], str]
+_PICTURES = """The pictures show the targets that the model gets, with a color per class and a border around each instance;
+stripes mark unlabeled pixels and padding. Check that names and objects match, that each object has its own border, and that
+labels cover their objects. A crop that starts at negative x or y has padding there."""
+# Of the chart: height of a class, thickness of its bars, and opacity of each section.
+_ROW_INCHES, _BAR, _OPACITY = 0.24, 0.8, (1.0, 0.45)
 
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """The content of a report: one entry of `scans` and `views` per section, and `notes` on all of them.
+    """The content of a report: one of `views` for each of `sections`, and `notes` on all of them.
 
     `pictures` are (title, file name relative to the report).
     """
 
     experiment: str
     source: str
-    scans: Sequence[Scan]
+    sections: Sequence[Section]
     views: Sequence[ModelView]
     notes: Sequence[str]
     pictures: Sequence[tuple[str, str]]
@@ -36,46 +43,45 @@ class Findings:
     @property
     def problems(self) -> list[str]:
         """Every record or file that cannot be used, by section."""
-        return [f"{scan.section.name}: {problem}" for scan in self.scans for problem in scan.problems]
+        return [f"{section.name}: {problem}" for section in self.sections for problem in section.problems]
 
     @property
     def verdict(self) -> str:
-        problems, notes = len(self.problems), len(self.notes)
-        return f"{problems} problem{'s' * (problems != 1)}, {notes} note{'s' * (notes != 1)}"
+        return f"{counted(len(self.problems), 'problem')}, {counted(len(self.notes), 'note')}"
 
 
 def report_text(findings: Findings) -> str:
     """Markdown: verdict, problems, notes, facts, classes and pictures."""
+    facts = [_facts(section, view) for section, view in zip(findings.sections, findings.views, strict=True)]
     parts = [
         f"{HEADING}{findings.experiment}\n\nConfig: `{findings.source}`\n\n**{findings.verdict}**",
-        _problem_part(findings),
+        *_problem_parts(findings.problems),
         "## Notes\n\n" + ("\n".join(f"* {_escape(note)}" for note in findings.notes) or "None."),
-        "## Records\n\n" + _fact_table(findings, _RECORD_FACTS),
     ]
-    if any(scan.section.has_labels for scan in findings.scans):
-        parts.append("## Labels\n\n" + _fact_table(findings, _LABEL_FACTS))
-    parts.append("## What the model sees\n\n" + _fact_table(findings, _VIEW_FACTS))
-    parts.append(
-        "The pictures show the targets that the model gets, with a color per class and a border around each instance; stripes "
-        "mark unlabeled pixels and padding. Check that names and objects match, that each object has its own border, and that "
-        "labels cover their objects. A crop that starts at negative x or y has padding there."
-    )
+    for part in ("Records", "Labels", "What the model sees"):
+        titles = dict.fromkeys(title for of_section in facts for title in of_section[part])
+        head = ["", *(section.name for section in findings.sections)]
+        if titles:
+            rows = [[title, *(of_section[part].get(title, "-") for of_section in facts)] for title in titles]
+            parts.append(f"## {part}\n\n{_table(head, rows)}")
+    parts.append(_PICTURES)
     parts += [f"### {title}\n\n![{title}]({name})" for title, name in findings.pictures]
-    parts += [_class_part(scan) for scan in findings.scans if scan.counts.labeled_images]
+    parts += [_class_part(section) for section in findings.sections if section.counts.labeled]
     return "\n\n".join(parts) + "\n"
 
 
 def summary_text(findings: Findings) -> str:
     """A few lines for the terminal, ending with the verdict."""
     lines = []
-    for scan, view in zip(findings.scans, findings.views, strict=True):
-        counts = scan.counts
-        lines.append(f"{scan.section.name}: {_checked(scan, view)} records, {counts.images} usable, {_size(scan, view)} pixels")
-        if counts.labeled_images:
+    for section in findings.sections:
+        counts, num_classes = section.counts, section.info.num_classes
+        usable = f"{counted(section.checked, 'record')} read, {len(counts.images)} usable"
+        lines.append(f"{section.name}: {usable}, {_size(counts.sizes)} pixels")
+        if counts.labeled:
             lines.append(
-                f"  {sum(counts.class_segments.values())} segments of {counts.info.num_classes - len(counts.absent)} of "
-                f"{counts.info.num_classes} classes; instances per image {_range(counts.instances)} (min / median / max); "
-                f"{counts.unlabeled_share:.1%} of the pixels are unlabeled"
+                f"  {counted(counts.class_segments.sum(), 'segment')} of {num_classes - len(counts.absent)} of {num_classes} "
+                f"classes; instances per image {_range(counts.instances)} (min / median / max); {counts.unlabeled_share:.1%} "
+                "of the pixels are unlabeled"
             )
     for title, found in (("problem", findings.problems), ("note", findings.notes)):
         lines += [f"{title}: {text}" for text in found[:_SUMMARY_LINES]]
@@ -84,50 +90,75 @@ def summary_text(findings: Findings) -> str:
     return "\n".join([*lines, findings.verdict])
 
 
-def _problem_part(findings: Findings) -> str:
-    problems = findings.problems
-    text = "## Problems\n\n"
+def _problem_parts(problems: Sequence[str]) -> list[str]:
     if not problems:
-        return text + "None: every record that was read can be used."
-    text += (
-        "Training fails at a record that cannot be used (its checksum is wrong, or it does not decode), or skips it with "
-        "`on_bad_example: SKIP`.\n\n"
+        return ["## Problems\n\nNone: every record that was read can be used."]
+    text = (
+        "## Problems\n\nTraining fails at a record that cannot be used (its checksum is wrong, or it does not decode), or "
+        "skips it with `on_bad_example: SKIP`."
     )
-    text += "\n".join(f"* {_escape(problem)}" for problem in problems[:_SHOWN_PROBLEMS])
-    if len(problems) > _SHOWN_PROBLEMS:
-        text += f"\n\nand {len(problems) - _SHOWN_PROBLEMS} more; all are listed in [problems.txt](problems.txt)."
-    return text
+    more = f"and {len(problems) - _SHOWN_PROBLEMS} more; all are listed in [problems.txt](problems.txt)."
+    listed = "\n".join(f"* {_escape(problem)}" for problem in problems[:_SHOWN_PROBLEMS])
+    return [text, listed, more] if len(problems) > _SHOWN_PROBLEMS else [text, listed]
 
 
-def _fact_table(findings: Findings, facts: Sequence[tuple[str, Cell]]) -> str:
-    head = ["", *(scan.section.name for scan in findings.scans)]
-    pairs = list(zip(findings.scans, findings.views, strict=True))
-    return _table(head, [[title, *(cell(scan, view) for scan, view in pairs)] for title, cell in facts])
+def _facts(section: Section, view: ModelView) -> dict[str, Mapping[str, str]]:
+    """The rows of each table, by title, for one section."""
+    counts, total = section.counts, len(section.index)
+    sources = [f"{n} records, weight {s.weight:g}" for n, s in zip(section.source_sizes, section.options.source)]
+    files = set(section.index.files)
+    records = {
+        "files": f"{len(files)}, {sum(tf.io.gfile.stat(path).length for path in files) / 1e6:.1f} MB",
+        "records read": str(total) if section.checked == total else f"{section.checked} of {total} (evenly spaced)",
+        "records that can be used": str(len(counts.images)),
+        "sources": "; ".join(sources) or "1",
+        "images": _by_frequency(image.format for image in counts.images),
+        "width x height (min / median / max)": _size(counts.sizes),
+        "repeated image names": str(sum(count > 1 for count in counts.names.values())),
+    }
+    sees = {
+        "input size (width x height)": "{1}x{0}".format(*section.options.crop_size),
+        "images": str(view.images),
+        "instances per image (min / median / max)": _range(view.instances),
+        "padding": f"{view.padding / max(view.images, 1):.1%}",
+    }
+    labels = {}
+    if section.options.decode_groundtruth_label:
+        labels["dataset"] = section.info.name
+        sees["instances dropped (max_thing_id)"] = str(view.dropped)
+        sees["unlabeled pixels"] = f"{view.void / max(view.images, 1):.1%}"
+    if counts.labeled:
+        size = sum(image.label_bytes for image in counts.labeled)
+        share = size / (_BYTES_PER_RAW_PIXEL * counts.pixels)
+        formats = _by_frequency(image.label_format for image in counts.labeled)
+        labels |= {
+            "label encoding": f"{formats}; {size / 1e6:.2f} MB, {share:.1%} of raw",
+            "unlabeled pixels": f"{counts.unlabeled_share:.2%}",
+            "images without any label": str(len(counts.without_label)),
+            "instances per image (min / median / max)": _range(counts.instances),
+            "most instances": most(section, counts.instances),
+            "segments per image (min / median / max)": _range(counts.segments),
+            "crowds (things with instance id 0)": str(counts.crowds.sum()),
+            f"instances below {TINY_AREA} pixels": str(counts.tiny.sum()),
+        }
+    return {"Records": records, "Labels": labels, "What the model sees": sees}
 
 
-def _class_part(scan: Scan) -> str:
-    counts = scan.counts
-    total = max(sum(counts.class_pixels.values()), 1)
+def _class_part(section: Section) -> str:
+    counts, info = section.counts, section.info
     rows = []
-    for c in sorted(counts.info.classes, key=lambda c: -counts.class_pixels[c.id]):
-        if c.id in counts.absent:
-            rows.append([str(c.id), c.name, _kind(c.is_thing), "**never**", "", "", "", ""])
-            continue
-        things = [str(counts.crowds[c.id]), str(counts.tiny[c.id])] if c.is_thing else ["", ""]
-        share = f"{counts.class_pixels[c.id] / total:.3%}"
-        numbers = [str(counts.class_images[c.id]), str(counts.class_segments[c.id]), share]
-        rows.append([str(c.id), c.name, _kind(c.is_thing), *numbers, *things])
+    for c in sorted(info.classes, key=lambda c: -counts.class_pixels[c.id]):
+        numbers = [counts.class_images[c.id], counts.class_segments[c.id], f"{counts.class_shares[c.id]:.3%}"]
+        numbers += [counts.crowds[c.id], counts.tiny[c.id]] if c.is_thing else ["", ""]
+        kind = "thing" if c.is_thing else "stuff"
+        rows.append([c.id, c.name, kind, *(["**never**", "", "", "", ""] if c in counts.absent else numbers)])
     head = ["id", "class", "kind", "images", "segments", "labeled pixels", "crowds", f"below {TINY_AREA} px"]
-    return f"## Classes of {scan.section.name} ({counts.info.name})\n\n" + _table(head, rows)
+    return f"## Classes of {section.name} ({info.name})\n\n" + _table(head, rows)
 
 
-def _kind(is_thing: bool) -> str:
-    return "thing" if is_thing else "stuff"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table with aligned columns."""
-    cells = [[_escape(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    cells = [[_escape(str(cell)).replace("|", "\\|") for cell in row] for row in (head, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(head))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in cells]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
@@ -138,76 +169,47 @@ def _escape(text: str) -> str:
     return text.replace("<", "&lt;")
 
 
-def _checked(scan: Scan, _: ModelView) -> str:
-    total = len(scan.section.index)
-    return f"{total}" if scan.is_complete else f"{scan.checked} of {total} (evenly spaced)"
+def _by_frequency(values: Sequence[str]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in collections.Counter(values).most_common()) or "-"
 
 
-def _sources(scan: Scan, _: ModelView) -> str:
-    sources = scan.section.options.source
-    if not sources:
-        return "1"
-    return "; ".join(f"{size} records, weight {s.weight:g}" for size, s in zip(scan.section.source_sizes, sources, strict=True))
-
-
-def _by_frequency(counts: collections.Counter[str]) -> str:
-    return ", ".join(f"{name}: {count}" for name, count in counts.most_common()) or "-"
-
-
-def _size(scan: Scan, _: ModelView) -> str:
-    if not scan.counts.sizes:
+def _size(sizes: np.ndarray) -> str:
+    if not len(sizes):
         return "-"
-    sizes = np.array(scan.counts.sizes)
     low, middle, high = (f"{int(w)}x{int(h)}" for h, w in (sizes.min(0), np.median(sizes, axis=0), sizes.max(0)))
     return low if low == high else f"{low} / {middle} / {high}"
-
-
-def _encoding(counts: SectionCounts) -> str:
-    share = counts.label_bytes / (_BYTES_PER_RAW_PIXEL * counts.pixels)
-    return f"{_by_frequency(counts.label_formats)}; {counts.label_bytes / 1e6:.2f} MB, {share:.1%} of raw"
-
-
-def _per_label(text: Callable[[SectionCounts], str]) -> Cell:
-    return lambda scan, _: text(scan.counts) if scan.counts.labeled_images else "-"
-
-
-def _most(pair: tuple[int, str]) -> str:
-    return f"{pair[0]} in {pair[1]}" if pair[0] else "0"
 
 
 def _range(values: Sequence[int]) -> str:
     return f"{min(values)} / {np.median(values):g} / {max(values)}" if len(values) else "-"
 
 
-def _share(total: float, view: ModelView) -> str:
-    return f"{total / view.images:.1%}" if view.images else "-"
+def save_frequencies(sections: Sequence[Section], path: pathlib.Path) -> None:
+    """Writes a PNG with one row per class, most frequent first: its segments and its share of the labeled pixels per section.
 
-
-_RECORD_FACTS: tuple[tuple[str, Cell], ...] = (
-    ("files", lambda scan, _: f"{len(set(scan.section.index.files))}, {scan.section.file_bytes / 1e6:.1f} MB"),
-    ("records read", _checked),
-    ("records that can be used", lambda scan, _: str(scan.counts.images)),
-    ("sources", _sources),
-    ("images", lambda scan, _: _by_frequency(scan.counts.image_formats)),
-    ("width x height (min / median / max)", _size),
-    ("repeated image names", lambda scan, _: str(sum(count > 1 for count in scan.counts.names.values()))),
-)
-_LABEL_FACTS: tuple[tuple[str, Cell], ...] = (
-    ("dataset", lambda scan, _: scan.section.info.name),
-    ("label encoding", _per_label(_encoding)),
-    ("unlabeled pixels", _per_label(lambda counts: f"{counts.unlabeled_share:.2%}")),
-    ("images without any label", _per_label(lambda counts: str(len(counts.without_label)))),
-    ("instances per image (min / median / max)", _per_label(lambda counts: _range(counts.instances))),
-    ("most instances", _per_label(lambda counts: _most(counts.fullest))),
-    ("segments per image (min / median / max)", _per_label(lambda counts: _range(counts.segments))),
-    ("crowds (things with instance id 0)", _per_label(lambda counts: str(sum(counts.crowds.values())))),
-    (f"instances below {TINY_AREA} pixels", _per_label(lambda counts: str(sum(counts.tiny.values())))),
-)
-_VIEW_FACTS: tuple[tuple[str, Cell], ...] = (
-    ("input size (width x height)", lambda scan, _: "{1}x{0}".format(*scan.section.options.crop_size)),
-    ("images", lambda _, view: str(view.images)),
-    ("instances per image (min / median / max)", lambda _, view: _range(view.instances)),
-    ("instances dropped (max_thing_id)", lambda scan, view: str(view.dropped) if scan.section.has_labels else "-"),
-    ("unlabeled pixels", lambda scan, view: _share(view.void, view) if scan.section.has_labels else "-"),
-    ("padding", lambda _, view: _share(view.padding, view)),
-)
+    The axes are logarithmic; classes that never occur have no bar and a red name.
+    """
+    classes = sorted(sections[0].info.classes, key=lambda c: -max(section.counts.class_shares[c.id] for section in sections))
+    ids, colors = [c.id for c in classes], [np.array(c.color) / 255 for c in classes]
+    figure = Figure(figsize=(10, 1.2 + _ROW_INCHES * len(classes)), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    height = _BAR / len(sections)
+    for k, (section, opacity) in enumerate(zip(sections, _OPACITY)):
+        centers = np.arange(len(classes)) - _BAR / 2 + (k + 0.5) * height
+        segments = section.counts.class_segments + section.counts.crowds
+        for axes, values in ((left, segments), (right, 100 * section.counts.class_shares)):
+            axes.barh(centers, values[ids], height, color=colors, alpha=opacity, edgecolor="black", linewidth=0.4)
+    names = " (upper bars), ".join(section.name for section in sections) + " (lower bars)" * (len(sections) > 1)
+    # The axes start below one segment, and at 0.001 % of the pixels.
+    for axes, title, least in ((left, f"segments: {names}", 0.5), (right, "% of labeled pixels", 0.001)):
+        axes.set_title(title, fontsize=9)
+        axes.set(xscale="log", xlim=(least, None), axisbelow=True)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
+        axes.grid(axis="x", linewidth=0.3)
+    left.set_yticks(range(len(classes)), [c.name for c in classes], fontsize=8)
+    left.set_ylim(len(classes) - 0.5, -0.5)
+    for c, label in zip(classes, left.get_yticklabels(), strict=True):
+        if all(c in section.counts.absent for section in sections):
+            label.set_color("red")
+    figure.savefig(path)

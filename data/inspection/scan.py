@@ -1,24 +1,29 @@
-"""Reads every record of a section like training does, and collects the problems."""
+"""Reads every record of a section like training does, and collects the problems and statistics."""
 
+import collections
 import concurrent.futures
 import dataclasses
+import io
 import os
+from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
+from PIL import Image
 
-from data.input.example_reader import ExampleReader
-from data.inspection.image_facts import ImageFacts, image_facts
-from data.inspection.section_counts import SectionCounts
-from data.records import record_classes, record_index
+from data.input.example_reader import Example, ExampleReader
+from data.records import record_classes, record_index, schema
 from data.records.input_problems import InputProblems
 from data.records.record_index import RecordIndex
 from data.records.schema import DataError
 from kmax_tf.cli.progress import Progress
+from kmax_tf.coco_panoptic import pngs
 from protos import dataset_pb2
-from protos.descriptions import DatasetInfo
+from protos.descriptions import ClassInfo, DatasetInfo
 
+# Instances with a smaller area in pixels count as tiny.
+TINY_AREA = 16
 _CHUNK = 16
+_EXIF_ORIENTATION = 0x0112
 
 
 class ProblemList(InputProblems):
@@ -40,41 +45,82 @@ class ProblemList(InputProblems):
 
 
 @dataclasses.dataclass(frozen=True)
-class Section:
-    """The records of one section.
+class ImageFacts:
+    """One usable record.
 
-    `name` is train or eval, `source_sizes` the number of records of each source, `damage` describes damaged files.
+    `digest` is a hash of the encoded image; `format` is its file format and color mode (`JPEG RGB`); `is_rotated`: it has an
+    EXIF orientation other than upright; `label_format` is empty without a label. `segments` int64 [k, 3] contains class id,
+    instance id and area in pixels of each distinct panoptic id, including void.
+    """
+
+    name: str
+    digest: int
+    size: tuple[int, int]
+    format: str
+    is_rotated: bool
+    label_format: str
+    label_bytes: int
+    segments: np.ndarray
+
+
+class Statistics:
+    """Statistics of images.
+
+    By class id: `class_images`, `class_segments`, `class_pixels`, `crowds` (segments of things without an instance id) and
+    `tiny` (instances below TINY_AREA), int [num_ids], and `class_shares`, 0..1, of the labeled pixels. Of each image: `sizes`,
+    height and width, int [n, 2]; of each labeled image: `instances` and `segments` (without crowds and void), int [n].
+    `has_pairs`: some image has two instances of one class.
+    """
+
+    def __init__(self, images: Sequence[ImageFacts], info: DatasetInfo) -> None:
+        self.images = images
+        self.sizes = np.array([image.size for image in images])
+        self.labeled = [image for image in images if image.label_format]
+        which = np.repeat(np.arange(len(self.labeled)), [len(image.segments) for image in self.labeled])
+        classes, ids, areas = np.concatenate([np.zeros((0, 3), np.int64), *(image.segments for image in self.labeled)]).T
+        known = classes != info.ignore_label
+        is_thing = np.isin(classes, info.thing_ids) & known
+        is_instance, is_crowd = is_thing & (ids > 0), is_thing & (ids == 0)
+
+        def per_class(mask: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+            return np.bincount(classes[mask], weights, info.num_ids).astype(np.int64)
+
+        def per_image(mask: np.ndarray) -> np.ndarray:
+            return np.bincount(which[mask], minlength=len(self.labeled))
+
+        self.class_pixels, self.class_segments = per_class(known, areas[known]), per_class(known & ~is_crowd)
+        self.crowds, self.tiny = per_class(is_crowd), per_class(is_instance & (areas < TINY_AREA))
+        _, of_image = np.unique(np.stack([which, classes])[:, known], axis=1)
+        self.class_images = np.bincount(of_image, minlength=info.num_ids)
+        self.instances, self.segments = per_image(is_instance), per_image(known & ~is_crowd)
+        _, counts = np.unique(np.stack([which, classes])[:, is_instance], axis=1, return_counts=True)
+        self.has_pairs = bool((counts > 1).any())
+        self.class_shares = self.class_pixels / max(self.class_pixels.sum(), 1)
+        self.pixels = int(areas.sum())
+        self.unlabeled_share = areas[~known].sum() / max(self.pixels, 1)
+        self.without_label = [self.labeled[i].name for i in np.flatnonzero(per_image(known) == 0)]
+        self.absent: list[ClassInfo] = [c for c in info.classes if not self.class_images[c.id]]
+        self.names = collections.Counter(image.name for image in images)
+        self.digests = collections.Counter(image.digest for image in images)
+        self.name_of = {image.digest: image.name for image in reversed(images)}
+
+
+@dataclasses.dataclass
+class Section:
+    """The records of a section of a config, and what `scan` finds in the `checked` ones.
+
+    `name` is train or eval, `source_sizes` the number of records of each source; `problems` lists damaged files, then unusable
+    records.
     """
 
     name: str
     options: dataset_pb2.DatasetOptions
     info: DatasetInfo
     index: RecordIndex
-    source_sizes: tuple[int, ...]
-    damage: tuple[str, ...]
-
-    @property
-    def has_labels(self) -> bool:
-        return self.options.decode_groundtruth_label
-
-    @property
-    def file_bytes(self) -> int:
-        """Size of all files."""
-        return sum(tf.io.gfile.stat(path).length for path in dict.fromkeys(self.index.files))
-
-
-@dataclasses.dataclass(frozen=True)
-class Scan:
-    """Results of reading `checked` records; `problems` lists damaged files, then unusable records."""
-
-    section: Section
-    counts: SectionCounts
-    checked: int
+    source_sizes: list[int]
     problems: list[str]
-
-    @property
-    def is_complete(self) -> bool:
-        return self.checked == len(self.section.index)
+    checked: int = 0
+    counts: Statistics | None = None
 
 
 def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Section:
@@ -89,35 +135,50 @@ def open_section(name: str, options: dataset_pb2.DatasetOptions, info: DatasetIn
         record_classes.check(index.files, info)
     except DataError as error:
         raise DataError(f"{name}_dataset_options: {'; '.join([*found.messages, str(error)])}") from None
-    return Section(name, options, info, index, tuple(sizes), tuple(found.messages))
+    return Section(name, options, info, index, sizes, found.messages)
 
 
-def scan(section: Section, max_records: int | None = None) -> Scan:
+def scan(section: Section, max_records: int | None = None) -> None:
     """Reads records in one thread per processor, with progress on stderr; `max_records` evenly spaced ones, or all."""
-    total = len(section.index)
-    if max_records is not None and max_records < total:
-        numbers = np.linspace(0, total - 1, max_records).round().astype(int)
-    else:
-        numbers = np.arange(total)
-    counts, problems = SectionCounts(section.info), list(section.damage)
-    progress, done = Progress(section.name, "records checked", len(numbers)), 0
+    total, images = len(section.index), []
+    numbers = np.linspace(0, total - 1, min(max_records or total, total)).round().astype(int)
+    progress = Progress(section.name, "records checked", len(numbers))
     chunks = [numbers[k : k + _CHUNK].tolist() for k in range(0, len(numbers), _CHUNK)]
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
     try:
         for chunk, (facts, messages) in zip(chunks, pool.map(lambda chunk: _read(section, chunk), chunks)):
-            for image in facts:
-                counts.add(image)
-            problems += messages
-            done += len(chunk)
-            progress.update(done)
+            images += facts
+            section.problems += messages
+            section.checked += len(chunk)
+            progress.update(section.checked)
     finally:
         pool.shutdown(cancel_futures=True)
-    return Scan(section, counts, len(numbers), problems)
+    section.counts = Statistics(images, section.info)
 
 
 def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[str]]:
     """Facts of the usable records, and the problems of the others."""
     problems = ProblemList()
-    reader = ExampleReader(section.index, section.info, problems, with_label=section.has_labels)
+    reader = ExampleReader(section.index, section.info, problems, with_label=section.options.decode_groundtruth_label)
     examples = (reader.read(number) for number in numbers)
-    return [image_facts(example, section.info) for example in examples if example is not None], problems.messages
+    return [_facts(example, section.info.label_divisor) for example in examples if example is not None], problems.messages
+
+
+def _facts(example: Example, label_divisor: int) -> ImageFacts:
+    try:
+        with Image.open(io.BytesIO(example.encoded)) as image:
+            image_format, is_rotated = f"{image.format} {image.mode}", image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+    except pngs.UNREADABLE:  # Pillow is stricter than TensorFlow, which decoded the image
+        image_format, is_rotated = "other", False
+    areas = np.bincount(example.panoptic.ravel())
+    ids = np.flatnonzero(areas)
+    return ImageFacts(
+        schema.shown_name(example.name),
+        hash(example.encoded),
+        example.image.shape[:2],
+        image_format,
+        is_rotated,
+        example.label_format,
+        example.label_bytes,
+        np.stack([ids // label_divisor, ids % label_divisor, areas[ids]], axis=-1),
+    )

@@ -12,15 +12,12 @@ from protos.descriptions import ConfigError, DatasetInfo, class_difference
 
 # Contains the logs and classes of conversions, in their output folder.
 NOTES_FOLDER = ".conversion"
-# Earlier versions kept the log of a split next to its shards.
-OLD_LOG_SUFFIX = ".conversion.jsonl"
 _SHARD = re.compile(r"(?P<folder>.*/|)(?P<split>[^/]+)-[0-9]{5}-of-[0-9]{5}\.tfrecord")
 
 
 def is_note(path: str) -> bool:
-    """Whether a path is a note of a conversion; the `*` in patterns of TensorFlow also matches hidden names."""
-    name = path.rpartition("/")[2]
-    return name == NOTES_FOLDER or name.endswith(OLD_LOG_SUFFIX)
+    """Whether a path is the folder of notes; the `*` in patterns of TensorFlow also matches hidden names."""
+    return path.rpartition("/")[2] == NOTES_FOLDER
 
 
 def write(output_dir: pathlib.Path, split: str, info: DatasetInfo) -> None:

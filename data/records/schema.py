@@ -32,7 +32,7 @@ def build_example(
 
     Args:
       image: encoded JPEG or PNG of `height` x `width` pixels.
-      image_format: `jpeg` or `png`.
+      image_format: one of IMAGE_FORMATS.
       filename: name of the image (names.image_name), which identifies its predictions.
       height: pixels.
       width: pixels.
@@ -41,24 +41,18 @@ def build_example(
 
     Raises:
       DataError: the label has another size than the image, or an id that its format cannot store.
-      ValueError: a format does not exist.
     """
-    if image_format not in IMAGE_FORMATS:
-        raise ValueError(f"image_format {image_format!r} does not exist: choose one of {', '.join(IMAGE_FORMATS)}")
-    features = {
-        "image/encoded": _bytes(image),
-        "image/filename": _bytes(filename.encode()),
-        "image/format": _bytes(image_format.encode()),
-        "image/height": _int64(height),
-        "image/width": _int64(width),
-        "image/channels": _int64(3),
-    }
+    strings = {"image/encoded": image, "image/filename": filename.encode(), "image/format": image_format.encode()}
     if panoptic is not None:
         if panoptic.shape != (height, width):
             raise DataError(f"{filename}: the label is {panoptic.shape}, but the image is {(height, width)} (height, width)")
-        features[_LABEL] = _bytes(encode_label(panoptic, label_format))
-        features[_LABEL_FORMAT] = _bytes(label_format.encode())
-    return tf.train.Example(features=tf.train.Features(feature=features))
+        strings |= {_LABEL: encode_label(panoptic, label_format), _LABEL_FORMAT: label_format.encode()}
+    example = tf.train.Example()
+    for key, value in strings.items():
+        example.features.feature[key].bytes_list.value.append(value)
+    for key, value in {"height": height, "width": width, "channels": 3}.items():
+        example.features.feature[f"image/{key}"].int64_list.value.append(value)
+    return example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +91,7 @@ def shown_name(name: bytes) -> str:
 
 def image_name(features: Mapping[str, tf.train.Feature]) -> str:
     """shown_name of the image of a record."""
-    return shown_name(_raw_name(features))
+    return shown_name(_string(features, "image/filename"))
 
 
 def decode_record(serialized: bytes, *, with_label: bool = True) -> Record:
@@ -118,27 +112,21 @@ def decode_features(features: Mapping[str, tf.train.Feature], *, with_label: boo
         raise DataError(
             f"the image is {image.shape[:2]}, but image/height and image/width are {(height, width)}: convert it again"
         )
-    label = _label(features, height, width) if with_label else None
-    coding = (_label_format(features), len(_value(features, _LABEL))) if label else ("", 0)
-    return Record(_raw_name(features), encoded, image, label, *coding)
+    label, label_format, label_bytes = None, "", b""
+    if with_label:
+        if _LABEL not in features:
+            advice = "use labeled records, or set decode_groundtruth_label: false to predict without metrics"
+            raise DataError(f"the record has no label: {advice}")
+        label_bytes = _value(features, _LABEL)
+        label_format = _string(features, _LABEL_FORMAT).decode(errors="replace") or "raw"
+        label = decode_label(label_bytes, label_format, height, width)
+    return Record(_string(features, "image/filename"), encoded, image, label, label_format, len(label_bytes))
 
 
-def _raw_name(features: Mapping[str, tf.train.Feature]) -> bytes:
-    names = features["image/filename"].bytes_list.value if "image/filename" in features else ()
-    return names[0] if names else b""
-
-
-def _label(features: Mapping[str, tf.train.Feature], height: int, width: int) -> LabelMap:
-    if _LABEL not in features:
-        raise DataError(
-            "the record has no label: use labeled records, or set decode_groundtruth_label: false to predict without metrics"
-        )
-    return decode_label(_value(features, _LABEL), _label_format(features), height, width)
-
-
-def _label_format(features: Mapping[str, tf.train.Feature]) -> str:
-    values = features[_LABEL_FORMAT].bytes_list.value if _LABEL_FORMAT in features else ()
-    return values[0].decode(errors="replace") if values else "raw"
+def _string(features: Mapping[str, tf.train.Feature], key: str) -> bytes:
+    """An optional value, empty if it is missing."""
+    values = features[key].bytes_list.value if key in features else ()
+    return values[0] if values else b""
 
 
 def _value(features: Mapping[str, tf.train.Feature], key: str, kind: str = "bytes_list") -> Any:
@@ -146,11 +134,3 @@ def _value(features: Mapping[str, tf.train.Feature], key: str, kind: str = "byte
     if len(values) != 1:
         raise DataError(f"the record has no {key}: convert the dataset with data/build_*.py")
     return values[0]
-
-
-def _bytes(value: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-
-def _int64(value: int) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))

@@ -49,33 +49,26 @@ class Scene:
 
 def draw_scene(rng: np.random.Generator, info: DatasetInfo) -> Scene:
     """Draws a scene with sides of 112 to 192 pixels and the classes disc, box, triangle, sky, grass and water of `info`."""
-    painter = _Painter(rng)
+    painter, things = _Painter(rng), [c.name for c in info.classes if c.is_thing]
     painter.paint_background()
     if rng.random() < _UNLABELED_PROBABILITY:
         painter.paint_unlabeled()
     if rng.random() < _CROWD_PROBABILITY:
-        painter.paint_crowd(_pick(rng, info))
+        painter.paint_crowd(things[rng.integers(len(things))])
     for _ in range(rng.integers(2, _MOST_THINGS + 1)):
-        painter.paint_thing(_pick(rng, info))
+        painter.paint_thing(things[rng.integers(len(things))])
     return painter.finish()
 
 
-def _pick(rng: np.random.Generator, info: DatasetInfo) -> str:
-    names = [c.name for c in info.classes if c.is_thing]
-    return names[rng.integers(len(names))]
-
-
 def signed_distance(shape: str, dy: np.ndarray, dx: np.ndarray, radius: float) -> np.ndarray:
-    """Distance in pixels to the outline of a shape, negative inside, of points at (dy, dx) from its center."""
+    """Distance in pixels to the outline of a disc, box or triangle, negative inside, of points at (dy, dx) from its center."""
     if shape == "disc":
         return np.hypot(dy, dx) - radius
     if shape == "box":
         return np.maximum(np.abs(dy), np.abs(dx)) - 0.85 * radius
-    if shape == "triangle":
-        angles = np.pi / 2 + np.arange(3) * 2 * np.pi / 3
-        edges = [np.sin(a) * dy + np.cos(a) * dx for a in angles]
-        return np.max(edges, axis=0) - 0.6 * radius
-    raise ValueError(f"shape {shape!r} cannot be drawn: the things are disc, box and triangle")
+    angles = np.pi / 2 + np.arange(3) * 2 * np.pi / 3
+    edges = [np.sin(a) * dy + np.cos(a) * dx for a in angles]
+    return np.max(edges, axis=0) - 0.6 * radius
 
 
 class _Painter:
@@ -97,19 +90,20 @@ class _Painter:
         sky = self._y < horizon
         self._put(sky, self._sky_colors(), self._new("sky"))
         kind = rng.choice(["grass", "water", "shore"], p=[0.3, 0.2, 0.5])
-        if kind == "shore":
-            if rng.random() < 0.5:
-                line = horizon + (self._height - horizon) * rng.uniform(0.35, 0.65)
-                water = self._y < line + self._wave(self._x, 5, 90)
-            else:
-                line = self._width * rng.uniform(0.3, 0.7) + (self._y - horizon) * rng.uniform(-0.8, 0.8)
-                water = (self._x < line + self._wave(self._y, 5, 70)) ^ (rng.random() < 0.5)
-        else:
+        if kind != "shore":
             water = np.full(sky.shape, kind == "water")
-        for name, region in (("water", ~sky & water), ("grass", ~sky & ~water)):
+        elif rng.random() < 0.5:
+            line = horizon + (self._height - horizon) * rng.uniform(0.35, 0.65)
+            water = self._y < line + self._wave(self._x, 5, 90)
+        else:
+            line = self._width * rng.uniform(0.3, 0.7) + (self._y - horizon) * rng.uniform(-0.8, 0.8)
+            water = (self._x < line + self._wave(self._y, 5, 70)) ^ (rng.random() < 0.5)
+        for name, region, colors in (
+            ("water", ~sky & water, self._water_colors),
+            ("grass", ~sky & ~water, self._grass_colors),
+        ):
             if region.sum() >= _LEAST_STUFF_AREA:
-                colors = self._water_colors() if name == "water" else self._grass_colors()
-                self._put(region, colors, self._new(name))
+                self._put(region, colors(), self._new(name))
             elif region.any():
                 self._put(region, self._noise_colors(), 0)
 
@@ -172,9 +166,8 @@ class _Painter:
         return (hue + rng.normal(0, _HUE_SPREAD)) % 1, pattern
 
     def _new(self, class_name: str, is_crowd: bool = False) -> int:
-        label = 1 + max((s.label for s in self._segments), default=0)
-        self._segments.append(Segment(label, class_name, is_crowd))
-        return label
+        self._segments.append(Segment(len(self._segments) + 1, class_name, is_crowd))
+        return len(self._segments)
 
     def _put(self, where: np.ndarray, colors: np.ndarray, label: int) -> None:
         self._image[where] = colors[where]
@@ -195,13 +188,12 @@ class _Painter:
         first, second = _color(hue, 0.75, rng.uniform(0.6, 0.95)), _color(hue + 0.08, 0.6, rng.uniform(0.35, 0.8))
         period = max(5.0, radius / 2)
         if pattern == "plain":
-            mix = np.full(distance.shape, 0.0)
+            is_second = np.zeros(distance.shape, bool)
         elif pattern == "stripes":
-            mix = (np.sin(2 * np.pi * (dx + dy) / period) > 0.2).astype(np.float64)
+            is_second = np.sin(2 * np.pi * (dx + dy) / period) > 0.2
         else:
-            mix = (np.sin(2 * np.pi * dx / period) * np.sin(2 * np.pi * dy / period) > 0.35).astype(np.float64)
-        colors = first * (1 - mix[..., None]) + second * mix[..., None]
-        colors = colors * (1 - 0.25 * (dy + dx) / (2 * radius))[..., None]
+            is_second = np.sin(2 * np.pi * dx / period) * np.sin(2 * np.pi * dy / period) > 0.35
+        colors = np.where(is_second[..., None], second, first) * (1 - 0.25 * (dy + dx) / (2 * radius))[..., None]
         rim = np.clip(distance + 2.2, 0, 1)[..., None]
         self._put(distance <= 0, colors * (1 - 0.85 * rim), label)
 

@@ -2,13 +2,13 @@
 
 import json
 import pathlib
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from data.scenes.scene_drawing import Scene, draw_scene
+from data.scenes.scene_drawing import draw_scene
 from kmax_tf.coco_panoptic import categories, pngs
+from kmax_tf.coco_panoptic.results import segment_entry
 from protos.descriptions import DatasetInfo
 
 _SPLIT_NUMBERS = {"train": 0, "val": 1}
@@ -24,51 +24,24 @@ def write_split(output_dir: pathlib.Path, split: str, count: int, info: DatasetI
     labels_dir = json_path.with_suffix("")
     for directory in (images_dir, labels_dir):
         directory.mkdir(parents=True, exist_ok=True)
+    category = {c.name: c.category_id for c in info.classes}
     images, annotations = [], []
     for number in range(count):
         rng = np.random.default_rng([seed, _SPLIT_NUMBERS[split], number])
         scene = draw_scene(rng, info)
         name = f"{split}_{number:06d}"
-        ids = _segment_colors(rng, len(scene.segments))
+        # Random colors; 0 is the id of pixels without a segment.
+        colors = np.sort(1 + rng.choice((1 << 24) - 1, len(scene.segments), replace=False))
+        ids = np.zeros(scene.labels.shape, np.int32)
+        segments = []
+        for segment, color in zip(scene.segments, colors.tolist()):
+            mask = scene.labels == segment.label
+            ids[mask] = color
+            segments.append(segment_entry(color, category[segment.class_name], mask, is_crowd=segment.is_crowd))
         Image.fromarray(scene.image).save(images_dir / f"{name}.jpg", quality=_JPEG_QUALITY)
-        Image.fromarray(_label_png(scene, ids)).save(labels_dir / f"{name}.png")
-        height, width = scene.labels.shape
-        images.append({"id": number, "file_name": f"{name}.jpg", "height": height, "width": width})
-        segments = _segments_info(scene, ids, info)
+        Image.fromarray(pngs.ids_to_rgb(ids)).save(labels_dir / f"{name}.png")
+        images.append({"id": number, "file_name": f"{name}.jpg", "height": ids.shape[0], "width": ids.shape[1]})
         annotations.append({"image_id": number, "file_name": f"{name}.png", "segments_info": segments})
     content = {"images": images, "annotations": annotations, "categories": categories.from_info(info)}
     json_path.write_text(json.dumps(content))
     return json_path
-
-
-def _segment_colors(rng: np.random.Generator, count: int) -> list[int]:
-    """Distinct segment ids; 0 is reserved for pixels without a segment."""
-    ids: set[int] = set()
-    while len(ids) < count:
-        ids.add(int(rng.integers(1, 1 << 24)))
-    return sorted(ids)
-
-
-def _label_png(scene: Scene, ids: list[int]) -> np.ndarray:
-    table = np.zeros(1 + max(s.label for s in scene.segments), np.int64)
-    for segment, segment_id in zip(scene.segments, ids, strict=True):
-        table[segment.label] = segment_id
-    return pngs.ids_to_rgb(table[scene.labels])
-
-
-def _segments_info(scene: Scene, ids: list[int], info: DatasetInfo) -> list[dict[str, Any]]:
-    category = {c.name: c.category_id for c in info.classes}
-    described = []
-    for segment, segment_id in zip(scene.segments, ids, strict=True):
-        rows, columns = np.nonzero(scene.labels == segment.label)
-        left, top = int(columns.min()), int(rows.min())
-        described.append(
-            {
-                "id": segment_id,
-                "category_id": category[segment.class_name],
-                "iscrowd": int(segment.is_crowd),
-                "area": len(rows),
-                "bbox": [left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top],
-            }
-        )
-    return described

@@ -57,3 +57,8 @@ def duration(seconds: float) -> str:
     """Hours, minutes and seconds: 1:02:03."""
     minutes, seconds = divmod(int(round(seconds)), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, for messages: `1 image`, `2 images`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -2,131 +2,126 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kmax_tf.coco_panoptic import categories, names, pairing, values
+from kmax_tf.coco_panoptic import categories, names, values
 from kmax_tf.coco_panoptic.categories import Category
-from kmax_tf.coco_panoptic.pairing import Id
+from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.values import PanopticFileError
 
 
 @dataclasses.dataclass(frozen=True)
-class Annotation:
-    """The annotation of an image: name of the PNG, and the unparsed `segments_info` (see segments.parse_segments)."""
+class ImageEntry:
+    """An image with its annotation.
 
-    image_id: Id
-    file_name: str
-    segments_info: tuple[Mapping[str, Any], ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class ListedImage:
-    """An entry of `images`; `size` is (height, width), or None if it is missing."""
+    `file_name` and `size` (height, width) are those in `images`, None if they are missing. `png`, the name of the label, and
+    the unparsed `segments_info` (see parse_segments) are those in `annotations`; `png` is None without an annotation. `id` is
+    that of the annotation, or else of the image.
+    """
 
     id: Id
-    file_name: str
-    size: tuple[int, int] | None
+    file_name: str | None = None
+    size: tuple[int, int] | None = None
+    png: str | None = None
+    segments_info: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class AnnotationFile:
-    """The contents of a JSON. `annotations` are by image id; `images` is None if the file has no such list.
+    """The contents of a JSON; `lists_images`: it has a list `images`.
 
-    `annotation_of` maps the id of each listed image to that of its annotation, if any: ids match by value (pairing.pair_ids).
+    `note` is a line about annotations that belong to no listed image; empty if there are none, or no image is listed at all.
     """
 
-    path: pathlib.Path
-    annotations: Mapping[Id, Annotation]
-    images: Mapping[Id, ListedImage] | None
+    entries: tuple[ImageEntry, ...]
     categories: tuple[Category, ...]
-    annotation_of: Mapping[Id, Id]
+    lists_images: bool
+    note: str
 
-    @property
-    def without_annotation(self) -> tuple[ListedImage, ...]:
-        """Listed images without an annotation."""
-        return tuple(image for image in (self.images or {}).values() if image.id not in self.annotation_of)
 
-    @property
-    def without_image(self) -> tuple[Annotation, ...]:
-        """Annotations whose image is not listed; empty if no image is listed at all."""
-        if not self.images:
-            return ()
-        used = set(self.annotation_of.values())
-        return tuple(annotation for image_id, annotation in self.annotations.items() if image_id not in used)
+@dataclasses.dataclass(frozen=True)
+class SegmentRecord:
+    """An entry of `segments_info`; `area` in pixels and `score` in [0, 1] are None if they are missing."""
 
-    def unmatched(self) -> str:
-        """A line about annotations that belong to no listed image; empty if there are none."""
-        left = self.without_image
-        if not left:
-            return ""
-        first = f"image_id {left[0].image_id!r} ({names.shown(left[0].file_name)})"
-        count = f"{len(left)} of {len(self.annotations)} annotations"
-        return f"{self.path}: {count} {'belongs' if len(left) == 1 else 'belong'} to no image of the file, first: {first}"
+    id: int
+    category_id: int
+    is_crowd: bool = False
+    area: float | None = None
+    score: float | None = None
 
 
 def read(path: pathlib.Path) -> AnnotationFile:
-    """Reads a JSON; its segments are checked by segments.parse_segments.
+    """Reads a JSON; its segments are checked by parse_segments. Images and annotations are matched by names.pair_ids.
 
     Raises:
       PanopticFileError: the file does not exist or has another format, a key is missing or has a wrong type, an image has two
         annotations, two images or categories have the same id, or no annotation belongs to a listed image.
     """
     content = values.read_json(path)
-    annotations, images = _annotations(content, path), _images(content, path)
-    pairs = pairing.pair_ids(images or (), annotations)
+    annotations = {entry.id: entry for entry in _entries(content, "annotations", "image_id", path)}
+    images = {entry.id: entry for entry in (_entries(content, "images", "id", path) if "images" in content else ())}
+    pairs = names.pair_ids(annotations, images)
     if images and annotations and not pairs:
         raise PanopticFileError(
             f"{path}: none of the {len(annotations)} annotations belongs to an image of the file: the first image_id is "
             f"{next(iter(annotations))!r}, the first id of an image is {next(iter(images))!r}; use the same ids in both"
         )
-    return AnnotationFile(path, annotations, images, categories.read(content, path), pairs)
+    entries = [
+        dataclasses.replace(entry, file_name=images[pairs[i]].file_name, size=images[pairs[i]].size) if i in pairs else entry
+        for i, entry in annotations.items()
+    ]
+    left, annotated, note = [entry for entry in entries if not entry.file_name], set(pairs.values()), ""
+    if left and images:
+        count, first = f"{len(left)} of {len(entries)}", f"image_id {left[0].id!r} ({names.shown(left[0].png)})"
+        note = f"{path}: annotations that belong to no image of the file are ignored: {count}, first: {first}"
+    entries += [entry for i, entry in images.items() if i not in annotated]
+    return AnnotationFile(tuple(entries), categories.read(content, path), "images" in content, note)
 
 
-def _annotations(content: Mapping[str, Any], path: pathlib.Path) -> dict[Id, Annotation]:
-    annotations: dict[Id, Annotation] = {}
-    written: dict[Id, Any] = {}
-    for position, entry in enumerate(values.objects(content, "annotations", str(path))):
-        where = f"{path}: annotations[{position}]"
-        image_id = values.value(entry, "image_id", where, values.ID)
-        if image_id in annotations:
-            _check_types(written[image_id], entry["image_id"], path, "image_id")
-            raise PanopticFileError(f"{path}: image {image_id} has more than one annotation: keep only one")
-        written[image_id] = entry["image_id"]
-        file_name = values.value(entry, "file_name", where, values.FILE_NAME)
-        info = values.objects(entry, "segments_info", f"{where} (image_id {image_id})")
-        annotations[image_id] = Annotation(image_id, file_name, info)
-    return annotations
-
-
-def _images(content: Mapping[str, Any], path: pathlib.Path) -> dict[Id, ListedImage] | None:
-    if "images" not in content:
-        return None
-    images: dict[Id, ListedImage] = {}
-    written: dict[Id, Any] = {}
-    for position, entry in enumerate(values.objects(content, "images", str(path))):
-        where = f"{path}: images[{position}]"
-        image_id = values.value(entry, "id", where, values.ID)
-        file_name = values.value(entry, "file_name", where, values.FILE_NAME)
-        if image_id in images:
-            _check_types(written[image_id], entry["id"], path, "id of an image")
+def _entries(content: Mapping[str, Any], key: str, id_key: str, path: pathlib.Path) -> Iterable[ImageEntry]:
+    """Parses a list of images or annotations."""
+    found: dict[Id, tuple[Any, str]] = {}
+    for position, record in enumerate(values.objects(content, key, str(path))):
+        where = f"{path}: {key}[{position}]"
+        entry_id = values.value(record, id_key, where, values.ID)
+        file_name = values.value(record, "file_name", where, values.FILE_NAME)
+        written, other = found.setdefault(entry_id, (record[id_key], file_name))
+        if type(written) is not type(record[id_key]):
             raise PanopticFileError(
-                f"{path}: two images have id {image_id}, {names.shown(images[image_id].file_name)} and "
-                f"{names.shown(file_name)}: change one of the ids"
+                f"{path}: {id_key} {written!r} and {record[id_key]!r} of {key} are the same value as a number and as a string: "
+                "write all ids in the same way, because they are compared by value"
             )
-        written[image_id] = entry["id"]
-        images[image_id] = ListedImage(image_id, file_name, _size(entry, f"{path}: image {names.shown(file_name)}"))
-    return images
+        if len(found) <= position:
+            files = f"{names.shown(other)} and {names.shown(file_name)}"
+            raise PanopticFileError(f"{path}: two {key} have {id_key} {entry_id}, {files}: remove one or correct its id")
+        if key == "annotations":
+            segments = values.objects(record, "segments_info", f"{where} (image_id {entry_id})")
+            yield ImageEntry(entry_id, png=file_name, segments_info=segments)
+        else:
+            where = f"{where} ({names.shown(file_name)})"
+            height, width = (values.optional(record, side, where, values.PIXELS) for side in ("height", "width"))
+            yield ImageEntry(entry_id, file_name, None if height is None or width is None else (height, width))
 
 
-def _size(entry: Mapping[str, Any], where: str) -> tuple[int, int] | None:
-    height, width = (values.optional(entry, key, where, values.PIXELS) for key in ("height", "width"))
-    return None if height is None or width is None else (height, width)
+def parse_segments(entries: Iterable[Mapping[str, Any]], where: str) -> dict[int, SegmentRecord]:
+    """Parses the segments of one annotation, by id, in the order of the entries.
 
-
-def _check_types(first: Any, second: Any, path: pathlib.Path, what: str) -> None:
-    if type(first) is not type(second):
-        raise PanopticFileError(
-            f"{path}: {what} {first!r} and {second!r} are the same value as a number and as a string: write all ids in the "
-            "same way, because they are compared by value"
+    Raises:
+      PanopticFileError: a value is missing or has a wrong type, or two segments have the same id; the message names `where`,
+        the segment and the value.
+    """
+    segments: dict[int, SegmentRecord] = {}
+    for entry in entries:
+        segment_id = values.value(entry, "id", f"{where}: a segment", values.SEGMENT_ID)
+        name = f"{where}: segment {segment_id}"
+        if segment_id in segments:
+            raise PanopticFileError(f"{name} is listed twice: create the annotation again")
+        segments[segment_id] = SegmentRecord(
+            segment_id,
+            values.value(entry, "category_id", name, values.WHOLE),
+            bool(values.optional(entry, "iscrowd", name, values.FLAG)),
+            values.optional(entry, "area", name, values.AREA),
+            values.optional(entry, "score", name, values.SCORE),
         )
+    return segments

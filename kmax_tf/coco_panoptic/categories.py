@@ -19,25 +19,21 @@ class Category:
     is_thing: bool | None = None
     color: Any = None
 
-    def __str__(self) -> str:
-        return f"category {self.id} ({self.name!r}, isthing {int(bool(self.is_thing))})"
-
 
 def read(content: Mapping[str, Any], path: pathlib.Path) -> tuple[Category, ...]:
     """Reads the list `categories` of a JSON; empty if there is none.
 
     Raises:
-      PanopticFileError: a value has a wrong type, or two categories have the same id.
+      PanopticFileError: a value has a wrong type, a name is empty, or two categories have the same id.
     """
     categories: dict[int, Category] = {}
     for entry in values.objects(content, "categories", str(path)) if "categories" in content else ():
-        category_id = values.value(entry, "id", f"{path}: a category", values.WHOLE)
+        category_id = values.value(entry, "id", f"{path}: a category", values.INT32)
         where = f"{path}: category {category_id}"
         if category_id in categories:
             raise PanopticFileError(f"{where} is listed twice: remove one of them")
-        name, is_thing = (
-            values.optional(entry, key, where, kind) for key, kind in (("name", values.TEXT), ("isthing", values.FLAG))
-        )
+        name = values.optional(entry, "name", where, values.NAME)
+        is_thing = values.optional(entry, "isthing", where, values.FLAG)
         categories[category_id] = Category(category_id, name, is_thing, entry.get("color"))
     return tuple(categories.values())
 
@@ -52,52 +48,39 @@ def require_complete(categories: Sequence[Category], where: str) -> None:
                 raise PanopticFileError(f"{where}: category {category.id} has no {key}: add it")
 
 
-def check_known(categories: Iterable[Category], info: DatasetInfo, *, where: str, description: str, advice: str) -> None:
-    """Raises PanopticFileError if a category is not in a description or contradicts it; missing values are not compared.
+def of_dataset(info: DatasetInfo) -> tuple[Category, ...]:
+    """The categories that the classes of a description have in the dataset's own JSON."""
+    return tuple(Category(c.category_id, c.name, c.is_thing) for c in info.classes)
 
-    The message starts with the file, `where`, and ends with `advice`.
+
+def check_agreement(
+    found: Iterable[Category],
+    expected: Iterable[Category],
+    *,
+    where: str,
+    source: str,
+    advice: str,
+    known_only: bool = True,
+    complete: bool = False,
+    with_names: bool = True,
+) -> None:
+    """Raises PanopticFileError if categories of the file `where` differ from those with the same ids in `source`.
+
+    Missing values are not compared. The message ends with `advice`. All ids must be among the expected ones if `known_only`,
+    and all of these must be found if `complete`; names are compared if `with_names`.
     """
-    known = info.by_category()
-    for category in categories:
-        entry = known.get(category.id)
-        same = entry and category.name in (None, entry.name) and category.is_thing in (None, entry.is_thing)
-        if not same:
-            known_as = f", which has {entry.name!r}, isthing {int(entry.is_thing)}" if entry else ""
-            raise PanopticFileError(f"{where}: {category} is not in {description}{known_as}: {advice}")
-
-
-def check_same_things(categories: Iterable[Category], info: DatasetInfo, where: str) -> None:
-    """Raises PanopticFileError unless the categories have the ids of `info` and the same of them are things."""
-    found = {category.id: bool(category.is_thing) for category in categories}
-    expected = {category_id: entry.is_thing for category_id, entry in info.by_category().items()}
-    if found == expected:
-        return
-    first = min(id_ for id_ in found | expected if found.get(id_) != expected.get(id_))
-    kinds = {None: "absent", True: "thing", False: "stuff"}
-    raise PanopticFileError(
-        f"{where}: its categories are not those of {info.name}: category {first} is {kinds[found.get(first)]}, expected "
-        f"{kinds[expected.get(first)]}; create the file again with the dataset's own tools"
-    )
-
-
-def check_agreement(true: Iterable[Category], true_path: pathlib.Path, others: Iterable[Category], path: pathlib.Path) -> None:
-    """Raises PanopticFileError if equal ids mean different categories; missing values of `others` are not compared."""
-    known = {category.id: category for category in true}
-    for category in others:
-        expected = known.get(category.id, category)
-        for key, mine, theirs in (
-            ("name", category.name, expected.name),
-            ("isthing", category.is_thing, expected.is_thing),
-        ):
-            if mine not in (None, theirs):
-                raise PanopticFileError(
-                    f"{path}: category {category.id} has {key} {_shown(mine)}, but {_shown(theirs)} in {true_path}: the files "
-                    "have different classes, or one of them has wrong category ids"
-                )
-
-
-def _shown(value: str | bool) -> str:
-    return repr(value) if isinstance(value, str) else str(int(value))
+    ours, theirs = ({category.id: category for category in categories} for categories in (found, expected))
+    for category_id in sorted(ours.keys() | theirs.keys()):
+        mine, other = ours.get(category_id), theirs.get(category_id)
+        name = f"{where}: category {category_id}"
+        if (known_only and other is None) or (complete and mine is None):
+            raise PanopticFileError(f"{name} is {'missing, but' if other else 'not'} in {source}: {advice}")
+        if mine is None or other is None:
+            continue
+        for key, has, expects in (("name", mine.name, other.name), ("isthing", mine.is_thing, other.is_thing)):
+            if has not in (None, expects) and (with_names or key != "name"):
+                shown = [repr(value) if key == "name" else int(value) for value in (has, expects)]
+                raise PanopticFileError(f"{name} has {key} {shown[0]}, but {shown[1]} in {source}: {advice}")
 
 
 def from_info(info: DatasetInfo) -> list[dict[str, Any]]:

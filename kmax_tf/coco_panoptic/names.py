@@ -1,4 +1,4 @@
-"""Names and ids of images.
+"""Names and ids of images, and which images of two lists are the same.
 
 An image is identified by the path of its file relative to the folder of the images, without extension: `0000` in a flat folder,
 `seq0/0000` in one with subfolders. All rules about the file names of benchmarks are in this module.
@@ -8,10 +8,12 @@ import collections
 import os
 import pathlib
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 
 from kmax_tf.coco_panoptic import values
+from kmax_tf.coco_panoptic.values import PanopticFileError
 
+Id = int | str
 # JSON readers preserve integers of up to 53 bits.
 _NUMBER = re.compile("[0-9]{1,15}")
 # <city>_<sequence>_<frame> and the kind of file, which the JSON of createPanopticImgs.py also appends to image names.
@@ -39,38 +41,75 @@ def plain_name(name: str) -> str:
     return folder + slash + (found["frame"] if found else last)
 
 
-def image_ids(names: Iterable[str]) -> dict[str, int | str]:
+def image_ids(names: Iterable[str]) -> dict[str, Id]:
     """The ids of images in a JSON, by name.
 
     They are the numbers in COCO's file names, the frames of Cityscapes, and the names of other images. If two images would get
     the same id, their names with folders are used.
     """
-    short = {name: _short_id(name) for name in names}
+    short = {name: _number_or_name(plain_name(name).rpartition("/")[2]) for name in names}
     counts = collections.Counter(short.values())
     return {name: short_id if counts[short_id] == 1 else _exact_id(name) for name, short_id in short.items()}
 
 
-def _short_id(name: str) -> int | str:
-    last = plain_name(name).rpartition("/")[2]
-    return int(last) if _NUMBER.fullmatch(last) else last
+def _number_or_name(name: str) -> Id:
+    return int(name) if _NUMBER.fullmatch(name) else name
 
 
-def _exact_id(name: str) -> int | str:
+def _exact_id(name: str) -> Id:
     number = values.whole(name) if _NUMBER.fullmatch(name) else None
     return name if number is None else number
 
 
-def id_forms(image_id: int | str) -> tuple[Hashable, ...]:
-    """The values by which an id is compared, the strictest first: itself, its number, its name without a benchmark's suffix."""
-    if isinstance(image_id, int):
-        return image_id, image_id, image_id
-    number = int(image_id) if _NUMBER.fullmatch(image_id) else image_id
-    return image_id, number, plain_name(image_id)
+def pair_ids(ours: Collection[Id], theirs: Collection[Id]) -> dict[Id, Id]:
+    """Pairs each of our ids with the one of theirs that means the same image, in the order of ours.
+
+    Equal ids are paired first, then ids such as "000000000139" and 139, then those that differ only in a benchmark's suffix
+    (plain_name). Ambiguous ids are not paired.
+    """
+    pairs: dict[Id, Id] = {}
+    for form in (lambda i: i, lambda i: _number_or_name(str(i)), lambda i: plain_name(str(i))):
+        taken = set(pairs.values())
+        mine = _unique((i for i in ours if i not in pairs), form)
+        others = _unique((i for i in theirs if i not in taken), form)
+        pairs |= {our: others[key] for key, our in mine.items() if key in others}
+    return {our: pairs[our] for our in ours if our in pairs}
 
 
-def trailing(name: str, count: int) -> str:
-    """The last `count` parts of a plain name."""
-    return "/".join(plain_name(name).split("/")[-count:])
+def _unique(ids: Iterable[Id], form: Callable[[Id], Hashable]) -> dict[Hashable, Id]:
+    of_form = collections.defaultdict(list)
+    for image_id in ids:
+        of_form[form(image_id)].append(image_id)
+    return {key: same[0] for key, same in of_form.items() if len(same) == 1}
+
+
+def pair_names(ours: Mapping[Id, str], theirs: Mapping[Id, str], where: tuple[str, str]) -> dict[Id, Id]:
+    """Pairs ids by file names, without their extension and a benchmark's suffix.
+
+    If names are not unique in a list, as many parent folders as necessary are compared, too.
+
+    Args:
+      ours: file names by id.
+      theirs: file names of the other list by id.
+      where: for each list, the start of error messages.
+
+    Raises:
+      PanopticFileError: two files of a list have the same name.
+    """
+    lists = [{i: plain_name(image_name(name)).split("/") for i, name in files.items()} for files in (ours, theirs)]
+    for count in range(1, max([len(parts) for files in lists for parts in files.values()], default=1) + 1):
+        by_key = [{tuple(parts[-count:]): i for i, parts in files.items()} for files in lists]
+        if all(len(keys) == len(files) for keys, files in zip(by_key, lists)):
+            return {our: by_key[1][key] for key, our in by_key[0].items() if key in by_key[1]}
+    first, second, name, opening = next(
+        (i, keys[tuple(parts)], names[keys[tuple(parts)]], opening)
+        for keys, files, names, opening in zip(by_key, lists, (ours, theirs), where)
+        for i, parts in files.items()
+        if keys[tuple(parts)] != i
+    )
+    raise PanopticFileError(
+        f"{opening}: images {first} and {second} have files with the same name, {shown(name)}: pair images by id, or rename one"
+    )
 
 
 def is_utf8(name: str) -> bool:

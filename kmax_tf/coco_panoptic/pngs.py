@@ -13,20 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from kmax_tf.coco_panoptic.values import PanopticFileError
 
 # The exceptions that pillow raises for damaged files of its many formats.
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
+UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError)
+UNREADABLE += (MemoryError, struct.error, zlib.error)
 
 
 def ids_to_rgb(ids: np.ndarray) -> np.ndarray:

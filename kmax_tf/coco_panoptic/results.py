@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -55,36 +56,25 @@ class PanopticResultsWriter:
         if not names.is_utf8(file_name):
             raise PanopticFileError(f"{names.shown(file_name)}: its name is not UTF-8: rename the file")
         png_name = f"{names.image_name(file_name)}.png"
-        self._check_new(png_name, file_name)
         ids, segments = self._draw(panoptic, file_name, scores)
-        height, width = panoptic.shape
-        entry = {
-            "image": {"file_name": file_name, "height": height, "width": width},
-            "annotation": {"file_name": png_name, "segments_info": segments},
-        }
+        image = {"file_name": file_name, "height": panoptic.shape[0], "width": panoptic.shape[1]}
+        entry = {"image": image, "annotation": {"file_name": png_name, "segments_info": segments}}
+        self.restore(entry)
         png = self._folder / png_name
         png.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pngs.ids_to_rgb(ids)).save(png)
-        self._entries[png_name] = entry
         return entry
 
     def restore(self, entry: Mapping[str, dict]) -> None:
-        """Adds an entry that `add` returned in an earlier run and whose PNG still exists.
-
-        Raises:
-          PanopticFileError: a prediction with this name exists already.
-        """
-        png_name = entry["annotation"]["file_name"]
-        self._check_new(png_name, entry["image"]["file_name"])
-        self._entries[png_name] = entry
-
-    def _check_new(self, png_name: str, file_name: str) -> None:
+        """Adds an entry that `add` returned in an earlier run and whose PNG still exists; errors as in `add`."""
+        png_name, file_name = entry["annotation"]["file_name"], entry["image"]["file_name"]
         if png_name in self._entries:
             first = self._entries[png_name]["image"]["file_name"]
             raise PanopticFileError(
                 f"{self._folder / png_name}: images {first} and {file_name} have the same name, so one result would overwrite "
                 "the other: rename one of them"
             )
+        self._entries[png_name] = entry
 
     def _draw(
         self, panoptic: np.ndarray, file_name: str, scores: Mapping[str, np.ndarray] | None
@@ -102,10 +92,8 @@ class PanopticResultsWriter:
             taken.add(segment_id)
             mask = panoptic == label
             ids[mask] = segment_id
-            category_id = classes[segment.class_id].category_id
-            record = {"id": segment_id, "category_id": category_id, "area": segment.area, "bbox": bounding_box(mask)}
-            score = {} if scores is None else {"score": segment_score(mask, scores)}
-            records.append({**record, "iscrowd": 0, **score})
+            entry = segment_entry(segment_id, classes[segment.class_id].category_id, mask)
+            records.append(entry if scores is None else entry | {"score": segment_score(mask, scores)})
         return ids, records
 
     def finish(self) -> pathlib.Path:
@@ -114,13 +102,12 @@ class PanopticResultsWriter:
         The ids of the images depend on the names of all (names.image_ids). The JSON also lists the images, which COCO requires
         only of annotations, so that the predictions can be used as training labels.
         """
-        name_of = {png_name: names.image_name(entry["image"]["file_name"]) for png_name, entry in self._entries.items()}
-        ids = names.image_ids(name_of.values())
+        ids = names.image_ids(names.image_name(entry["image"]["file_name"]) for entry in self._entries.values())
         images, annotations = [], []
-        for png_name, entry in self._entries.items():
-            image_id = ids[name_of[png_name]]
-            images.append({"id": image_id} | {k: v for k, v in entry["image"].items() if k != "id"})
-            annotations.append({"image_id": image_id} | {k: v for k, v in entry["annotation"].items() if k != "image_id"})
+        for entry in self._entries.values():
+            image_id = ids[names.image_name(entry["image"]["file_name"])]
+            images.append({"id": image_id, **entry["image"]})
+            annotations.append({"image_id": image_id, **entry["annotation"]})
         content = {"images": images, "annotations": annotations, "categories": categories.from_info(self._info)}
         write_text(self._json, json.dumps(content))
         return self._json
@@ -134,6 +121,12 @@ def segment_score(mask: np.ndarray, scores: Mapping[str, np.ndarray]) -> float:
     """
     semantic, instance = (float(scores[name][mask].mean(dtype=np.float64)) for name in ("semantic_scores", "instance_scores"))
     return round(min(max(semantic * instance, 0.0), 1.0), _SCORE_DIGITS)
+
+
+def segment_entry(segment_id: int, category_id: int, mask: np.ndarray, *, is_crowd: bool = False) -> dict[str, Any]:
+    """The entry of a segment in `segments_info`; `mask` is bool [H, W]."""
+    area = int(mask.sum())
+    return {"id": segment_id, "category_id": category_id, "area": area, "bbox": bounding_box(mask), "iscrowd": int(is_crowd)}
 
 
 def bounding_box(mask: np.ndarray) -> list[int]:

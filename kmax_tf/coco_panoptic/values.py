@@ -40,20 +40,17 @@ def whole(value: Any) -> int | None:
 
 def _id(value: Any) -> int | str | None:
     number = whole(value)
-    return number if number is not None else _text(value)
+    return value if number is None and isinstance(value, str) else number
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+def _name(value: Any) -> str | None:
+    usable = isinstance(value, str) and value.strip() and value.encode(errors="ignore").decode() == value
+    return value if usable else None
 
 
 def _file_name(value: Any) -> str | None:
     usable = isinstance(value, str) and "\0" not in value and pathlib.PurePath(value).name
     return value if usable else None
-
-
-def _flag(value: Any) -> bool | None:
-    return bool(value) if isinstance(value, int) and value in (0, 1) else None
 
 
 def _number(value: Any) -> float | None:
@@ -62,11 +59,7 @@ def _number(value: Any) -> float | None:
 
 
 def _between(parse: Callable[[Any], float | None], low: float, high: float) -> Callable[[Any], float | None]:
-    def inside(value: Any) -> float | None:
-        number = parse(value)
-        return number if number is not None and low <= number <= high else None
-
-    return inside
+    return lambda value: number if (number := parse(value)) is not None and low <= number <= high else None
 
 
 def _color(value: Any) -> tuple[int, ...] | None:
@@ -76,14 +69,16 @@ def _color(value: Any) -> tuple[int, ...] | None:
 
 ID = Kind("an integer or a string", _id)
 WHOLE = Kind("an integer", whole)
-TEXT = Kind("a string", _text)
+INT32 = Kind("an integer of 32 bits", _between(whole, -(1 << 31), (1 << 31) - 1))
+NAME = Kind("a name in valid Unicode", _name)
 FILE_NAME = Kind("a file name", _file_name)
-FLAG = Kind("0 or 1", _flag)
+FLAG = Kind("0 or 1", lambda value: bool(value) if isinstance(value, int) and value in (0, 1) else None)
 PIXELS = Kind("a number of pixels", _between(whole, 1, math.inf))
 AREA = Kind("a number of pixels", _between(_number, 0, math.inf))
 SCORE = Kind("a number in [0, 1]", _between(_number, 0, 1))
 SEGMENT_ID = Kind(f"an integer 1 .. {LARGEST_SEGMENT_ID} (0: pixels without a segment)", _between(whole, 1, LARGEST_SEGMENT_ID))
 COLOR = Kind("three numbers 0 .. 255", _color)
+_LIST = Kind("a list", lambda value: value if isinstance(value, list) else None)
 
 
 def value(record: Mapping[str, Any], key: str, where: str, kind: Kind) -> Any:
@@ -107,7 +102,7 @@ def optional(record: Mapping[str, Any], key: str, where: str, kind: Kind) -> Any
 
 def objects(record: Mapping[str, Any], key: str, where: str) -> tuple[Mapping[str, Any], ...]:
     """Returns the list of objects of a key; errors as in value."""
-    entries = value(record, key, where, Kind("a list", lambda entries: entries if isinstance(entries, list) else None))
+    entries = value(record, key, where, _LIST)
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise PanopticFileError(f"{where}: {key}[{position}] is {entry!r:.80}, not an object: create the file again")

@@ -134,7 +134,7 @@ def test_ids_are_compared_by_value(files, tmp_path):
     changed["annotations"].append({**changed["annotations"][0], "image_id": "1"})
     changed["annotations"].append({**changed["annotations"][0], "image_id": 1})
     prediction.write_text(json.dumps(changed))
-    with pytest.raises(PanopticFileError, match="image_id '1' and 1 are the same value"):
+    with pytest.raises(PanopticFileError, match="image_id '1' and 1 of annotations are the same value"):
         score(truth, prediction)
 
 
@@ -145,8 +145,11 @@ def test_what_does_not_count_is_told(files):
     for by in ("id", "name"):
         done = start(truth, prediction, f"--pair_images_by={by}")
         assert done.returncode == 0, done.stderr
-        assert "truth.json: 1 of 3 images have no annotation and are ignored, first: 5" in done.stderr
-        assert "prediction.json: 1 of 3 annotations belongs to no image of the file, first: image_id 3 (3.png)" in done.stderr
+        assert "truth.json: images without an annotation are ignored: 1 of 3, first: 5" in done.stderr
+        assert (
+            "prediction.json: annotations that belong to no image of the file are ignored: 1 of 3, first: image_id 3 (3.png)"
+            in done.stderr
+        )
         assert (
             "prediction.json: 1 of 3 predictions are for no image of the ground truth and do not count, first: 3.png"
             in done.stderr
@@ -188,6 +191,23 @@ def test_categories_are_needed(tmp_path):
         truth = write(tmp_path / message[-4:] / "truth.json", TRUTH, categories)
         with pytest.raises(PanopticFileError, match=message):
             score(truth, truth)
+
+
+def test_a_ground_truth_without_annotations_is_refused(tmp_path, files):
+    empty = write(tmp_path / "empty.json", {})
+    done = start(empty, files[1])
+    assert done.returncode == 1 and not done.stdout
+    assert f"{empty}: annotations is empty, so there is nothing to evaluate" in done.stderr.splitlines()[-1]
+
+
+def test_crowds_of_stuff_are_noted_once(tmp_path):
+    runs, segments = TRUTH[2]
+    truth = write(
+        tmp_path / "truth.json", {1: TRUTH[1], 2: (runs, segments | {7: (90, 1)}), 3: (runs, segments | {7: (90, 1)})}
+    )
+    (note,) = read_panoptic_file(truth).notes
+    assert note.startswith(f"{truth}: iscrowd is 1 for stuff") and "segment 7 of image 2, 2 in all" in note
+    assert read_panoptic_file(write(tmp_path / "things.json", TRUTH)).notes == ()
 
 
 @pytest.mark.parametrize(

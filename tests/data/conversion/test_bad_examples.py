@@ -10,7 +10,7 @@ import pytest
 from panoptic_fixtures import INFO, read_split, to_rgb, write_coco
 from PIL import Image
 
-from data.conversion import conversion, conversion_summary, image_conversion, image_lists
+from data.conversion import conversion, conversion_flags, image_conversion, image_lists
 from data.records.schema import DataError
 from protos.errors import UserError
 
@@ -100,8 +100,8 @@ def test_a_bad_example_ends_the_conversion_or_is_skipped(tmp_path, capfd, damage
     assert _names(tmp_path / "skip") == ["scene_0", "scene_2", "scene_3"]
     assert (counts.images, len(counts.skipped), counts.seen) == (3, 1, 4)
     assert f"skipped: {tmp_path}/{message}" in capfd.readouterr().err
-    text = conversion_summary.summary("val", counts, tmp_path / "skip", _SETTINGS)
-    assert f"  1 images were skipped, first: {tmp_path}/{message}" in text
+    text = conversion_flags.summary("val", counts, tmp_path / "skip", _SETTINGS)
+    assert f"  images that were skipped: 1, first: {tmp_path}/{message}" in text
 
 
 def test_totals_of_a_continued_conversion_include_skipped_images(tmp_path, monkeypatch):
@@ -148,7 +148,7 @@ def test_no_usable_image_is_an_error(tmp_path):
     write_coco(tmp_path, 2)
     for path in (tmp_path / "images").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="none of the 2 images can be used: 2 were skipped, first: .*scene_0.png is damaged"):
+    with pytest.raises(DataError, match="val: of 2 images, none can be used; skipped: 2, first: .*scene_0.png is damaged"):
         conversion.convert(_sources(tmp_path), tmp_path / "out", "val", _SETTINGS, skip_bad=True)
 
 
@@ -167,8 +167,8 @@ def test_empty_annotations_and_single_pixels(tmp_path):
     counts = conversion.convert(_sources(tmp_path), tmp_path / "out", "val", _SETTINGS)
     assert _names(tmp_path / "out") == ["scene_0", "scene_1", "scene_2"]
     assert counts.without_segment == ["scene_2"]
-    text = conversion_summary.summary("val", counts, tmp_path / "out", _SETTINGS)
-    assert "  1 images have no segment, first: scene_2" in text
+    text = conversion_flags.summary("val", counts, tmp_path / "out", _SETTINGS)
+    assert "  images without any segment: 1, first: scene_2" in text
     parsed = read_split(tmp_path / "out")
     np.testing.assert_array_equal(parsed[0].panoptic, [[3 * 256]])
     assert not parsed[2].panoptic.any()
@@ -184,5 +184,5 @@ def test_the_command_skips_or_fails_with_one_line(tmp_path):
     assert failed.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/panoptic/scene_1.png: a segment: id is '70001?'")
     done = subprocess.run([*command, "--on_bad_example=SKIP"], capture_output=True, text=True, cwd="/")
     assert done.returncode == 0, done.stderr
-    assert "val: 2 images" in done.stdout and "1 images were skipped, first" in done.stdout
+    assert "val: 2 images" in done.stdout and "images that were skipped: 1, first" in done.stdout
     assert _names(tmp_path / "out") == ["scene_0", "scene_2"]

@@ -111,11 +111,7 @@ def _write_panoptic(root, split="train"):
 
 
 def _sources(root, split="train"):
-    images = ade20k_files.list_images(root, split)
-    json_path = ade20k_files.find_panoptic_json(root, split)
-    if json_path:
-        return ade20k_files.with_panoptic_json(images, root, split, json_path, _INFO)
-    return ade20k_files.with_two_files(images, root, split)
+    return ade20k_files.list_sources(root, split, _INFO)
 
 
 def _read(folder, split):
@@ -151,7 +147,7 @@ def test_both_label_formats_give_the_same_map(tmp_path, write_labels, label_form
         np.testing.assert_array_equal(panoptic, expected[name])
     values = np.concatenate([np.unique(panoptic[panoptic > 0]) for panoptic in expected.values()])
     assert {c: n for c, n in counts.segments.items() if n} == dict(zip(*np.unique(values // 1000, return_counts=True)))
-    assert counts.unlabelled == sum((panoptic == 0).sum() for panoptic in expected.values())
+    assert counts.unlabeled == sum((panoptic == 0).sum() for panoptic in expected.values())
     assert (counts.images, counts.crowds) == (3, 0)
 
 
@@ -162,7 +158,7 @@ def test_category_255_is_not_a_class(tmp_path):
     (segment := content["annotations"][0]["segments_info"][-1])["category_id"] = 255
     path.write_text(json.dumps(content))
     example, _ = image_conversion.convert_image(_sources(tmp_path)[0], image_conversion.Settings(_INFO))
-    panoptic = schema.decode_record(example.SerializeToString()).panoptic
+    panoptic = schema.decode_record(example).panoptic
     ids = np.asarray(Image.open(tmp_path / "ade20k_panoptic_train" / "ADE_train_00000001.png")).astype(int)
     removed = ids @ [1, 256, 65536] == segment["id"]
     assert removed.any()
@@ -180,7 +176,7 @@ def test_missing_folders_and_files(tmp_path):
     _write_two_files(tmp_path)
     _path(tmp_path, "annotations_instance").unlink()
     with pytest.raises(
-        UserError, match="annotations_instance/training/ADE_train_00000001.png does not exist; 1 label files are"
+        UserError, match="annotations_instance/training/ADE_train_00000001.png does not exist: .*; 1 of 3 images"
     ):
         conversion.convert(_sources(tmp_path), tmp_path / "out", "train", image_conversion.Settings(_INFO))
 
@@ -191,7 +187,9 @@ def test_panoptic_files_with_other_categories(tmp_path):
     content = json.loads(path.read_text())
     content["categories"][7]["isthing"] = 0
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="train.json: its categories.*: category 7 is stuff, expected thing"):
+    with pytest.raises(
+        UserError, match="train.json: category 7 has isthing 0, but 1 in ade20k_panoptic: create the file again"
+    ):
         _sources(tmp_path)
 
 

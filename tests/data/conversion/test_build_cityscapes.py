@@ -69,11 +69,7 @@ def _expected(name, *, crowd_as_ignore=True):
 
 
 def _sources(root, split="train"):
-    images = cityscapes_files.list_images(root, split)
-    json_path = cityscapes_files.find_panoptic_json(root, split)
-    if json_path:
-        return cityscapes_files.with_panoptic_json(images, root, split, json_path, _INFO)
-    return cityscapes_files.with_instance_ids(images, root, split), _INFO
+    return cityscapes_files.list_sources(root, split, _INFO)
 
 
 def _convert(root, **options):
@@ -105,7 +101,7 @@ def test_all_ids_of_the_label_table_are_accepted(tmp_path):
     ids, segments = changed.read_label(_INFO)
     evaluated = [int(row[0]) for row in _GOLDEN["labels"] if not row[3]]
     np.testing.assert_array_equal(ids, np.where(np.isin(every, evaluated), every, 0))
-    assert [segment["category_id"] for segment in segments] == sorted(evaluated)
+    assert [segment.category_id for segment in segments] == sorted(evaluated)
 
 
 @pytest.mark.parametrize("crowd_as_ignore", [True, False])
@@ -122,14 +118,17 @@ def test_all_label_formats_give_the_same_map(tmp_path, labels, crowd_as_ignore):
         np.testing.assert_array_equal(panoptic, _expected(name, crowd_as_ignore=crowd_as_ignore))
     assert (counts.images, counts.crowds, counts.pixels) == (3, 2, 3 * 24 * 40)
     assert counts.segments == {0: 1, 2: 1, 7: 1, 8: 1, 9: 1, 10: 1, 11: 2, 12: 1, 13: 2, 14: 1, 15: 1, 16: 1, 17: 1, 18: 1}
-    assert counts.unlabelled == sum((_expected(name, crowd_as_ignore=crowd_as_ignore) == 255_000).sum() for name in _NAMES)
+    assert counts.unlabeled == sum((_expected(name, crowd_as_ignore=crowd_as_ignore) == 255_000).sum() for name in _NAMES)
 
 
-def test_train_ids_are_preferred(tmp_path):
+def test_train_ids_are_preferred(tmp_path, capsys):
+    _write_images(tmp_path)
     for key in _PANOPTIC.values():
         _write_panoptic(tmp_path, key)
-    assert cityscapes_files.find_panoptic_json(tmp_path, "train").name == "cityscapes_panoptic_train_trainId.json"
-    assert cityscapes_files.find_panoptic_json(tmp_path, "val") is None
+    sources, info = _sources(tmp_path)
+    assert {source.label_path.parent.name for source in sources} == {"cityscapes_panoptic_train_trainId"}
+    assert [c.category_id for c in info.classes] == [c.id for c in info.classes]
+    assert "train: reading labels from" in capsys.readouterr().err
 
 
 def test_a_file_with_the_other_ids_is_refused(tmp_path):
@@ -137,7 +136,7 @@ def test_a_file_with_the_other_ids_is_refused(tmp_path):
     _write_panoptic(tmp_path, _PANOPTIC["label ids"])
     path = tmp_path / "gtFine" / "cityscapes_panoptic_train.json"
     path.write_text(str(_GOLDEN[f"{_PANOPTIC['train ids']}.json"]))
-    with pytest.raises(UserError, match="train.json: its categories.*: category 0 is stuff, expected absent"):
+    with pytest.raises(UserError, match="train.json: category 0 is not in cityscapes_panoptic: create the file again"):
         _sources(tmp_path)
 
 
@@ -148,7 +147,7 @@ def test_an_image_without_panoptic_annotation(tmp_path):
     content = json.loads(path.read_text())
     content["images"] = [image for image in content["images"] if image["id"] != _NAMES[2]]
     path.write_text(json.dumps(content))
-    missing = f"zurich/{_NAMES[2]}_leftImg8bit.png: has no annotation in .*trainId.json.*; 1 of 3 images have no annotation"
+    missing = f"zurich/{_NAMES[2]}_leftImg8bit.png: has no annotation in .*trainId.json.*; 1 of 3 images cannot be converted"
     with pytest.raises(UserError, match=missing):
         _convert(tmp_path)
     sources, info = _sources(tmp_path)
@@ -181,7 +180,9 @@ def test_missing_folders_and_files(tmp_path):
         _sources(tmp_path)
     _write_instance_ids(tmp_path)
     _label_path(tmp_path).unlink()
-    with pytest.raises(UserError, match=f"{_NAMES[0]}_gtFine_instanceIds.png does not exist; 1 label files are missing"):
+    with pytest.raises(
+        UserError, match=f"{_NAMES[0]}_gtFine_instanceIds.png does not exist: .*; 1 of 3 images cannot be converted"
+    ):
         _convert(tmp_path)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from panoptic_fixtures import INFO, read_split, rename_as_coco, write_coco, write_sources
 
-from data.conversion import conversion, conversion_flags, conversion_summary, image_conversion
+from data.conversion import conversion, conversion_flags, image_conversion
 from data.records.schema import DataError
 from protos import descriptions
 
@@ -38,8 +38,8 @@ def test_records_hold_images_and_labels_in_order(tmp_path):
         np.testing.assert_array_equal(example.panoptic, _expected_panoptic())
     assert dict(counts.segments) == {1: 10, 2: 5, 3: 5, 4: 5}
     assert (counts.images, counts.crowds, counts.pixels) == (5, 5, 5 * 192)
-    assert counts.unlabelled == 5 * (16 + 10)
-    text = conversion_summary.summary("val", counts, tmp_path / "out", _SETTINGS)
+    assert counts.unlabeled == 5 * (16 + 10)
+    text = conversion_flags.summary("val", counts, tmp_path / "out", _SETTINGS)
     assert "5 images" in text and "25 segments, 5 crowds, 13.54% of the pixels are unlabeled" in text
 
 
@@ -72,7 +72,10 @@ def test_other_options_do_not_mix_with_old_shards(tmp_path):
     raw = image_conversion.Settings(INFO, label_format="raw")
     for settings, shards in ((_SETTINGS, 3), (raw, 2)):
         changed = r"--num_shards .2, now 3." if shards == 3 else r"--label_format .png, now raw."
-        with pytest.raises(DataError, match=f"contains 2 shards of split 'val'.*with other options: {changed}: delete"):
+        with pytest.raises(
+            DataError,
+            match=f"contains 2 shards of split 'val'.*with other options: {changed}: delete [^,]*/val-..tfrecord, or choose",
+        ):
             conversion.convert(sources, tmp_path / "out", "val", settings, num_shards=shards)
     with pytest.raises(DataError, match="names of the images: delete"):
         conversion.convert(sources[:4], tmp_path / "out", "val", _SETTINGS, num_shards=2)
@@ -123,7 +126,7 @@ def test_build_coco_refuses_other_categories(tmp_path):
     done = _run("build_coco.py", *files, f"--output_dir={tmp_path}/out")
     assert done.returncode == 1 and not (tmp_path / "out").exists()
     message = done.stderr.splitlines()[-1]
-    assert f"{tmp_path}/panoptic.json: category 119 ('sky', isthing 0) is not in COCO's classes, which has 'flower'" in message
+    assert f"{tmp_path}/panoptic.json: category 119 has name 'sky', but 'flower' in COCO's classes: these are" in message
     assert "data/build_panoptic.py" in message
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from panoptic_fixtures import INFO, read_split, write_coco, write_sources
 
-from data.conversion import conversion, conversion_summary, image_conversion, image_lists
+from data.conversion import conversion, conversion_flags, image_conversion, image_lists
 from data.records.schema import DataError
 
 _SETTINGS = image_conversion.Settings(INFO)
@@ -21,7 +21,7 @@ def test_shards_have_nearly_equal_sizes(tmp_path, capsys, images, shards, sizes)
     files = sorted((tmp_path / "out").glob("*.tfrecord"))
     assert [sum(1 for _ in tf.data.TFRecordDataset(str(path))) for path in files] == sizes
     assert [example.name.decode() for example in read_split(tmp_path / "out")] == sorted(f"scene_{i}" for i in range(images))
-    assert ("val: note: writing 2 shards instead of --num_shards=5" in capsys.readouterr().err) == (shards == 5)
+    assert ("val: note: --num_shards=5 is reduced to 2" in capsys.readouterr().err) == (shards == 5)
 
 
 def test_missing_files_are_counted_before_anything_is_written(tmp_path):
@@ -35,16 +35,20 @@ def test_missing_files_are_counted_before_anything_is_written(tmp_path):
         images = image_lists.read_panoptic_json(path, tmp_path / "images", tmp_path / "panoptic").images
         return conversion.convert(images, out, "val", _SETTINGS, **options)
 
-    with pytest.raises(DataError, match="images/scene_1.png does not exist; 2 of 5 images are missing: .*on_bad_example=SKIP"):
+    with pytest.raises(
+        DataError, match="images/scene_1.png does not exist: .*; 3 of 5 images cannot be converted; --on_bad_example=SKIP"
+    ):
         convert()
     for name in ("scene_1", "scene_3"):
         shutil.copy(tmp_path / "images" / "scene_0.png", tmp_path / "images" / f"{name}.png")
-    with pytest.raises(DataError, match="panoptic/scene_4.png does not exist; 1 label files are missing"):
+    with pytest.raises(DataError, match="panoptic/scene_4.png does not exist: .*; 1 of 5 images cannot be converted"):
         convert()
     content = json.loads(path.read_text())
     del content["annotations"][1:3]
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="images/scene_1.png: has no annotation .id 101.: .*; 2 of 5 images have no annotation"):
+    with pytest.raises(
+        DataError, match="images/scene_1.png: has no annotation .id 101.: .*; 3 of 5 images cannot be converted"
+    ):
         convert()
     assert not out.exists()
     counts = convert(skip_bad=True)
@@ -66,7 +70,7 @@ def test_names_that_are_not_utf8_are_refused_or_skipped(tmp_path, name):
         conversion.convert(sources, tmp_path / "out", "val", _SETTINGS)
     assert str(error.value).encode()
     counts = conversion.convert(sources, tmp_path / "out", "val", _SETTINGS, skip_bad=True)
-    assert counts.images == 2 and conversion_summary.summary("val", counts, tmp_path / "out", _SETTINGS).encode()
+    assert counts.images == 2 and conversion_flags.summary("val", counts, tmp_path / "out", _SETTINGS).encode()
     if name.endswith("9"):
         assert sum(bool(source.problem) for source in image_lists.list_images(tmp_path / "images")) == 1
 

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from panoptic_fixtures import INFO, segment
 
-from data.conversion import panoptic_labels
+from data.conversion import image_conversion
+from kmax_tf.coco_panoptic import annotations
 from protos.errors import UserError
+
+
+def _panoptic_map(ids, entries, *, where="a.png", **settings):
+    segments = annotations.parse_segments(entries, where).values()
+    return image_conversion.panoptic_map(ids, segments, image_conversion.Settings(INFO, **settings), where=where)
 
 
 def _reference(ids, segments, crowd_as_ignore):
@@ -35,13 +41,11 @@ def test_against_a_loop_over_segments(crowd_as_ignore):
         segment(int(i), c, int((ids == i).sum()), iscrowd=int(position in (3, 7)))
         for position, (i, c) in enumerate(zip(numbers, categories, strict=False))
     ]
-    panoptic, counts = panoptic_labels.panoptic_map(
-        ids, segments, INFO, treat_crowd_as_ignore=crowd_as_ignore, where="labels/a.png"
-    )
+    panoptic, counts = _panoptic_map(ids, segments, treat_crowd_as_ignore=crowd_as_ignore)
     expected = _reference(ids, segments, crowd_as_ignore)
     np.testing.assert_array_equal(panoptic, expected)
     assert dict(counts.segments) == {1: 4, 2: 2, 3: 1, 4: 1}
-    assert (counts.images, counts.crowds, counts.pixels, counts.unlabelled) == (1, 2, 600, int((expected == 0).sum()))
+    assert (counts.images, counts.crowds, counts.pixels, counts.unlabeled) == (1, 2, 600, int((expected == 0).sum()))
 
 
 @pytest.mark.parametrize(
@@ -68,25 +72,25 @@ def test_against_a_loop_over_segments(crowd_as_ignore):
 )
 def test_errors_name_file_and_segment(segments, message):
     with pytest.raises(UserError, match=message):
-        panoptic_labels.panoptic_map(np.full((2, 2), 7), segments, INFO, where="labels/a.png")
+        _panoptic_map(np.full((2, 2), 7), segments, where="labels/a.png")
 
 
 def test_ids_are_numbers_of_any_type():
     ids = np.array([[7, 7], [8, 0]])
     numbers = [segment(7, 17, 2), segment(8, 149, 1)]
     others = [dict(numbers[0], id="7", category_id=17.0), dict(numbers[1], id=8.0, category_id="149")]
-    expected = panoptic_labels.panoptic_map(ids, numbers, INFO, where="a.png")
-    found = panoptic_labels.panoptic_map(ids, others, INFO, where="a.png")
+    expected = _panoptic_map(ids, numbers)
+    found = _panoptic_map(ids, others)
     np.testing.assert_array_equal(found[0], [[257, 257], [1024, 0]])
     assert found[1] == expected[1]
     with pytest.raises(UserError, match="segment 7 is listed twice"):
-        panoptic_labels.panoptic_map(ids, [numbers[0], others[0], numbers[1]], INFO, where="a.png")
+        _panoptic_map(ids, [numbers[0], others[0], numbers[1]])
 
 
 def test_more_instances_than_the_divisor_allows():
     ids = np.arange(256).reshape(16, 16) + 1
     segments = [segment(i + 1, 17, 1) for i in range(256)]
     with pytest.raises(UserError, match="segment 256 is instance 256 of 'cat'.*allows only 255"):
-        panoptic_labels.panoptic_map(ids, segments, INFO, where="a.png")
+        _panoptic_map(ids, segments)
     ids[ids == 256] = 0
-    assert panoptic_labels.panoptic_map(ids, segments[:-1], INFO, where="a.png")[0].max() == 256 + 255
+    assert _panoptic_map(ids, segments[:-1])[0].max() == 256 + 255

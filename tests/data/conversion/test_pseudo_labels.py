@@ -4,16 +4,15 @@ import json
 import pathlib
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
 from panoptic_fixtures import INFO, read_split, rename_as_coco, segment, write_coco
 
-from data.conversion import conversion_summary, filter_flags, image_conversion, panoptic_labels
-from data.conversion.label_counts import LabelCounts
-from data.conversion.segment_filter import SegmentFilter
+from data.conversion import conversion_flags, image_conversion
+from data.conversion.image_conversion import LabelCounts, Settings
 from data.records.schema import DataError
+from kmax_tf.coco_panoptic import annotations
 from protos.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -38,23 +37,23 @@ def test_against_a_loop_over_segments(min_score, min_area):
         if class_id in seen:
             seen[class_id] += 1
         expected[mask] = class_id * 256 + seen.get(class_id, 0)
-    panoptic, counts = panoptic_labels.panoptic_map(
-        ids, segments, INFO, segment_filter=SegmentFilter(min_score, min_area), where="a.png"
-    )
+    settings = Settings(INFO, min_score=min_score, min_area=min_area)
+    parsed = annotations.parse_segments(segments, "a.png").values()
+    panoptic, counts = image_conversion.panoptic_map(ids, parsed, settings, where="a.png")
     np.testing.assert_array_equal(panoptic, expected)
     assert (counts.dropped, sum(counts.segments.values())) == (dropped, 10 - dropped)
-    assert counts.unlabelled == (expected == 0).sum()
+    assert counts.unlabeled == (expected == 0).sum()
 
 
 def test_the_summary_names_the_flags(tmp_path):
     counts = LabelCounts(images=3, pixels=100, dropped=4, left_out=2)
-    settings = image_conversion.Settings(INFO, segment_filter=SegmentFilter(0.5, 30))
-    text = conversion_summary.summary("val", counts, tmp_path, settings)
+    settings = Settings(INFO, min_score=0.5, min_area=30)
+    text = conversion_flags.summary("val", counts, tmp_path, settings)
     assert (
-        "2 images were left out because they have no segment that passes --min_score=0.5 and --min_area=30, or only crowds"
-        in text
+        "images that were left out because they have no segment that passes --min_score=0.5 and --min_area=30, or only crowds "
+        "and unlabeled pixels: 2" in text
     )
-    assert "4 segments of these images were dropped by --min_score=0.5 and --min_area=30" in text
+    assert "segments of these images that were dropped by --min_score=0.5 and --min_area=30: 4" in text
 
 
 def _write(root, scores):
@@ -82,9 +81,11 @@ def test_the_commands_filter_and_leave_out(tmp_path):
         done = _convert(tmp_path, script, "--min_score=0.5", "--min_area=7", f"--output_dir={tmp_path}/{script}")
         assert done.returncode == 0, done.stderr
         assert "pseudo: 2 images" in done.stdout
-        assert "1 images were left out because they have no segment that passes --min_score=0.5 and --min_area=7" in done.stdout
+        assert (
+            "images that were left out because they have no segment that passes --min_score=0.5 and --min_area=7" in done.stdout
+        )
         # Two cats and a dog of 6 pixels in both images.
-        assert "6 segments of these images were dropped" in done.stdout
+        assert "segments of these images that were dropped by --min_score=0.5 and --min_area=7: 6" in done.stdout
         parsed = read_split(tmp_path / script, "pseudo")
         assert [example.name for example in parsed] == [b"scene_0", b"scene_2"]
         for example in parsed:
@@ -109,11 +110,11 @@ def test_labels_without_scores_are_refused(tmp_path):
     )
     assert "trainer/predict.py" in done.stderr.splitlines()[-1]
     with pytest.raises(UserError, match="segment 7: score is nan"):
-        panoptic_labels.panoptic_map(np.full((2, 2), 7), [dict(segment(7, 17, 4), score=float("nan"))], INFO, where="a.png")
+        annotations.parse_segments([dict(segment(7, 17, 4), score=float("nan"))], "a.png")
 
 
-def test_a_limit_that_is_not_a_number(monkeypatch):
-    monkeypatch.setattr(filter_flags, "_MIN_SCORE", types.SimpleNamespace(value=float("nan")))
-    monkeypatch.setattr(filter_flags, "_MIN_AREA", types.SimpleNamespace(value=0))
+def test_limits_that_cannot_be_applied():
     with pytest.raises(DataError, match="--min_score is nan"):
-        filter_flags.segment_filter((), pathlib.Path("a.json"))
+        conversion_flags.check_limits(Settings(INFO, min_score=float("nan")), (), pathlib.Path("a.json"))
+    with pytest.raises(DataError, match="--min_area=5 requires labels, but these images have none"):
+        conversion_flags.check_limits(Settings(INFO, min_area=5), (), None)

@@ -12,7 +12,7 @@ import time
 import pytest
 from panoptic_fixtures import INFO, write_sources
 
-from data.conversion import conversion, image_conversion, shards
+from data.conversion import conversion, image_conversion
 from data.records.schema import DataError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -61,23 +61,23 @@ def test_an_error_in_a_worker_ends_the_conversion(tmp_path):
     assert not list((tmp_path / "out").glob(".val*"))
 
 
-def test_a_killed_worker_is_reported(tmp_path):
-    def kill_workers(seen):
+def test_a_killed_worker_is_reported(tmp_path, monkeypatch):
+    def kill_workers(*_):
         for worker in multiprocessing.active_children():
             worker.kill()
 
-    parts = {tmp_path / "a": write_sources(tmp_path, 6) * 50, tmp_path / "b": ()}
+    monkeypatch.setattr(conversion.Progress, "update", kill_workers)
     with pytest.raises(DataError, match="a worker process ended unexpectedly.*killed.*fewer --num_workers"):
-        list(shards.write_all(parts, _SETTINGS, skip_bad=False, num_workers=2, progress=kill_workers))
-    assert not multiprocessing.active_children() and not list(tmp_path.glob(".a*"))
+        conversion.convert(write_sources(tmp_path, 6) * 50, tmp_path / "out", "val", _SETTINGS, num_workers=2)
+    assert not multiprocessing.active_children() and not list((tmp_path / "out").glob(".val*"))
 
 
-def test_progress_is_reported_within_a_shard(tmp_path):
-    parts = {tmp_path / "a": write_sources(tmp_path, 6), tmp_path / "b": ()}
-    for num_workers in (1, 2):
-        reported = []
-        list(shards.write_all(parts, _SETTINGS, skip_bad=False, num_workers=num_workers, progress=reported.append))
-        assert reported == [1, 2, 3, 4, 5, 6]
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_progress_is_reported_within_a_shard(tmp_path, monkeypatch, num_workers):
+    reported = []
+    monkeypatch.setattr(conversion.Progress, "update", lambda _, count: reported.append(count))
+    conversion.convert(write_sources(tmp_path, 6), tmp_path / "out", "val", _SETTINGS, num_shards=1, num_workers=num_workers)
+    assert reported == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,7 @@ def test_signals_end_all_processes_and_leave_whole_shards(tmp_path, num_shards, 
     while not list(out.glob(wanted)) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, number)
-    start = time.monotonic()
     _, errors = process.communicate(timeout=60)
-    assert time.monotonic() - start < 15
     assert process.returncode == 128 + number, errors
     assert "Traceback" not in errors and "interrupted: finished shards are kept" in errors
     _wait_for_end(process.pid)

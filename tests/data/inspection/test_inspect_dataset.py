@@ -13,7 +13,7 @@ from panoptic_fixtures import INFO, write_records
 from PIL import Image
 
 from data import inspect_dataset
-from data.inspection import scan
+from data.inspection import model_view, scan
 from data.inspection.model_view import Sample, target_panoptic
 from data.records import schema
 from data.records.record_index import RecordIndex
@@ -28,8 +28,8 @@ def test_the_picture_shows_the_targets(tmp_path):
     label = np.full((64, 64), 3 * 256, np.int64)
     label[:, 32:] = 256 + 2
     label[:16] = 0
-    sheet = inspect_dataset.contact_sheet([Sample(np.full((64, 64, 3), 90, np.uint8), label, ("a", "b"))], INFO)
-    panel, head = inspect_dataset.PANEL, 40 + 2 * inspect_dataset.LINE + inspect_dataset.LINE // 3
+    sheet = model_view.contact_sheet([Sample(np.full((64, 64, 3), 90, np.uint8), label, ("a", "b"))], INFO)
+    panel, head = model_view.PANEL, 40 + 2 * model_view.LINE + model_view.LINE // 3
     assert sheet.shape[0] == head + panel and sheet.shape[1] > 2 * panel
     # Two pictures with a gap of 6 pixels; names are written in the middle of segments, away from the tested pixels.
     image, labels = sheet[head:, :panel], sheet[head:, panel + 6 : 2 * panel + 6]
@@ -43,17 +43,19 @@ def test_the_picture_shows_the_targets(tmp_path):
 @pytest.mark.parametrize("gray", [0, 20, 63, 64, 128, 255])
 def test_void_is_visible_on_any_background(gray):
     void = np.zeros((64, 64), np.int64)
-    sheet = inspect_dataset.contact_sheet([Sample(np.full((64, 64, 3), gray, np.uint8), void, ())], INFO)
-    shown = np.unique(sheet[-200:-20, inspect_dataset.PANEL + 26 : 2 * inspect_dataset.PANEL - 20])
+    sheet = model_view.contact_sheet([Sample(np.full((64, 64, 3), gray, np.uint8), void, ())], INFO)
+    shown = np.unique(sheet[-200:-20, model_view.PANEL + 26 : 2 * model_view.PANEL - 20])
     assert len(shown) == 2 and gray in shown and np.ptp(shown.astype(int)) > 40
 
 
 def test_records_are_read_once(tmp_path, monkeypatch):
     write_records(tmp_path / "val.tfrecord", 3)
-    section = inspect_dataset._open(small_config(tmp_path, evaluation=True, train=False), "eval")
+    config = small_config(tmp_path, evaluation=True, train=False)
+    section = scan.open_section("eval", config.eval_dataset_options, INFO)
     read, numbers = RecordIndex.read, []
     monkeypatch.setattr(RecordIndex, "read", lambda index, number: numbers.append(number) or read(index, number))
-    assert scan.scan(section).counts.images == 3
+    scan.scan(section)
+    assert len(section.counts.images) == 3
     assert sorted(numbers) == [0, 1, 2]
 
 
@@ -74,9 +76,9 @@ def test_sheets_and_statistics_of_the_model_view(tmp_path):
     write_records(tmp_path / "val.tfrecord", 2, seed=1)
     paste = "train_dataset_options.augmentations.panoptic_copy_paste.panoptic_copy_paste_scale=0.5"
     train, evaluation = run_inspection(tmp_path, evaluation=True, overrides=(paste,)).views
-    row = inspect_dataset.PANEL + 4 * inspect_dataset.LINE + inspect_dataset.LINE // 3
+    row = model_view.PANEL + 4 * model_view.LINE + model_view.LINE // 3
     assert Image.open(tmp_path / "out" / "contact_sheet.png").height == 40 + 3 * row + 2 * 6
-    assert Image.open(tmp_path / "out" / "contact_sheet_eval.png").height == 40 + 2 * (row - inspect_dataset.LINE) + 6
+    assert Image.open(tmp_path / "out" / "contact_sheet_eval.png").height == 40 + 2 * (row - model_view.LINE) + 6
     assert (len(train.samples), train.images, len(evaluation.samples), evaluation.images) == (3, 128, 2, 2)
     name, draw, pasted, facts = train.samples[0].caption
     assert re.fullmatch(r"img_0_\d", name) and re.fullmatch(
@@ -94,13 +96,13 @@ def test_sheets_and_statistics_of_the_model_view(tmp_path):
 def test_sections(tmp_path):
     write_records(tmp_path / "val.tfrecord", 2)
     findings = run_inspection(tmp_path, train=False, evaluation=True)
-    assert [scan.section.name for scan in findings.scans] == ["eval"]
+    assert [section.name for section in findings.sections] == ["eval"]
     assert (tmp_path / "out" / "contact_sheet_eval.png").exists() and not (tmp_path / "out" / "contact_sheet.png").exists()
     with pytest.raises(ConfigError, match="config.textproto has no train_dataset_options: nothing to inspect"):
         run_inspection(tmp_path, train=False, evaluation=True, sections=("train",))
     unlabeled = "eval_dataset_options.decode_groundtruth_label=false"
     findings = run_inspection(tmp_path, train=False, evaluation=True, overrides=(unlabeled,))
-    assert findings.scans[0].counts.labeled_images == 0 and "## Labels" not in report_of(tmp_path)
+    assert not findings.sections[0].counts.labeled and "## Labels" not in report_of(tmp_path)
 
 
 def test_sources_are_listed(tmp_path):
@@ -111,7 +113,7 @@ def test_sources_are_listed(tmp_path):
     for name, weight in (("train-a", 3), ("pseudo", 1)):
         config.train_dataset_options.source.add(file_pattern=[f"{tmp_path}/{name}.tfrecord"], weight=weight)
     findings = inspect_dataset.inspect(config, tmp_path / "out", source="c", num_samples=1)
-    assert findings.scans[0].counts.images == 5
+    assert len(findings.sections[0].counts.images) == 5
     assert cells(report_of(tmp_path), "sources")[1] == "2 records, weight 3; 3 records, weight 1"
 
 
@@ -121,7 +123,7 @@ def test_exit_code_and_summary(tmp_path, kind, code):
     write_bad_records(tmp_path / "train.tfrecord", "none", kind)
     done = _run(tmp_path, "--num_samples=1")
     assert done.returncode == code
-    assert done.stdout.startswith(f"train: 2 records, {2 - code} usable, 30x20 pixels\n")
+    assert done.stdout.startswith(f"train: 2 records read, {2 - code} usable, 30x20 pixels\n")
     assert f"\n{code} problem{'s' * (code == 0)}, " in done.stdout and "report.md" in done.stdout.splitlines()[-1]
     assert (f"problem: train: {tmp_path}/train.tfrecord record 1 (street)" in done.stdout) == bool(code)
     assert "train: 2/2 records checked" in done.stderr

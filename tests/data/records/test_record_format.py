@@ -8,7 +8,7 @@ from panoptic_fixtures import INFO, to_rgb, write_coco
 from PIL import Image
 from scipy import ndimage
 
-from data.conversion import conversion, conversion_summary, image_conversion, image_lists, label_counts
+from data.conversion import conversion, conversion_flags, image_conversion, image_lists
 from data.scenes import scene_drawing
 from protos import descriptions
 
@@ -61,7 +61,7 @@ def _large_scene(number):
 
 def test_labels_take_a_tenth_of_the_raw_size(tmp_path):
     classes = (17, 18, 119, 149)
-    total = label_counts.LabelCounts()
+    total = image_conversion.LabelCounts()
     for number in range(6):
         ids = _large_scene(number)
         image, label = tmp_path / f"{number}.jpg", tmp_path / f"{number}.png"
@@ -72,5 +72,5 @@ def test_labels_take_a_tenth_of_the_raw_size(tmp_path):
         total.add(image_conversion.convert_image(source, image_conversion.Settings(INFO))[1])
     assert sum(total.segments.values()) > 20
     assert 0 < total.label_bytes <= total.pixels * 4 / 10
-    text = conversion_summary.summary("val", total, tmp_path, image_conversion.Settings(INFO))
+    text = conversion_flags.summary("val", total, tmp_path, image_conversion.Settings(INFO))
     assert f"labels take {total.label_bytes / 1e6:.2f} MB, {total.label_bytes / (4 * 6 * 480 * 640):.1%} of raw int32" in text

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.conversion import image_conversion, image_lists, label_counts
+from data.conversion import image_conversion, image_lists
 from data.scenes import scene_drawing, scene_files
 from kmax_tf.coco_panoptic import pngs
 from protos import descriptions
@@ -56,7 +56,7 @@ def test_files_are_valid_coco_panoptic(tmp_path):
     path = scene_files.write_split(tmp_path, "train", 4, _INFO, seed=0)
     content = image_lists.read_panoptic_json(path, tmp_path / "train", path.with_suffix(""))
     assert len(content.images) == 4
-    total = label_counts.LabelCounts()
+    total = image_conversion.LabelCounts()
     for source in content.images:
         total.add(image_conversion.convert_image(source, image_conversion.Settings(_INFO))[1])
     assert total.images == 4 and sum(total.segments.values()) > 12

@@ -130,7 +130,10 @@ def change(path, edit):
     [
         (lambda c: c.pop("annotations"), "predictions.json: .*no list `annotations`"),
         (lambda c: c["annotations"][1].pop("file_name"), r"annotations\[1\] has no file_name"),
-        (lambda c: c["annotations"].append(c["annotations"][0]), "image 139 has more than one annotation"),
+        (
+            lambda c: c["annotations"].append(c["annotations"][0]),
+            "two annotations have image_id 139, 000000000139.png and 000000000139.png: remove one",
+        ),
         (lambda c: c["annotations"][0]["segments_info"][0].pop("category_id"), r"image 139: segment \d+ has no category_id"),
         (lambda c: c["annotations"][0]["segments_info"].append(c["annotations"][0]["segments_info"][0]), "is listed twice"),
         (
@@ -152,7 +155,9 @@ def change(path, edit):
         (lambda c: c["categories"][1].update(id="01"), "a category: id is '01', not an integer"),
         (lambda c: c["categories"][1].update(id=1), "category 1 is listed twice"),
         (lambda c: c["categories"][0].update(isthing="0"), "category 1: isthing is '0', not 0 or 1"),
-        (lambda c: c["categories"][0].update(name=1), "category 1: name is 1, not a string"),
+        (lambda c: c["categories"][0].update(name=1), "category 1: name is 1, not a name"),
+        (lambda c: c["categories"][0].update(name=""), "predictions.json: category 1: name is '', not a name"),
+        (lambda c: c["annotations"].clear(), "predictions.json: annotations is empty, so there is nothing to evaluate"),
         (lambda c: c["images"][0].update(file_name=1), r"images\[0\]: file_name is 1"),
         (lambda c: _first_segment(c).update(id="5x"), "image 139: a segment: id is '5x', not an integer 1 .. 16777215"),
         (lambda c: _first_segment(c).update(id=1 << 24), "image 139: a segment: id is 16777216"),
