@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kmax_tf import randomness
+from kmax_tf.losses.contrast import mean_contrast
 from kmax_tf.losses.ground_truth import GroundTruth
 from kmax_tf.losses.reduction import mean_of_nonzero
 from kmax_tf.losses.terms import MaskProblem, MaskTerm, Terms
@@ -24,14 +25,17 @@ def pixel_contrast(truth: GroundTruth, features: tf.Tensor, samples: int, area_e
     row = truth.row_of_pixel
     if samples < features.shape[1]:
         chosen = draw_pixels(truth, samples, area_exponent)
-        row = tf.gather(row, chosen, axis=1, batch_dims=1)
-        features = tf.gather(features, chosen, axis=1, batch_dims=1)
-    same = tf.cast((row[:, :, None] == row[:, None, :]) & (row >= 0)[:, :, None], tf.float32)
-    target = same / tf.maximum(tf.reduce_sum(same, 2, keepdims=True), 1.0)
-    similarity = tf.matmul(features, features, transpose_b=True) / _TEMPERATURE
-    # Void pixels have no target and zero loss, but the gradient of this op is softmax - target for them too, which pushes
-    # their features away from all others. The published models were trained this way.
-    return mean_of_nonzero(tf.nn.softmax_cross_entropy_with_logits(target, similarity))
+        row, features = _of_pixels(row, chosen), _of_pixels(features, chosen)
+    # Void pixels have no target and zero loss, but the gradient for them is softmax - target, too, which pushes their features
+    # away from all others. The published models were trained this way.
+    return mean_contrast(features, row, truth.area.shape[1], _TEMPERATURE)
+
+
+def _of_pixels(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """values [B,P,...] at the pixels `chosen` [B,S], [B,S,...]."""
+    pixels = values.shape[1]
+    flat = tf.reshape(values, [-1, *values.shape[2:]])
+    return tf.gather(flat, chosen + pixels * tf.range(tf.shape(chosen)[0])[:, None])
 
 
 def draw_pixels(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Tensor:
