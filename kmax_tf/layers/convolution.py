@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf.layers.activations import Activation, identity
+from kmax_tf.layers.dilated_convolution import DilatedConv2D
 from kmax_tf.layers.normalization import NormSpec
 
 
@@ -36,7 +37,7 @@ class ConvNorm(tf_keras.layers.Layer):
         self.kernel_size = kernel_size
         self.stride = stride
         self.activation = activation
-        self.conv = tf_keras.layers.Conv2D(
+        self.conv = (DilatedConv2D if dilation > 1 else tf_keras.layers.Conv2D)(
             channels,
             kernel_size,
             stride,
