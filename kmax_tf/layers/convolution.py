@@ -19,6 +19,11 @@ def pad_for_stride(x: tf.Tensor, kernel_size: int) -> tf.Tensor:
     return tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]]) if before or after else x
 
 
+def every_nth(x: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
+    """Every `rows`-th row and every `columns`-th column of x [B,H,W,C]; x itself if both are 1, since a slice copies."""
+    return x if rows == columns == 1 else x[:, ::rows, ::columns]
+
+
 class ConvNorm(tf_keras.layers.Layer):
     """[B,H,W,C] -> activation(BatchNorm(convolution)) [B,ceil(H/stride),ceil(W/stride),channels], no bias."""
 
