@@ -34,9 +34,9 @@ def _replica_step(experiment: Experiment, batch: Batch) -> Terms:
     seed = tf.stack([tf.constant(experiment.seed, tf.int32), tf.cast(experiment.global_step, tf.int32)])
     seed = tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
     gradients, terms = accumulated_gradients(experiment, batch, seed)
-    # Gradients add up over replicas, each of which has the mean over its own examples.
-    gradients = [g / replica.num_replicas_in_sync for g in gradients]
     if replica.num_replicas_in_sync > 1:
+        # Gradients add up over replicas, each of which has the mean over its own examples.
+        gradients = [g / replica.num_replicas_in_sync for g in gradients]
         gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
     solver = experiment.config.trainer_options.solver_options
     if solver.use_gradient_clipping:

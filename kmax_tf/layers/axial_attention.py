@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tf_keras
 
-from kmax_tf.layers.convolution import truncated_normal
+from kmax_tf.layers.convolution import every_nth, truncated_normal
 from kmax_tf.layers.normalization import NormSpec
 
 HEADS = 8
@@ -50,7 +50,9 @@ class AxisAttention(tf_keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         length = x.shape[1] or tf.shape(x)[1]
-        qkv = self.qkv_norm(tf.matmul(x, tf.cast(self.qkv_kernel, x.dtype)), training=training)
+        # As one matrix: the gradient of a batched product has a kernel for each of the n sequences.
+        qkv = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), tf.cast(self.qkv_kernel, x.dtype))
+        qkv = self.qkv_norm(tf.reshape(qkv, [-1, length, qkv.shape[1]]), training=training)
         query, key, value = (
             tf.reshape(part, [-1, length, HEADS, part.shape[-1] // HEADS])
             for part in tf.split(qkv, [self.key_depth, self.key_depth, self.value_depth], -1)
@@ -86,8 +88,8 @@ class AxialAttention(tf_keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         columns = tf.transpose(x, [0, 2, 1, 3])  # [B,W,H,C]
         columns = _attend(columns, self.height_axis, training)
-        rows = tf.transpose(columns, [0, 2, 1, 3])[:, :: self.stride]
-        return _attend(rows, self.width_axis, training)[:, :, :: self.stride]
+        rows = every_nth(tf.transpose(columns, [0, 2, 1, 3]), self.stride, 1)
+        return every_nth(_attend(rows, self.width_axis, training), 1, self.stride)
 
 
 def _attend(x: tf.Tensor, axis: AxisAttention, training: bool) -> tf.Tensor:

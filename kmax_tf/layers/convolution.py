@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf.layers.activations import Activation, identity
+from kmax_tf.layers.dilated_convolution import DilatedConv2D
 from kmax_tf.layers.normalization import NormSpec
 
 
@@ -16,6 +17,11 @@ def pad_for_stride(x: tf.Tensor, kernel_size: int) -> tf.Tensor:
     before = (kernel_size - 1) // 2
     after = kernel_size - 1 - before
     return tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]]) if before or after else x
+
+
+def every_nth(x: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
+    """Every `rows`-th row and every `columns`-th column of x [B,H,W,C]; x itself if both are 1, since a slice copies."""
+    return x if rows == columns == 1 else x[:, ::rows, ::columns]
 
 
 class ConvNorm(tf_keras.layers.Layer):
@@ -36,7 +42,7 @@ class ConvNorm(tf_keras.layers.Layer):
         self.kernel_size = kernel_size
         self.stride = stride
         self.activation = activation
-        self.conv = tf_keras.layers.Conv2D(
+        self.conv = (DilatedConv2D if dilation > 1 else tf_keras.layers.Conv2D)(
             channels,
             kernel_size,
             stride,

@@ -5,7 +5,7 @@ import tf_keras
 
 from kmax_tf.layers.activations import Activation
 from kmax_tf.layers.axial_attention import AxialAttention
-from kmax_tf.layers.convolution import ConvNorm
+from kmax_tf.layers.convolution import ConvNorm, every_nth
 from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
 
@@ -52,7 +52,7 @@ class ResidualBlock(tf_keras.layers.Layer):
         if self.shortcut is not None:
             shortcut = self.shortcut(x, training=training)
         else:
-            shortcut = x[:, :: self.stride, :: self.stride]
+            shortcut = every_nth(x, self.stride, self.stride)
         y = self.conv1(x, training=training)
         if self.axial:
             y = self.activation(self.attention(y, training=training))

@@ -1,6 +1,7 @@
 """The loss of kMaX-DeepLab: the sum of the registered terms; mask terms also apply to every kMaX decoder layer."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -36,9 +37,10 @@ def build_loss(config: experiment_pb2.ExperimentOptions) -> Criterion:
         if mask_terms:
             truth = prepare(targets, main.shape[1], main.shape[2], info)
             assignment = assign(truth, _pixels(main), outputs[CLASS_LOGITS])
-            for prefix, prediction in _predictions(outputs, head):
-                losses = _weighted(options, mask_terms, _problem(truth, assignment, prediction, main, head))
-                terms |= {f"{prefix}{name}": value for name, value in losses.items()}
+            predictions = _predictions(outputs, head)
+            losses = _weighted(options, mask_terms, _problem(truth, assignment, [*predictions.values()], main, head))
+            parts = {name: tf.split(value, len(predictions)) for name, value in losses.items()}
+            terms |= {f"{prefix}{name}": part[i] for i, prefix in enumerate(predictions) for name, part in parts.items()}
             not_finite = tf.where(assignment.nonfinite_costs > 0, float("nan"), 0.0)
         usable = {name: term for name, term in dense_terms.items() if term.needs in outputs}
         terms |= _weighted(options, usable, targets, outputs, info)
@@ -55,22 +57,34 @@ def _chosen(options: trainer_pb2.LossOptions, kind: type[MaskTerm] | type[DenseT
     return {name: terms[name] for name in names if isinstance(terms.get(name), kind)}
 
 
-def _predictions(outputs: Outputs, head: model_pb2.MaXDeepLabOptions) -> list[tuple[str, Mapping[str, tf.Tensor]]]:
-    """Each supervised prediction and the prefix of its terms."""
+def _predictions(outputs: Outputs, head: model_pb2.MaXDeepLabOptions) -> dict[str, Mapping[str, tf.Tensor]]:
+    """Each supervised prediction by the prefix of its terms."""
     auxiliary = outputs.get(AUXILIARY_OUTPUTS, ()) if head.deep_supervision else ()
-    return [("", outputs), *((f"aux_{i}", prediction) for i, prediction in enumerate(auxiliary))]
+    return {"": outputs} | {f"aux_{i}": prediction for i, prediction in enumerate(auxiliary)}
 
 
 def _problem(
     truth: GroundTruth,
     assignment: Assignment,
-    prediction: Mapping[str, tf.Tensor],
+    predictions: Sequence[Mapping[str, tf.Tensor]],
     main: tf.Tensor,
     head: model_pb2.MaXDeepLabOptions,
 ) -> MaskProblem:
+    """All predictions as one batch: each term is traced once, and draws its random numbers at once."""
     # In training mode the model has already resized its outputs, and this changes nothing.
-    masks, features = (_pixels(resize_like(prediction[key], main)) for key in (MASK_LOGITS, PIXEL_FEATURES))
-    return MaskProblem(truth, assignment, prediction[CLASS_LOGITS], masks, features, head)
+    masks, features = (
+        tf.concat([_pixels(resize_like(prediction[key], main)) for prediction in predictions], 0)
+        for key in (MASK_LOGITS, PIXEL_FEATURES)
+    )
+    classes = tf.concat([prediction[CLASS_LOGITS] for prediction in predictions], 0)
+    count = len(predictions)
+    return MaskProblem(_repeated(truth, count), _repeated(assignment, count), classes, masks, features, head)
+
+
+def _repeated(of_images: GroundTruth | Assignment, count: int) -> GroundTruth | Assignment:
+    """The same tensors for `count` predictions of the images, one prediction after the other."""
+    tensors = {field.name: getattr(of_images, field.name) for field in dataclasses.fields(of_images)}
+    return dataclasses.replace(of_images, **{name: tf.concat([tensor] * count, 0) for name, tensor in tensors.items()})
 
 
 def _weighted(options: trainer_pb2.LossOptions, terms: Mapping[str, MaskTerm | DenseTerm], *problem: object) -> Terms:

@@ -17,7 +17,6 @@ class GroundTruth:
       row_of_pixel: [B,P] int32, the row of each pixel; -1: none.
       labeled: [B,P] float32, 0 for void pixels and 1 for others.
       thing: [B,P] float32, 1 for pixels of thing instances and 0 for others.
-      masks: [B,P,G] float32, one-hot form of row_of_pixel.
       area: [B,G] float32, number of pixels of each row.
       exists: [B,G] bool, rows with pixels.
       row_class: [B,G] int32, index into the class logits; -1 if the row does not exist.
@@ -26,7 +25,6 @@ class GroundTruth:
     row_of_pixel: tf.Tensor
     labeled: tf.Tensor
     thing: tf.Tensor
-    masks: tf.Tensor
     area: tf.Tensor
     exists: tf.Tensor
     row_class: tf.Tensor
@@ -47,6 +45,14 @@ def subsample(labels: tf.Tensor, height: int, width: int) -> tf.Tensor:
     return labels[:, ::stride, ::stride]
 
 
+def sums_by_row(values: tf.Tensor, row_of_pixel: tf.Tensor, rows: int) -> tf.Tensor:
+    """Sums of values [B,P,...] over the pixels of each row, [B,rows,...]; row_of_pixel [B,P] int32 is -1 for no row."""
+    batch = row_of_pixel.shape[0] or tf.shape(row_of_pixel)[0]
+    flat_row = tf.where(row_of_pixel >= 0, row_of_pixel + rows * tf.range(batch)[:, None], -1)
+    sums = tf.math.unsorted_segment_sum(values, flat_row, rows * batch)
+    return tf.reshape(sums, [batch, rows, *values.shape[2:]])
+
+
 def prepare(targets: dict[str, tf.Tensor], height: int, width: int, info: DatasetInfo) -> GroundTruth:
     """Targets `semantic_gt`, `thing_id_mask_gt` [B,H,W] and `thing_id_class_gt` [B,T] at height x width."""
     semantic = _flatten(subsample(tf.cast(targets[SEMANTIC_GT], tf.int32), height, width))
@@ -56,8 +62,7 @@ def prepare(targets: dict[str, tf.Tensor], height: int, width: int, info: Datase
 
     stuff_row = _lookup(info, info.stuff_ids, semantic)
     row_of_pixel = tf.where(thing >= 0, thing, tf.where(stuff_row >= 0, things + stuff_row, -1))
-    masks = tf.one_hot(row_of_pixel, things + len(info.stuff_ids))
-    area = tf.reduce_sum(masks, 1)
+    area = sums_by_row(tf.ones_like(row_of_pixel, tf.float32), row_of_pixel, things + len(info.stuff_ids))
     exists = area > 0.5
 
     stuff_class = tf.range(len(info.thing_ids), info.num_classes)[None]
@@ -68,7 +73,6 @@ def prepare(targets: dict[str, tf.Tensor], height: int, width: int, info: Datase
         row_of_pixel,
         tf.cast(semantic != info.ignore_label, tf.float32),
         tf.cast(thing >= 0, tf.float32),
-        masks,
         area,
         exists & (row_class >= 0),
         row_class,

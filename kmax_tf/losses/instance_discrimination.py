@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from kmax_tf import randomness
-from kmax_tf.losses.ground_truth import GroundTruth
+from kmax_tf.losses.contrast import mean_contrast
+from kmax_tf.losses.ground_truth import GroundTruth, sums_by_row
 from kmax_tf.losses.reduction import mean_of_nonzero
 from kmax_tf.losses.terms import MaskProblem, MaskTerm, Terms
 from protos import trainer_pb2
@@ -24,19 +25,22 @@ def pixel_contrast(truth: GroundTruth, features: tf.Tensor, samples: int, area_e
     row = truth.row_of_pixel
     if samples < features.shape[1]:
         chosen = draw_pixels(truth, samples, area_exponent)
-        row = tf.gather(row, chosen, axis=1, batch_dims=1)
-        features = tf.gather(features, chosen, axis=1, batch_dims=1)
-    same = tf.cast((row[:, :, None] == row[:, None, :]) & (row >= 0)[:, :, None], tf.float32)
-    target = same / tf.maximum(tf.reduce_sum(same, 2, keepdims=True), 1.0)
-    similarity = tf.matmul(features, features, transpose_b=True) / _TEMPERATURE
-    # Void pixels have no target and zero loss, but the gradient of this op is softmax - target for them too, which pushes
-    # their features away from all others. The published models were trained this way.
-    return mean_of_nonzero(tf.nn.softmax_cross_entropy_with_logits(target, similarity))
+        row, features = _of_pixels(row, chosen), _of_pixels(features, chosen)
+    # Void pixels have no target and zero loss, but the gradient for them is softmax - target, too, which pushes their features
+    # away from all others. The published models were trained this way.
+    return mean_contrast(features, row, truth.area.shape[1], _TEMPERATURE)
+
+
+def _of_pixels(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """values [B,P,...] at the pixels `chosen` [B,S], [B,S,...]."""
+    pixels = values.shape[1]
+    flat = tf.reshape(values, [-1, *values.shape[2:]])
+    return tf.gather(flat, chosen + pixels * tf.range(tf.shape(chosen)[0])[:, None])
 
 
 def draw_pixels(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Tensor:
     """Indices of the sampled pixels, [B,samples] int32, by the Gumbel top-k trick; see `pixel_contrast`."""
-    pixels = truth.masks.shape[1]
+    pixels = truth.row_of_pixel.shape[1]
     own_area = tf.gather(truth.area, tf.maximum(truth.row_of_pixel, 0), axis=1, batch_dims=1)
     own_area = tf.where(truth.row_of_pixel >= 0, tf.maximum(own_area, 1.0), 1.0)
     log_weight = tf.math.log(pixels / own_area) * area_exponent - _EXCLUDED * (1.0 - truth.labeled)
@@ -48,11 +52,11 @@ def draw_pixels(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Te
 def mask_contrast(truth: GroundTruth, features: tf.Tensor) -> tf.Tensor:
     """Contrast between the pixels of things and mean mask features (MaX-DeepLab, equation 14), features [B,P,D]; [B]."""
     centers = tf.math.l2_normalize(
-        tf.einsum("bpg,bpd->bgd", truth.masks, features) / tf.maximum(truth.area, 1.0)[..., None], -1
+        sums_by_row(features, truth.row_of_pixel, truth.area.shape[1]) / tf.maximum(truth.area, 1.0)[..., None], -1
     )
     similarity = tf.einsum("bpd,bgd->bpg", features, centers) / _TEMPERATURE
     similarity = tf.where(truth.exists[:, None, :], similarity, -_EXCLUDED)
-    loss = tf.nn.softmax_cross_entropy_with_logits(truth.masks, similarity)
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(truth.row_of_pixel, 0), similarity)
     return mean_of_nonzero(loss * truth.thing)
 
 

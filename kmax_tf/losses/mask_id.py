@@ -13,9 +13,8 @@ def mask_id_cross_entropy(
     truth: GroundTruth, assignment: Assignment, mask_logits: tf.Tensor, top_k_percent: float
 ) -> tf.Tensor:
     """Cross entropy of mask_logits [B,P,N], averaged over the pixels whose mask has a slot; [B]."""
-    row = truth.row_of_pixel
-    slot = tf.gather(assignment.slot_of_row, tf.maximum(row, 0), axis=1, batch_dims=1)
-    counted = tf.cast((row >= 0) & (slot >= 0), tf.float32) * truth.labeled
+    slot = assignment.slot_of_pixel
+    counted = tf.cast(slot >= 0, tf.float32) * truth.labeled
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(slot, 0), mask_logits)
     return mean_of_hardest(entropy * counted, top_k_percent)
 

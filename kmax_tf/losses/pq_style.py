@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kmax_tf.losses.assignment import Assignment
-from kmax_tf.losses.ground_truth import GroundTruth
+from kmax_tf.losses.ground_truth import GroundTruth, sums_by_row
 from kmax_tf.losses.reduction import mean_of_nonzero
 from kmax_tf.losses.terms import MaskProblem, MaskTerm, Terms
 from protos import trainer_pb2
@@ -25,10 +25,11 @@ def mask_dice_term(truth: GroundTruth, assignment: Assignment, mask_logits: tf.T
     """Dice loss of each row with its slot's mask [B,P,N], weighted by the class probability; [B]."""
     slots = mask_logits.shape[-1]
     # Pixels without a mask do not count against a slot.
-    probability = tf.nn.softmax(mask_logits) * tf.reduce_sum(truth.masks, 2, keepdims=True)
-    intersection = tf.einsum("bpg,bpn->bgn", truth.masks, probability)
+    has_mask = tf.cast(truth.row_of_pixel >= 0, tf.float32)
+    probability = tf.nn.softmax(mask_logits) * has_mask[:, :, None]
+    of_own_slot = tf.reduce_sum(probability * tf.one_hot(assignment.slot_of_pixel, slots), 2)
+    paired_intersection = sums_by_row(of_own_slot, truth.row_of_pixel, truth.area.shape[1])
     pairs = tf.one_hot(assignment.slot_of_row, slots)
-    paired_intersection = tf.reduce_sum(intersection * pairs, 2)
     paired_area = tf.einsum("bn,bgn->bg", tf.reduce_sum(probability, 1), pairs)
     loss = 1.0 - (2.0 * paired_intersection + 1.0) / (paired_area + truth.area + 1.0)
     weight = tf.cast(truth.exists, tf.float32) * tf.maximum(assignment.row_weight, _LEAST_WEIGHT)

@@ -20,7 +20,9 @@ Terms = dict[str, tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class MaskProblem:
-    """One prediction, of the model or of a kMaX decoder layer, and its ground truth.
+    """Predictions of the model and of its kMaX decoder layers, and their ground truth.
+
+    The batch B holds all images of the model's prediction, then all images of the first layer's, and so on.
 
     Attributes:
       truth: G rows over P pixels.

@@ -1,8 +1,14 @@
 """Learning rate and weight decay against the formulas of the published recipe."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
+from command_line import ROOT
 
 from protos import trainer_pb2
 from trainer.optimizers import LearningRate, make_optimizer
@@ -55,3 +61,55 @@ def test_adamw_decays_kernels_only_before_the_update():
             value -= scale * m / (np.sqrt(v) + 1e-7)
     np.testing.assert_allclose(kernel.numpy(), expected["kernel"], rtol=1e-5)
     np.testing.assert_allclose(gamma.numpy(), expected["gamma"], rtol=1e-5)
+
+
+def _variables() -> list[tf.Variable]:
+    """Kernels and others of several shapes, the same ones at every call."""
+    random = np.random.default_rng(1)
+    names = {"a/kernel": [3, 3, 4, 5], "a/gamma": [5], "b/qkv_kernel": [7, 6], "b/embeddings": [2, 3], "c/beta": []}
+    return [tf.Variable(random.standard_normal(shape), dtype=tf.float32, name=name) for name, shape in names.items()]
+
+
+def test_updates_and_slots_are_those_of_tf_keras():
+    ours, theirs = _variables(), _variables()
+    solver = _solver(warmup_steps=2, base_learning_rate=1e-2, adamw_weight_decay=0.05)
+    fused = make_optimizer(solver, ours)
+    reference = tf_keras.optimizers.AdamW(LearningRate(solver), weight_decay=0.05, jit_compile=False)
+    reference.exclude_from_weight_decay(var_list=[v for v in theirs if "kernel" not in v.name])
+    reference.build(theirs)
+    random = np.random.default_rng(2)
+    for _ in range(5):
+        gradients = [tf.constant(random.standard_normal(v.shape), tf.float32) for v in ours]
+        for optimizer, variables in ((fused, ours), (reference, theirs)):
+            optimizer.apply_gradients(zip(gradients, variables), skip_gradients_aggregation=True)
+    # A checkpoint has the optimizer's variables in their order.
+    assert [(v.name, v.shape) for v in fused.variables] == [(v.name, v.shape) for v in reference.variables]
+    for one, other in zip([*ours, *fused.variables], [*theirs, *reference.variables]):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-6, atol=1e-6, err_msg=one.name)
+
+
+def test_each_variable_takes_few_operations():
+    """Tracing a step, optimizing its graph and running it take time for each operation."""
+    variables = _variables()
+    optimizer = make_optimizer(_solver(adamw_weight_decay=0.05), variables)
+
+    @tf.function(autograph=False)
+    def apply(gradients: list[tf.Tensor]) -> None:
+        optimizer.apply_gradients(zip(gradients, variables), skip_gradients_aggregation=True)
+
+    def operations(count: int) -> int:
+        specs = [tf.TensorSpec(v.shape) for v in variables[:count]]
+        return len([op for op in apply.get_concrete_function(specs).graph.get_operations() if op.type != "Placeholder"])
+
+    assert operations(5) - operations(1) <= 4 * 5
+
+
+def test_replicas_have_the_update_of_one_device(tmp_path):
+    results = tmp_path / "results.npz"
+    script = ROOT / "tests" / "helpers" / "adamw_on_two_replicas.py"
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([sys.executable, script, results], env=environment, check=True, timeout=200)
+    with np.load(results) as arrays:
+        assert len(arrays["one"]) == 13  # 4 variables, 2 slots each, and the step
+        for copy in ("first", "second"):
+            np.testing.assert_allclose(arrays[copy], arrays["one"], rtol=1e-6)

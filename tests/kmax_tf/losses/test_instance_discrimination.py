@@ -10,13 +10,11 @@ def make_truth(row_of_pixel, labeled, batch=1):
     """Rows of one image, repeated over a batch."""
     rows = int(np.max(row_of_pixel)) + 1
     row_of_pixel = tf.repeat(tf.constant([row_of_pixel], tf.int32), batch, 0)
-    masks = tf.one_hot(row_of_pixel, rows)
-    area = tf.reduce_sum(masks, 1)
+    area = tf.reduce_sum(tf.one_hot(row_of_pixel, rows), 1)
     return GroundTruth(
         row_of_pixel=row_of_pixel,
         labeled=tf.repeat(tf.constant([labeled], tf.float32), batch, 0),
         thing=tf.ones(row_of_pixel.shape),
-        masks=masks,
         area=area,
         exists=area > 0,
         row_class=tf.zeros(area.shape, tf.int32),
