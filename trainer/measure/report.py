@@ -36,7 +36,7 @@ def cost_report(cost: ModelCost) -> str:
             f", and {_scaled(cost.all_multiply_adds)} with the depthwise convolutions of the ConvNeXt encoder, "
             "which published figures exclude"
         )
-    return "\n".join([*lines, _table(rows)])
+    return "\n".join([*lines, format_table(rows)])
 
 
 def speed_report(speeds: dict[str, dict[str, Any]], size: tuple[int, int], padded: tuple[int, int]) -> str:
@@ -56,7 +56,7 @@ def speed_report(speeds: dict[str, dict[str, Any]], size: tuple[int, int], padde
                 "-" if device is None else f"{device:.0f} MiB",
             ]
         )
-    lines = ["median speed after warm-up, initial weights", _table(rows)]
+    lines = ["median speed after warm-up, initial weights", format_table(rows)]
     if size != padded:
         lines.append(
             f"{size[0]}x{size[1]} is not of the form 32k+1: the model alone is measured at this size, "
@@ -72,7 +72,7 @@ def input_report(measured: dict[str, Any]) -> str:
         rows.append([f"crop {crop}", f"{rate['images_per_second']:.1f}", f"{rate['cpu_ms_per_image']:.2f} ms"])
     decoding = measured["decoding"]
     rows.append(["decoding alone", f"{decoding['images_per_second']:.1f}", f"{decoding['cpu_ms_per_image']:.2f} ms"])
-    return f"training input from {measured['records']}\n{_table(rows)}"
+    return f"training input from {measured['records']}\n{format_table(rows)}"
 
 
 def _scaled(number: int) -> str:
@@ -81,7 +81,7 @@ def _scaled(number: int) -> str:
     return f"{number / 1e9:.2f} G" if number >= 1e8 else f"{number / 1e6:.2f} M"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def format_table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]) for row in rows
