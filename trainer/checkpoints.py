@@ -39,13 +39,16 @@ class RunCheckpoints(tf.train.CheckpointManager):
             step_counter=experiment.global_step,
             checkpoint_interval=options.save_checkpoints_steps,
         )
+        # Otherwise each host of a TPU writes to its own disk.
+        on_tpu = isinstance(experiment.strategy, tf.distribute.TPUStrategy)
+        self._options = tf.train.CheckpointOptions(experimental_io_device="/job:localhost" if on_tpu else None)
         self._experiment = experiment
         self._model_dir = model_dir
         self._initialize = initialize
 
     def save(self, *args, **kwargs) -> str | None:
         """Saves as tf.train.CheckpointManager does; the path is one in model_dir."""
-        path = super().save(*args, **kwargs)
+        path = super().save(*args, **kwargs | {"options": self._options})
         if path and self._scratch:
             for file in pathlib.Path(self._scratch.name).glob(f"{pathlib.PurePath(path).name}.*"):
                 file.unlink()
@@ -98,7 +101,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
         has_origin = read_origin(path) is not None
         checkpoint = self.checkpoint if has_origin else self._experiment.checkpoint(with_origin=False)
         try:
-            status = checkpoint.restore(literal_path(path))
+            status = checkpoint.restore(literal_path(path), self._options)
             # Otherwise TensorFlow warns of each variable of another optimizer.
             status.expect_partial()
             status.assert_existing_objects_matched()

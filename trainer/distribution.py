@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -124,4 +125,5 @@ def from_chief(strategy: tf.distribute.Strategy, value: int) -> int:
 
 def lost_host(error: tf.errors.OpError) -> str:
     """What to tell the user of a host that has lost another one."""
-    return f"another host of this run has ended or cannot be reached, so this one ends, too ({first_line(error)})"
+    cause = re.sub(r"\{\{.*?\}\}\s*", "", first_line(error))
+    return f"another host of this run has ended or cannot be reached, so this one ends, too ({cause})"

@@ -97,7 +97,8 @@ class TrainLoop(orbit.AbstractTrainer):
             dataset = dataset.map(lambda batch: {k: v for k, v in batch.items() if v.dtype != tf.string})
             if replicas > 1:
                 dataset = dataset.rebatch(options.batch_size // replicas, drop_remainder=True)
-            return dataset.prefetch(2)
+            # Otherwise hosts ask each other in each step whether there is a next batch, and shapes are not static.
+            return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).prefetch(2)
 
         if names:
             return make(tf.distribute.InputContext())

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from kmax_tf.layers.recompute import recomputed_blocks
 from kmax_tf.randomness import random_stream
 from trainer.experiment import Experiment, sums_inside
 
@@ -119,7 +120,7 @@ def accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor)
 
 def _gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor) -> tuple[list[tf.Tensor], Terms]:
     variables = experiment.encoder_variables + experiment.other_variables
-    with random_stream(seed):
+    with random_stream(seed), recomputed_blocks(experiment.config.trainer_options.recompute):
         outputs = experiment.model(batch["image"], training=True)
         terms = {k: tf.reduce_mean(v) for k, v in experiment.criterion(batch, outputs).items()}
     gradients = tf.gradients(

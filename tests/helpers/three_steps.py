@@ -46,7 +46,9 @@ def main(config_file: str, devices: int, path: str) -> None:
     strategy = make_strategy()
     if devices > 1:
         strategy = tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(devices)])
-    experiment = build_experiment(load_config(config_file, OVERRIDES), strategy, seed=0)
+    config = load_config(config_file, OVERRIDES)
+    config.trainer_options.loop_on_device = spans_hosts(strategy)
+    experiment = build_experiment(config, strategy, seed=0)
     loop = Loop(experiment, threading.Event())
     batches = iter(loop._dataset(0, loop._problems))
     images = np.concatenate([_own(strategy, next(batches)["image"]) for _ in range(3)])

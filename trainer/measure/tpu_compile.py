@@ -87,10 +87,10 @@ def compile_for_tpu(job: Job, topology: str, python: str, *, train: bool) -> dic
             try:
                 run_alone(title, lower, job, str(path), progress=say)
             except NotCompilableError as error:
-                results[title] = _verdict({"error": str(error), "seconds": 0.0}, chip)
+                results[title] = verdict({"error": str(error), "seconds": 0.0}, chip)
                 continue
             say(f"compiling {path.stat().st_size / 2**20:.0f} MiB for {name}, which takes minutes for large models")
-            results[title] = _verdict(_run_compiler(python, path, name), chip)
+            results[title] = verdict(run_compiler(python, path, name), chip)
     print(f"\n{tpu_report(results, name, chip)}\n", flush=True)
     return results
 
@@ -139,7 +139,8 @@ def _lower(function: Callable[..., Any], specs: list[tf.TensorSpec], path: str, 
     pathlib.Path(path).write_bytes(program)
 
 
-def _run_compiler(python: str, path: pathlib.Path, topology: str) -> dict[str, Any]:
+def run_compiler(python: str, path: pathlib.Path, topology: str) -> dict[str, Any]:
+    """What tpu_compiler.py says of the program at `path`; raises UserError if it cannot run."""
     try:
         done = subprocess.run([python, str(_COMPILER), str(path), topology], capture_output=True, text=True)
     except OSError as error:
@@ -155,7 +156,7 @@ def _run_compiler(python: str, path: pathlib.Path, topology: str) -> dict[str, A
     raise UserError(f"the compiler for TPUs ended early, perhaps because memory ran out: {cause}")
 
 
-def _verdict(result: dict[str, Any], chip: Chip) -> dict[str, Any]:
+def verdict(result: dict[str, Any], chip: Chip) -> dict[str, Any]:
     """The result of the compiler, with `compiles` and `fits`: a program that needs too much memory does compile."""
     error = result.get("error", "")
     if error:
