@@ -1,6 +1,7 @@
 # make demo       from nothing to pictures: environment, scenes, training, evaluation, export, prediction
 # make test       the test suite; make test-slow: the end-to-end checks that it leaves out
 # make overfit    learns the images of COCO_SAMPLE by heart: a check of the whole training path
+# make tpu-compiler   the environment of trainer/benchmark.py --compile_for
 # make venv       the environment alone; make lint; make protos
 # Finished steps are skipped. Deleting runs/demo, runs/overfit or .venv starts over.
 
@@ -13,9 +14,10 @@ VENV := .venv/.installed
 DEMO := runs/demo
 OVERFIT := runs/overfit
 PROTOC := build/protoc
+TPU_COMPILER := build/tpu_compiler
 
 .DELETE_ON_ERROR:
-.PHONY: venv demo test test-slow overfit protos lint
+.PHONY: venv demo test test-slow overfit tpu-compiler protos lint
 
 venv: $(VENV)
 
@@ -81,6 +83,13 @@ $(PROTOC)/.installed: | $(VENV)
 
 protos: $(PROTOC)/.installed
 	$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. protos/*.proto
+
+$(TPU_COMPILER)/.installed: trainer/measure/tpu_compiler.txt | $(VENV)
+	$(BIN)/python -m venv --without-pip $(TPU_COMPILER)
+	$(BIN)/python -m pip --python $(TPU_COMPILER)/bin/python install --quiet -r $<
+	@touch $@
+
+tpu-compiler: $(TPU_COMPILER)/.installed
 
 lint: $(VENV)
 	$(BIN)/ruff check .

@@ -5,24 +5,56 @@ draw in the step takes the next seed of the stream, in tracing order.
 """
 
 import contextlib
-import itertools
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 _local = threading.local()
 
 
+class RandomStream:
+    """Seeds for stateless random ops: the n-th draw has the seed [base seed, n]."""
+
+    def __init__(self, seed: tf.Tensor, draws: int = 0):
+        self._seed = seed
+        self._draws = draws
+
+    def next_seed(self) -> tf.Tensor:
+        self._draws += 1
+        return tf.random.experimental.stateless_fold_in(self._seed, self._draws)
+
+    @contextlib.contextmanager
+    def replayed(self, draws: int) -> Iterator[None]:
+        """Draws what this stream has drawn, or will draw, after its first `draws` numbers."""
+        copy = RandomStream(self._seed, draws)
+        with _opened(copy):
+            yield
+        self._draws = max(self._draws, copy._draws)
+
+
 @contextlib.contextmanager
-def random_stream(seed: tf.Tensor) -> Iterator[None]:
-    """Derives every draw of this thread inside the context from `seed`, an int32 tensor of shape [2]."""
+def _opened(stream: RandomStream) -> Iterator[None]:
     outer = getattr(_local, "stream", None)
-    _local.stream = (tf.cast(seed, tf.int32), itertools.count(1))
+    _local.stream = stream
     try:
         yield
     finally:
         _local.stream = outer
+
+
+def random_stream(seed: tf.Tensor) -> contextlib.AbstractContextManager[None]:
+    """Derives every draw of this thread inside the context from `seed`, an int32 tensor of shape [2]."""
+    return _opened(RandomStream(tf.cast(seed, tf.int32)))
+
+
+def replay() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Makes contexts in which the same numbers are drawn each time: those that come next now. Needs an open stream."""
+    stream = getattr(_local, "stream", None)
+    if stream is None:
+        raise RuntimeError("draws without a stream of their own cannot be repeated; open random_stream")
+    return functools.partial(stream.replayed, stream._draws)
 
 
 def uniform(shape: tf.Tensor | tuple[int, ...]) -> tf.Tensor:
@@ -30,5 +62,4 @@ def uniform(shape: tf.Tensor | tuple[int, ...]) -> tf.Tensor:
     stream = getattr(_local, "stream", None)
     if stream is None:
         return tf.random.uniform(shape)
-    seed, draws = stream
-    return tf.random.stateless_uniform(shape, tf.random.experimental.stateless_fold_in(seed, next(draws)))
+    return tf.random.stateless_uniform(shape, stream.next_seed())

@@ -2,8 +2,10 @@
 
 python trainer/benchmark.py --config_file=F --image_size=H,W [--train]
 python trainer/benchmark.py --config_file=F --input [--image_size=H,W]
+python trainer/benchmark.py --config_file=F --image_size=H,W --compile_for=v3:2x2 [--batch_size=2]
 
-The second form measures the input pipeline of training alone, in images per second.
+The second form measures the input pipeline of training alone, in images per second. The third one compiles inference and the
+training step for a TPU, which this machine need not have, and says whether they fit its memory (docs/tpu.md).
 The last line of the output is a JSON object with all results. Weights have initial values and images are noise, which does not
 change the speed. Each measurement runs in its own process, on one GPU if there is one, otherwise on the CPU.
 """
@@ -27,7 +29,7 @@ from absl import flags
 from data.input.pipeline import bad_example_message
 from kmax_tf import ConfigError, load_config
 from kmax_tf.cli.command import run_command
-from kmax_tf.cli.command_flags import define_config_flags
+from kmax_tf.cli.command_flags import define_config_flags, define_path
 from protos import experiment_pb2, trainer_pb2
 from protos.errors import UserError
 from protos.input_sizes import SIZE_STEP, next_size
@@ -36,6 +38,7 @@ from trainer.measure import jobs
 from trainer.measure.fresh_process import run_alone
 from trainer.measure.input_speed import InputJob, measure_input
 from trainer.measure.report import cost_report, input_report, machine_report, speed_report
+from trainer.measure.tpu_compile import COMPILER_PYTHON, compile_for_tpu, parse_topology
 
 _INPUT_CROPS = ((257, 257), (641, 641))
 
@@ -141,6 +144,8 @@ def main() -> None:
     values = flags.FLAGS
     if values.count_only + values.train + values.input > 1:
         raise UserError("give at most one of --count_only (no measurement), --train and --input (no other measurement)")
+    if values.compile_for and (values.count_only or values.train or values.input):
+        raise UserError("--compile_for measures nothing: remove --count_only, --train and --input")
     if values.input and (values["batch_size"].present or values["steps"].present):
         raise UserError("--input measures batches of 16 for some seconds: remove --batch_size and --steps")
     size = parse_size(values.image_size) if values.image_size else None
@@ -152,6 +157,12 @@ def main() -> None:
     else:
         config = sized_config(values.config_file, values.override, next_size(size), values.batch_size)
         job = jobs.Job(config.SerializeToString(), *size, values.batch_size or 1, values.steps)
+    if values.compile_for:
+        topology, _ = parse_topology(values.compile_for)
+        train = config.HasField("train_dataset_options")
+        result = {"experiment": config.experiment_name, "image_size": list(size), "topology": topology}
+        result |= compile_for_tpu(job, topology, values.tpu_python, train=train)
+    elif not values.input:
         result = benchmark(config, job, count_only=values.count_only, train=values.train)
     print(json.dumps(result))
 
@@ -166,6 +177,8 @@ def run() -> None:
         "batch_size", None, "Images per call of the model alone and per training step. Default: 1.", lower_bound=1
     )
     flags.DEFINE_integer("steps", 10, "Calls to measure; after one minute, at least three.", lower_bound=1)
+    flags.DEFINE_string("compile_for", None, "Compile for a TPU: v3, v4, v5e, v5p or v6e, or a topology of it such as v3:2x2.")
+    define_path("tpu_python", "A Python with jax and libtpu, for --compile_for (make tpu-compiler).", default=COMPILER_PYTHON)
     flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds without measuring.")
     run_command(main, explain=bad_example_message)
 

@@ -3,6 +3,7 @@
 import pathlib
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -15,6 +16,7 @@ from kmax_tf.checkpoints.origin import read_origin
 from kmax_tf.files.tensorflow_paths import literal_path
 from protos import trainer_pb2
 from protos.descriptions import ConfigError
+from trainer.distribution import from_chief, is_chief, sum_over_hosts
 from trainer.experiment import Experiment
 
 _INDEX = re.compile(r"(ckpt-(\d+))\.index")
@@ -22,26 +24,34 @@ _UNFINISHED = re.compile(r"ckpt-\d+_temp")
 
 
 class RunCheckpoints(tf.train.CheckpointManager):
-    """The checkpoints of one model_dir, newest last."""
+    """The checkpoints of one model_dir, newest last. All hosts restore them; the chief writes them."""
 
     def __init__(self, experiment: Experiment, model_dir: pathlib.Path, initialize: Callable[[], None]):
         """`initialize` runs where there is nothing to resume."""
         options: trainer_pb2.TrainerOptions = experiment.config.trainer_options
+        # Saving adds up variables over hosts, so that all take part; what the others write is deleted.
+        self._scratch = None if is_chief(experiment.strategy) else tempfile.TemporaryDirectory(prefix="kmax_checkpoints_")
         super().__init__(
             experiment.checkpoint(),
-            literal_path(str(model_dir)),
+            literal_path(self._scratch.name if self._scratch else str(model_dir)),
             max_to_keep=options.num_checkpoints_to_keep,
             checkpoint_name="ckpt",
             step_counter=experiment.global_step,
             checkpoint_interval=options.save_checkpoints_steps,
         )
+        # Otherwise each host of a TPU writes to its own disk.
+        on_tpu = isinstance(experiment.strategy, tf.distribute.TPUStrategy)
+        self._options = tf.train.CheckpointOptions(experimental_io_device="/job:localhost" if on_tpu else None)
         self._experiment = experiment
         self._model_dir = model_dir
         self._initialize = initialize
 
     def save(self, *args, **kwargs) -> str | None:
         """Saves as tf.train.CheckpointManager does; the path is one in model_dir."""
-        path = super().save(*args, **kwargs)
+        path = super().save(*args, **kwargs | {"options": self._options})
+        if path and self._scratch:
+            for file in pathlib.Path(self._scratch.name).glob(f"{pathlib.PurePath(path).name}.*"):
+                file.unlink()
         return path and str(self._model_dir / pathlib.PurePath(path).name)
 
     def restore_or_initialize(self) -> str | None:
@@ -49,7 +59,18 @@ class RunCheckpoints(tf.train.CheckpointManager):
 
         Raises:
           CheckpointError: there are checkpoints, but they belong to another model or none is readable.
+          ConfigError: other hosts found another checkpoint.
         """
+        path = self._restore_or_initialize()
+        strategy, step = self._experiment.strategy, self._last_checkpoint_step
+        if sum_over_hosts(strategy, from_chief(strategy, step) != step):
+            raise ConfigError(
+                f"this host goes on from step {step} in {self._model_dir}, others from another one: all of them need the same "
+                "--model_dir, a folder that they share"
+            )
+        return path
+
+    def _restore_or_initialize(self) -> str | None:
         damaged = []
         for path in saved_checkpoints(self._model_dir):
             try:
@@ -80,7 +101,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
         has_origin = read_origin(path) is not None
         checkpoint = self.checkpoint if has_origin else self._experiment.checkpoint(with_origin=False)
         try:
-            status = checkpoint.restore(literal_path(path))
+            status = checkpoint.restore(literal_path(path), self._options)
             # Otherwise TensorFlow warns of each variable of another optimizer.
             status.expect_partial()
             status.assert_existing_objects_matched()

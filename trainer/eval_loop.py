@@ -19,6 +19,7 @@ from kmax_tf.files.atomic import write_text
 from kmax_tf.postprocessing.postprocessor import build_postprocessor, predict_maps
 from kmax_tf.postprocessing.raw_size import restore_size
 from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS
+from trainer.distribution import is_chief, spans_hosts, sum_over_hosts
 from trainer.experiment import Experiment
 from trainer.pictures import PictureBook
 from trainer.progress import Stopwatch
@@ -38,7 +39,10 @@ _FOR_THE_HOST = ("number", "num_records", "resized_size", "raw_size")
 
 
 class EvalLoop(orbit.AbstractEvaluator):
-    """Predicts on all devices, scores on the host at the size of the raw images."""
+    """Predicts on the devices of all hosts; the chief scores at the size of the raw images.
+
+    Every host reads all images and predicts some of each batch, so that the chief sees what a single host would.
+    """
 
     def __init__(self, experiment: Experiment, model_dir: pathlib.Path, stop: threading.Event):
         """`stop`: when it is set, the loop raises StopRequested after the batch in progress."""
@@ -54,6 +58,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=problems)
         self._damaged_files = problems.skipped_examples
         self._predict = _make_predict(experiment)
+        self._is_chief = is_chief(experiment.strategy)
 
     @property
     def _batch_size(self) -> int:
@@ -76,6 +81,9 @@ class EvalLoop(orbit.AbstractEvaluator):
         evaluated, record = 0, None
         progress, watch = Progress("evaluation", "images"), Stopwatch()
         for example, maps, example_losses in itertools.islice(self._predictions(), limit):
+            evaluated, record = evaluated + 1, example
+            if not self._is_chief:
+                continue
             name = example["image_name"].decode(errors="replace")
             if self._labels:
                 evaluator.update(name, maps, tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy())
@@ -83,18 +91,16 @@ class EvalLoop(orbit.AbstractEvaluator):
             if results:
                 results.add(f"{name}.jpg", maps["panoptic_pred"], maps)
             self._pictures.add(step, example, maps)
-            evaluated, record = evaluated + 1, example
             progress.update(evaluated)
-            if self._stop.is_set():
-                raise StopRequested
         seconds = watch.elapsed
         print(f"evaluated {evaluated} images in {duration(seconds)} ({evaluated / seconds:.2f} images/s)", flush=True)
         if results:
             results.finish()
-        self._pictures.finish(step)
+        if self._is_chief:
+            self._pictures.finish(step)
         skipped = self._count_skipped(evaluated, record, complete=evaluated != limit)
         tf.summary.scalar("input/skipped_examples", skipped, step=step)
-        if self._labels:
+        if self._labels and self._is_chief:
             self._report({"step": step, **evaluator.result(), "skipped_examples": skipped}, losses)
 
     def _count_skipped(self, evaluated: int, last: dict | None, *, complete: bool) -> int:
@@ -122,7 +128,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         print(_summary_line(metrics), flush=True)
 
     def _results_writer(self, step: int) -> PanopticResultsWriter | None:
-        if not self._experiment.config.evaluator_options.save_raw_predictions:
+        if not (self._experiment.config.evaluator_options.save_raw_predictions and self._is_chief):
             return None
         folder = self._eval_dir / "predictions"
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,6 +137,8 @@ class EvalLoop(orbit.AbstractEvaluator):
     def _predictions(self) -> Iterator[tuple[dict, dict[str, np.ndarray], dict[str, float]]]:
         """Each example of the set as NumPy values, its maps at raw size and its losses."""
         for batch in self._dataset.as_numpy_iterator():
+            if sum_over_hosts(self._experiment.strategy, self._stop.is_set()):
+                raise StopRequested
             count = len(batch["image"])
             batch = {k: v if count == self._batch_size else _repeat_last(v, self._batch_size) for k, v in batch.items()}
             maps, losses = self._on_devices(batch)
@@ -156,11 +164,7 @@ class EvalLoop(orbit.AbstractEvaluator):
             k: strategy.experimental_distribute_values_from_function(lambda context, v=v: part(context, v))
             for k, v in numeric.items()
         }
-        maps, losses = self._predict(distributed)
-        return (
-            {k: tf.concat(strategy.experimental_local_results(v), 0) for k, v in maps.items()},
-            {k: tf.concat(strategy.experimental_local_results(v), 0) for k, v in losses.items()},
-        )
+        return tf.nest.map_structure(lambda v: tf.concat(strategy.experimental_local_results(v), 0), self._predict(distributed))
 
     def is_done(self, step: int) -> bool:
         """Whether the model of this step has been evaluated."""
@@ -188,7 +192,14 @@ def _make_predict(experiment: Experiment):
         main = {k: v for k, v in outputs.items() if k != AUXILIARY_OUTPUTS}
         return maps, experiment.criterion(batch, main) if labels else {}
 
-    return tf.function(lambda batch: experiment.strategy.run(on_replica, (batch,)), autograph=False)
+    strategy = experiment.strategy
+
+    def predict(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        results = strategy.run(on_replica, (batch,))
+        # The results of other hosts are not here yet.
+        return tf.nest.map_structure(lambda v: strategy.gather(v, 0), results) if spans_hosts(strategy) else results
+
+    return tf.function(predict, autograph=False)
 
 
 def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:

@@ -64,8 +64,11 @@ def build_experiment(config: experiment_pb2.ExperimentOptions, strategy: tf.dist
             f"train_dataset_options.batch_size {batch_size} is not a multiple of {parts}, the number of devices times "
             "trainer_options.accumulate_steps"
         )
-    if trainer.jit_compile and isinstance(strategy, tf.distribute.MirroredStrategy):
-        raise ConfigError("trainer_options.jit_compile works on one device or a TPU, not on several GPUs")
+    if trainer.jit_compile and sums_inside(config, strategy):
+        raise ConfigError(
+            "trainer_options.jit_compile on several devices needs solver_options.use_sync_batchnorm: false: batch norm would "
+            "add up over the devices in the middle of what is compiled, which TensorFlow can do on TPUs alone"
+        )
     if trainer.deterministic:
         tf.config.experimental.enable_op_determinism()
         # It merges additions into AddN of three or more tensors, whose order of addition depends on timing.
@@ -89,6 +92,12 @@ def build_experiment(config: experiment_pb2.ExperimentOptions, strategy: tf.dist
         encoder_optimizer,
         global_step,
     )
+
+
+def sums_inside(config: experiment_pb2.ExperimentOptions, strategy: tf.distribute.Strategy) -> bool:
+    """Whether TensorFlow leaves the program of a replica in the middle, to add up the statistics of batch norm over devices."""
+    synchronized = config.trainer_options.solver_options.use_sync_batchnorm
+    return synchronized and strategy.num_replicas_in_sync > 1 and not isinstance(strategy, tf.distribute.TPUStrategy)
 
 
 def _without(variables: list[tf.Variable], left_out: list[tf.Variable]) -> list[tf.Variable]:

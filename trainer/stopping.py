@@ -18,8 +18,8 @@ class Stop(threading.Event):
 
     @property
     def exit_code(self) -> int:
-        """By the convention of shells: 130 for Ctrl-C, 143 for SIGTERM; 0 without a signal."""
-        return 128 + self.signal if self.signal else 0
+        """By the convention of shells: 130 for Ctrl-C, 143 for SIGTERM, also for one that came to another host."""
+        return 128 + (self.signal or signal.SIGTERM)
 
 
 @contextlib.contextmanager

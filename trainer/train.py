@@ -6,6 +6,7 @@ With --print_config it prints the complete config instead.
 """
 
 import contextlib
+import io
 import os
 import pathlib
 import secrets
@@ -28,6 +29,7 @@ from kmax_tf.files.atomic import write_text
 from kmax_tf.files.lock import own_folder
 from protos import experiment_pb2, trainer_pb2
 from protos.config import config_to_text
+from protos.errors import UserError
 from protos.rules import IGNORED
 from trainer.checkpoints import (
     RunCheckpoints,
@@ -35,7 +37,7 @@ from trainer.checkpoints import (
     remove_unfinished_checkpoints,
     saved_checkpoints,
 )
-from trainer.distribution import make_strategy
+from trainer.distribution import LOST_HOST, from_chief, is_chief, lost_host, make_strategy, spans_hosts, sum_over_hosts
 from trainer.eval_loop import EvalLoop
 from trainer.experiment import Experiment, build_experiment
 from trainer.initial_weights import load_initial_weights, load_weights_to_evaluate
@@ -60,6 +62,7 @@ class Run:
         self.stop = Stop()
         options = config.trainer_options
         trains, evaluates = mode in ("train", "train_and_eval"), mode != "train"
+        self._is_chief = is_chief(experiment.strategy)
         self.evaluation = EvalLoop(experiment, model_dir, self.stop) if evaluates else None
         self.controller = orbit.Controller(
             global_step=experiment.global_step,
@@ -70,8 +73,8 @@ class Run:
             steps_per_loop=lambda step: options.steps_per_loop - int(step) % options.steps_per_loop,
             checkpoint_manager=RunCheckpoints(experiment, model_dir, lambda: self._initialize(mode)),
             summary_interval=-(-options.save_summaries_steps // options.steps_per_loop) * options.steps_per_loop,
-            summary_dir=str(model_dir / "train"),
-            eval_summary_dir=str(model_dir / "eval"),
+            summary_dir=str(model_dir / "train") if self._is_chief else None,
+            eval_summary_dir=str(model_dir / "eval") if self._is_chief else None,
         )
 
     def train(self) -> int:
@@ -80,13 +83,14 @@ class Run:
         A signal ends it after the step in progress, which is saved; the exit code is then not 0. The file `finished` in the
         folder says that the last step was reached, and which it was.
         """
-        (self.model_dir / "finished").unlink(missing_ok=True)
+        if self._is_chief:
+            (self.model_dir / "finished").unlink(missing_ok=True)
         total = self.config.trainer_options.solver_options.training_number_of_steps
         interval = self.config.evaluator_options.eval_interval if self.evaluation else total
         with stop_on_signals(self.stop):
             try:
                 step = int(self.experiment.global_step.numpy())
-                if self.evaluation and step and (step >= total or step % interval == 0) and not self.evaluation.is_done(step):
+                if self.evaluation and step and (step >= total or step % interval == 0) and not self._is_evaluated(step):
                     self.evaluate()
                 while step < total:
                     step = min(total, (step // interval + 1) * interval)
@@ -98,9 +102,13 @@ class Run:
                 self.controller.save_checkpoint()
                 print(f"stopped at step {self.experiment.global_step.numpy()}; the same command continues", flush=True)
                 return self.stop.exit_code
-        (self.model_dir / "finished").write_text(f"{step}\n")
+        if self._is_chief:
+            (self.model_dir / "finished").write_text(f"{step}\n")
         print(f"trained to step {step} of {total}", flush=True)
         return 0
+
+    def _is_evaluated(self, step: int) -> bool:
+        return from_chief(self.experiment.strategy, self.evaluation.is_done(step)) > 0
 
     def evaluate(self) -> None:
         """Evaluates the weights as they are."""
@@ -161,30 +169,51 @@ def run_experiment(
     """
     trains = mode in ("train", "train_and_eval")
     _check_mode(config, mode, trains)
-    prepare_model_dir(model_dir)
-    # Evaluation draws nothing, and may run beside a training that owns the folder.
-    with own_folder(model_dir) if trains else contextlib.nullcontext():
-        if trains:
-            remove_unfinished_checkpoints(model_dir)
-            if saved := saved_checkpoints(model_dir):
-                check_resumed_config(config, model_dir, saved[0])
-        return _run(config, mode, model_dir, strategy)
+    if mode == "continuous_eval" and spans_hosts(strategy):
+        raise ConfigError("continuous_eval runs on one host: start it without TF_CONFIG, beside the training")
+    with contextlib.ExitStack() as stack:
+        seed = 0
+        if is_chief(strategy):
+            prepare_model_dir(model_dir)
+            if trains:  # Evaluation draws nothing, and may run beside a training that owns the folder.
+                stack.enter_context(own_folder(model_dir))
+                remove_unfinished_checkpoints(model_dir)
+                if saved := saved_checkpoints(model_dir):
+                    check_resumed_config(config, model_dir, saved[0])
+                seed = run_seed(config, model_dir)
+        else:
+            print("the chief prints how the run gets on", flush=True)
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        return _run(config, mode, model_dir, strategy, from_chief(strategy, seed))
 
 
-def _run(config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, strategy: tf.distribute.Strategy) -> int:
+def _run(
+    config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, strategy: tf.distribute.Strategy, seed: int
+) -> int:
     trains = mode in ("train", "train_and_eval")
-    experiment = build_experiment(config, strategy, run_seed(config, model_dir) if trains else 0)
-    print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
-    silence_orbit_reports()
-    run = Run(config, mode, model_dir, experiment)
-    if trains:
-        write_text(model_dir / "config.textproto", config_to_text(config))
-        return run.train()
-    if mode == "eval":
-        run.evaluate()
-    else:
-        run.evaluate_continuously()
-    return 0
+    try:
+        experiment = build_experiment(config, strategy, seed)
+        print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
+        silence_orbit_reports()
+        run = Run(config, mode, model_dir, experiment)
+        if trains and is_chief(strategy):
+            write_text(model_dir / "config.textproto", config_to_text(config))
+        code = 0
+        if trains:
+            code = run.train()
+        elif mode == "eval":
+            run.evaluate()
+        else:
+            run.evaluate_continuously()
+        # A host that ends early looks like a lost one.
+        sum_over_hosts(strategy, 0)
+        return code
+    except LOST_HOST as error:
+        if not spans_hosts(strategy) or bad_example_message(error):
+            raise
+        saved = saved_checkpoints(model_dir)
+        kept = f"{saved[0]} holds the state of the run" if saved else "the run has not saved anything"
+        raise UserError(f"{lost_host(error)}. {kept}; the same command on all hosts continues") from None
 
 
 def _check_mode(config: experiment_pb2.ExperimentOptions, mode: str, trains: bool) -> None:

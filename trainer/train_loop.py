@@ -10,10 +10,14 @@ import tensorflow as tf
 
 from data.input.pipeline import InputProblems, input_problems, training_dataset
 from protos.errors import UserError
+from trainer.distribution import sum_over_hosts
 from trainer.experiment import Experiment
 from trainer.progress import Stopwatch, progress_line
 from trainer.stopping import StopRequested
-from trainer.train_step import make_train_step
+from trainer.train_step import Terms, make_device_loop, make_train_step, runs_on_device
+
+# Each loss term in every step of a loop.
+History = dict[str, np.ndarray]
 
 
 class NonFiniteLossError(UserError):
@@ -24,10 +28,11 @@ class TrainLoop(orbit.AbstractTrainer):
     """Runs steps, checks their losses, prints progress and writes summaries."""
 
     def __init__(self, experiment: Experiment, stop: threading.Event):
-        """`stop`: when it is set, the loop raises StopRequested after the step in progress."""
+        """`stop`: when it is set, the loop raises StopRequested after the step in progress, or after the loop on the device."""
         self._experiment = experiment
         self._stop = stop
-        self._step = make_train_step(experiment)
+        self._on_device = runs_on_device(experiment)
+        self._run = make_device_loop(experiment) if self._on_device else make_train_step(experiment)
         self._iterator = None
         self._problems = input_problems(experiment.config.train_dataset_options)
 
@@ -43,18 +48,30 @@ class TrainLoop(orbit.AbstractTrainer):
             if not self._experiment.global_step.numpy():
                 print("compiling the first step ...", flush=True)
         watch = Stopwatch()
-        history: list[dict[str, tf.Tensor]] = []
-        for _ in range(int(num_steps)):
+        if self._on_device:
+            history = {name: values.numpy() for name, values in self._run(self._iterator, num_steps).items()}
+        else:
+            history = self._step_by_step(int(num_steps), watch)
+        steps = len(history["total_loss"])
+        self._check(history)
+        self._report({k: float(v.mean()) for k, v in history.items()}, steps / watch.elapsed, watch.input_share)
+        if self._must_stop():
+            raise StopRequested
+
+    def _step_by_step(self, num_steps: int, watch: Stopwatch) -> History:
+        history: list[Terms] = []
+        for _ in range(num_steps):
             before = time.perf_counter()
             batch = next(self._iterator)
             watch.add_wait(time.perf_counter() - before)
-            history.append(self._step(batch))
-            if self._stop.is_set():
+            history.append(self._run(batch))
+            if self._must_stop():
                 break
-        terms = self._check(history)
-        self._report(terms, len(history) / watch.elapsed, watch.input_share)
-        if self._stop.is_set():
-            raise StopRequested
+        return {name: np.array([step[name].numpy() for step in history]) for name in history[0]}
+
+    def _must_stop(self) -> bool:
+        """Whether a signal has reached this host or another one; all hosts stop after the same step."""
+        return sum_over_hosts(self._experiment.strategy, self._stop.is_set()) > 0
 
     def _dataset(
         self, start_step: int, problems: InputProblems, names: bool = False
@@ -80,20 +97,20 @@ class TrainLoop(orbit.AbstractTrainer):
             dataset = dataset.map(lambda batch: {k: v for k, v in batch.items() if v.dtype != tf.string})
             if replicas > 1:
                 dataset = dataset.rebatch(options.batch_size // replicas, drop_remainder=True)
-            return dataset.prefetch(2)
+            # Otherwise hosts ask each other in each step whether there is a next batch, and shapes are not static.
+            return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).prefetch(2)
 
         if names:
             return make(tf.distribute.InputContext())
         return experiment.strategy.distribute_datasets_from_function(make)
 
-    def _check(self, history: list[dict[str, tf.Tensor]]) -> dict[str, float]:
-        """Mean of each term over the loop; every step must have been finite."""
-        values = {name: np.array([step[name].numpy() for step in history]) for name in history[0]}
-        bad = ~np.isfinite(values["total_loss"])
+    def _check(self, history: History) -> None:
+        """Every step must have been finite."""
+        bad = ~np.isfinite(history["total_loss"])
         if bad.any():
             first = int(bad.argmax())
-            step = int(self._experiment.global_step.numpy()) - len(history) + first
-            culprits = [f"{name} {v[first]}" for name, v in values.items() if not math.isfinite(v[first])]
+            step = int(self._experiment.global_step.numpy()) - len(bad) + first
+            culprits = [f"{name} {v[first]}" for name, v in history.items() if not math.isfinite(v[first])]
             options = self._experiment.config.train_dataset_options
             batch = next(iter(self._dataset(step, input_problems(options), names=True)))
             images = ", ".join(name.decode(errors="replace") for name in batch["image_name"].numpy()[:8])
@@ -101,13 +118,12 @@ class TrainLoop(orbit.AbstractTrainer):
                 f"step {step}: the loss is not finite ({', '.join(culprits[:6])}). Images of the step: {images}. "
                 "Lower base_learning_rate, lengthen warmup_steps or use_gradient_clipping; the last checkpoint is intact."
             )
-        return {name: float(v.mean()) for name, v in values.items()}
 
     def _report(self, terms: dict[str, float], steps_per_second: float, input_share: float) -> None:
         experiment = self._experiment
         step = int(experiment.global_step.numpy())
-        rate = float(experiment.optimizer.learning_rate)
-        encoder_rate = float(experiment.encoder_optimizer.learning_rate)
+        rate = float(tf.convert_to_tensor(experiment.optimizer.learning_rate))
+        encoder_rate = float(tf.convert_to_tensor(experiment.encoder_optimizer.learning_rate))
         total = experiment.config.trainer_options.solver_options.training_number_of_steps
         problems = self._problems
         line = progress_line(step, total, terms, steps_per_second, input_share, rate)

@@ -1,11 +1,13 @@
 """One optimizer step: forward, loss, backward and update on every replica, from seeds that follow from the step."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from kmax_tf.layers.recompute import recomputed_blocks
 from kmax_tf.randomness import random_stream
-from trainer.experiment import Experiment
+from trainer.experiment import Experiment, sums_inside
 
 Batch = dict[str, tf.Tensor]
 Terms = dict[str, tf.Tensor]
@@ -13,27 +15,66 @@ Terms = dict[str, tf.Tensor]
 
 def make_train_step(experiment: Experiment) -> Callable[[Batch], Terms]:
     """A compiled function from one distributed batch to the mean of each loss term, which updates the model."""
+    return tf.function(_make_step(experiment), autograph=False)
+
+
+def runs_on_device(experiment: Experiment) -> bool:
+    """Whether the steps of a loop run in one call (make_device_loop)."""
+    return experiment.config.trainer_options.loop_on_device or isinstance(experiment.strategy, tf.distribute.TPUStrategy)
+
+
+def make_device_loop(experiment: Experiment) -> Callable[[Iterator[Batch], tf.Tensor], Terms]:
+    """A compiled function that takes an iterator of distributed batches and a number of steps, and runs these steps.
+
+    It returns the mean of each loss term in every step, [steps], and does not come back to Python between steps.
+    """
+    step = _make_step(experiment)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def loop(iterator: Iterator[Batch], num_steps: tf.Tensor) -> Terms:
+        names: list[str] = []
+
+        def body(done: tf.Tensor, history: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            terms = step(next(iterator))
+            names[:] = terms
+            return done + 1, history.write(done, tf.stack([tf.cast(value, tf.float32) for value in terms.values()]))
+
+        history = tf.TensorArray(tf.float32, size=num_steps, element_shape=[None])
+        # One step at a time: each needs the weights of the one before it.
+        _, history = tf.while_loop(lambda done, _: done < num_steps, body, (tf.constant(0), history), parallel_iterations=1)
+        values = history.stack()
+        return {name: values[:, i] for i, name in enumerate(names)}
+
+    return loop
+
+
+def _make_step(experiment: Experiment) -> Callable[[Batch], Terms]:
+    alone = experiment.strategy.num_replicas_in_sync == 1
     compile_replica = experiment.config.trainer_options.jit_compile
 
-    @tf.function(jit_compile=compile_replica, autograph=False)
+    @tf.function(jit_compile=compile_replica and alone, autograph=False)
     def on_replica(batch: Batch) -> Terms:
-        return _replica_step(experiment, batch)
+        return replica_step(experiment, batch)
 
-    @tf.function(autograph=False)
-    def train_step(batch: Batch) -> Terms:
+    def step(batch: Batch) -> Terms:
         terms = experiment.strategy.run(on_replica, (batch,))
         mean = {name: experiment.strategy.reduce("MEAN", value, axis=None) for name, value in terms.items()}
         experiment.global_step.assign_add(1)
         return mean
 
-    return train_step
+    return step
 
 
-def _replica_step(experiment: Experiment, batch: Batch) -> Terms:
+def replica_step(experiment: Experiment, batch: Batch) -> Terms:
+    """The step of one replica with its part of the batch: updates the model and returns its loss terms."""
     replica = tf.distribute.get_replica_context()
     seed = tf.stack([tf.constant(experiment.seed, tf.int32), tf.cast(experiment.global_step, tf.int32)])
     seed = tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
-    gradients, terms = accumulated_gradients(experiment, batch, seed)
+    compute = functools.partial(accumulated_gradients, experiment)
+    if replica.num_replicas_in_sync > 1 and experiment.config.trainer_options.jit_compile:
+        # The sums over replicas cannot be compiled; everything before them can.
+        compute = tf.function(compute, jit_compile=True, autograph=False)
+    gradients, terms = compute(batch, seed)
     if replica.num_replicas_in_sync > 1:
         # Gradients add up over replicas, each of which has the mean over its own examples.
         gradients = [g / replica.num_replicas_in_sync for g in gradients]
@@ -62,8 +103,8 @@ def accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor)
         part_seed = tf.random.experimental.stateless_fold_in(seed, part)
         return _gradients(experiment, {k: v[part] for k, v in split.items()}, part_seed)
 
-    if experiment.strategy.num_replicas_in_sync > 1:
-        # Batch norm adds up over replicas, which a while_loop does not allow.
+    if sums_inside(experiment.config, experiment.strategy):
+        # TensorFlow cannot leave a while_loop in the middle.
         sums = of_part(0)
         for part in range(1, parts):
             sums = tf.nest.map_structure(tf.add, sums, of_part(part))
@@ -79,7 +120,7 @@ def accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor)
 
 def _gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor) -> tuple[list[tf.Tensor], Terms]:
     variables = experiment.encoder_variables + experiment.other_variables
-    with random_stream(seed):
+    with random_stream(seed), recomputed_blocks(experiment.config.trainer_options.recompute):
         outputs = experiment.model(batch["image"], training=True)
         terms = {k: tf.reduce_mean(v) for k, v in experiment.criterion(batch, outputs).items()}
     gradients = tf.gradients(

@@ -5,10 +5,26 @@ gradients. The published models use biased statistics, E[x^2] - E[x]^2 over the 
 layer computes them with one pass of the fused kernel and hand-written gradients.
 """
 
+import contextlib
 import dataclasses
+import threading
+from collections.abc import Iterator
 
 import tensorflow as tf
 import tf_keras
+
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def moving_statistics_kept(kept: bool = True) -> Iterator[None]:
+    """If `kept`, batch norm in training leaves its moving statistics as they are."""
+    outer = getattr(_local, "kept", False)
+    _local.kept = kept
+    try:
+        yield
+    finally:
+        _local.kept = outer
 
 
 class BatchNorm(tf_keras.layers.Layer):
@@ -90,6 +106,8 @@ class BatchNorm(tf_keras.layers.Layer):
         return y if x.shape.rank == 4 else tf.reshape(y, tf.shape(x))
 
     def _update(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        if getattr(_local, "kept", False):
+            return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign_sub((moving - tf.reshape(value, moving.shape)) * (1.0 - self.momentum))
 

@@ -6,6 +6,7 @@ import tf_keras
 from kmax_tf.layers.activations import Activation, gelu
 from kmax_tf.layers.convolution import ConvNorm
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.recompute import run_block
 from kmax_tf.layers.residual import ResidualBlock
 from kmax_tf.pixel_encoders.resnet import BLOCKS, CHANNELS
 
@@ -44,7 +45,7 @@ class AxialResNet(tf_keras.layers.Layer):
         features = {"stage1": x}
         for number, blocks in enumerate(self.stages, 2):
             for block in blocks:
-                x = block(x, training=training)
+                x = run_block(block, x, training)
             features[f"stage{number}"] = x
         return features
 

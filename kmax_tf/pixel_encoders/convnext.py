@@ -11,6 +11,7 @@ from kmax_tf.layers.activations import Activation, gelu
 from kmax_tf.layers.convolution import truncated_normal
 from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.recompute import run_block
 from protos import model_pb2
 
 
@@ -100,7 +101,7 @@ class ConvNeXt(tf_keras.layers.Layer):
             if number == 2:
                 features["stage1"] = x
             for block in blocks:
-                x = block(x, training=training)
+                x = run_block(block, x, training)
             features[f"stage{number}"] = x
         return features
 

@@ -6,6 +6,7 @@ import tf_keras
 from kmax_tf.layers.activations import Activation, relu
 from kmax_tf.layers.convolution import ConvNorm
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.recompute import run_block
 from kmax_tf.layers.residual import ResidualBlock
 
 BLOCKS = (3, 4, 6, 3)
@@ -29,7 +30,7 @@ class ResNet(tf_keras.layers.Layer):
         x = features["stage1"]
         for number, blocks in enumerate(self.stages, 2):
             for block in blocks:
-                x = block(x, training=training)
+                x = run_block(block, x, training)
             features[f"stage{number}"] = x
         return features
 

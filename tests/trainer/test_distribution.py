@@ -5,13 +5,16 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 from command_line import ROOT
 
+from kmax_tf import load_config
 from protos.descriptions import ConfigError
 from trainer.distribution import make_strategy
+from trainer.experiment import build_experiment
 
 # In a process of its own: logical devices must be set up before TensorFlow starts.
 _STEP = """
@@ -30,7 +33,7 @@ config = load_config(sys.argv[1], (
     "model_options.backbone.drop_path_keep_prob=1", "model_options.decoder.use_semantic_decoder=false",
     "model_options.max_deeplab.transformer_decoder_drop_path_keep_prob=1",
     "model_options.max_deeplab.instance_discrimination_sample_k=289",
-    "trainer_options.solver_options.optimizer=sgd", "trainer_options.solver_options.warmup_steps=0"))
+    "trainer_options.solver_options.optimizer=sgd", "trainer_options.solver_options.warmup_steps=0", *sys.argv[3:]))
 experiment = build_experiment(config, strategy, seed=0)
 loop = TrainLoop(experiment, threading.Event())
 loop._report = lambda terms, *_: print("TERMS", json.dumps(terms))
@@ -42,9 +45,9 @@ EvalLoop(experiment, pathlib.Path(tempfile.mkdtemp()), threading.Event()).evalua
 """
 
 
-def _step(config: pathlib.Path, devices: int) -> tuple[dict[str, float], dict[str, float], str]:
+def _step(config: pathlib.Path, devices: int, *overrides: str) -> tuple[dict[str, float], dict[str, float], str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", _STEP, str(config), str(devices)]
+    command = [sys.executable, "-c", _STEP, str(config), str(devices), *overrides]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert result.returncode == 0, result.stderr[-3000:]
     found = {line.split(" ", 1)[0]: line for line in result.stdout.splitlines()}
@@ -60,6 +63,25 @@ def test_two_replicas_equal_one(tiny_config):
     for name, value in one[1].items():
         np.testing.assert_allclose(two[1][name], value, rtol=1e-4, atol=1e-6, err_msg=name)
     assert one[2] == two[2], "the last batch of three images is filled up for two devices"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_compiled_and_accumulated_step_of_two_replicas(tiny_config):
+    """Without sums inside of batch norm, replicas are compiled, and accumulate in a loop."""
+    alone = ("trainer_options.solver_options.use_sync_batchnorm=false", "train_dataset_options.batch_size=4")
+    plain = _step(tiny_config, 2, *alone, "trainer_options.accumulate_steps=2")
+    compiled = _step(tiny_config, 2, *alone, "trainer_options.accumulate_steps=2", "trainer_options.jit_compile=true")
+    for index in (0, 1):
+        assert plain[index].keys() == compiled[index].keys()
+        for name, value in plain[index].items():
+            np.testing.assert_allclose(compiled[index][name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_what_cannot_be_compiled_is_refused(tiny_config):
+    config = load_config(tiny_config, ("trainer_options.jit_compile=true",))
+    with pytest.raises(ConfigError, match="jit_compile on several devices needs solver_options.use_sync_batchnorm: false"):
+        build_experiment(config, types.SimpleNamespace(num_replicas_in_sync=2), seed=0)
 
 
 def test_missing_devices_are_named():

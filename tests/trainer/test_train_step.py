@@ -9,6 +9,7 @@ from data.input.pipeline import training_dataset
 from kmax_tf import load_config
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
+from trainer.measure.synthetic_batch import synthetic_batch
 from trainer.train_step import accumulated_gradients, make_train_step
 
 
@@ -43,6 +44,35 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_config):
 
 def _gradients(experiment, batch, seed):
     return tf.function(lambda batch: accumulated_gradients(experiment, batch, seed), autograph=False)(batch)
+
+
+@pytest.mark.usefixtures("few_blocks")
+@pytest.mark.parametrize(
+    ("encoder", "precision"),
+    [("kmax_resnet50", "FLOAT32"), ("kmax_axial_resnet50", "FLOAT32"), ("kmax_convnext_atto", "BFLOAT16")],
+)
+def test_recomputed_blocks_change_neither_losses_nor_gradients_nor_statistics(tiny_config, encoder, precision):
+    overrides = (f"model_options.backbone.name={encoder}", f"trainer_options.mixed_precision={precision}")
+    config = load_config(tiny_config, overrides)
+    experiment = build_experiment(config, make_strategy(), seed=0)
+    moving = [v for v in experiment.model.variables if "moving_" in v.name]
+    initial = [v.numpy() for v in moving]
+    batch = synthetic_batch(config.train_dataset_options, experiment.info)
+    results = []
+    for recompute in (False, True):
+        for variable, value in zip(moving, initial):
+            variable.assign(value)
+        config.trainer_options.recompute = recompute
+        gradients, terms = _gradients(experiment, batch, tf.constant([1, 2]))
+        results.append((gradients, terms, [v.numpy() for v in moving]))
+    (gradients, terms, statistics), (again, again_terms, again_statistics) = results
+    for name, value in terms.items():
+        np.testing.assert_allclose(again_terms[name], value, rtol=1e-6, err_msg=name)
+    for variable, start, ours, theirs in zip(moving, initial, again_statistics, statistics):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7, err_msg=variable.name)
+        assert not np.array_equal(ours, start)
+    for ours, theirs in zip(again, gradients):
+        assert float(tf.norm(ours - theirs)) <= 1e-3 * float(tf.norm(theirs)) + 1e-6
 
 
 # Without draws: XLA has other random numbers for the same seed.
