@@ -64,12 +64,11 @@ def load_encoder(model: tf_keras.Model, path: str, *, fold_input_normalization: 
     Args:
       model: from `build_model`.
       path: a TensorFlow checkpoint (a prefix, or a directory whose latest checkpoint is used) of DeepLab2 or of this project;
-        for ConvNeXt also a file that convnext_weights.read_convnext reads.
-      fold_input_normalization: see convnext_weights.read_convnext; has no effect on TensorFlow checkpoints.
+        for ConvNeXt also a file that read_convnext reads.
+      fold_input_normalization: see read_convnext; has no effect on TensorFlow checkpoints.
 
     Raises:
-      CheckpointError: the file does not exist, is damaged, has another format or holds another encoder; or a variable on
-        either side has no counterpart of the same shape. Nothing is assigned then.
+      CheckpointError: as load_checkpoint, for the encoder; or the file has another format.
     """
     path = str(path)
     variables = {name: v for name, v in named_variables(model).items() if name.startswith(ENCODER)}
