@@ -5,7 +5,6 @@ draw in the step takes the next seed of the stream, in tracing order.
 """
 
 import contextlib
-import itertools
 import threading
 from collections.abc import Iterator
 
@@ -14,11 +13,23 @@ import tensorflow as tf
 _local = threading.local()
 
 
+class RandomStream:
+    """Seeds for stateless random ops: the n-th draw has the seed [base seed, n]."""
+
+    def __init__(self, seed: tf.Tensor):
+        self._seed = seed
+        self._draws = 0
+
+    def next_seed(self) -> tf.Tensor:
+        self._draws += 1
+        return tf.random.experimental.stateless_fold_in(self._seed, self._draws)
+
+
 @contextlib.contextmanager
 def random_stream(seed: tf.Tensor) -> Iterator[None]:
     """Derives every draw of this thread inside the context from `seed`, an int32 tensor of shape [2]."""
     outer = getattr(_local, "stream", None)
-    _local.stream = (tf.cast(seed, tf.int32), itertools.count(1))
+    _local.stream = RandomStream(tf.cast(seed, tf.int32))
     try:
         yield
     finally:
@@ -30,5 +41,4 @@ def uniform(shape: tf.Tensor | tuple[int, ...]) -> tf.Tensor:
     stream = getattr(_local, "stream", None)
     if stream is None:
         return tf.random.uniform(shape)
-    seed, draws = stream
-    return tf.random.stateless_uniform(shape, tf.random.experimental.stateless_fold_in(seed, next(draws)))
+    return tf.random.stateless_uniform(shape, stream.next_seed())

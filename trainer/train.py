@@ -175,7 +175,6 @@ def _run(config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib
     trains = mode in ("train", "train_and_eval")
     experiment = build_experiment(config, strategy, run_seed(config, model_dir) if trains else 0)
     print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
-    silence_orbit_reports()
     run = Run(config, mode, model_dir, experiment)
     if trains:
         write_text(model_dir / "config.textproto", config_to_text(config))
@@ -211,6 +210,7 @@ def main() -> int:
         print(config_to_text(config), end="")
         return 0
     model_dir = pathlib.Path(values.model_dir or pathlib.Path("runs") / config.experiment_name).absolute()
+    silence_orbit_reports()
     return run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus))
 
 

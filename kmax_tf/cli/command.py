@@ -15,7 +15,6 @@ from protos.errors import UserError
 
 Main = Callable[[], int | None]
 Explain = Callable[[tf.errors.OpError], str | None]
-_ERROR = 2  # absl::LogSeverity::kError
 
 
 class Terminated(KeyboardInterrupt):
@@ -79,9 +78,10 @@ def exit_code(main: Main, arguments: list[str], *, interrupted: str, explain: Ex
 def silence_native_log() -> None:
     """Limits what TensorFlow's C++ code logs through Abseil to errors, which TF_CPP_MIN_LOG_LEVEL does not."""
     # Python has no function for it, and the names of C++ contain the version of Abseil: with others, messages stay.
+    error = 2  # absl::LogSeverity::kError
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(os.path.join(tf.sysconfig.get_lib(), "libtensorflow_cc.so.2"))
-        library._ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE(_ERROR)
+        library._ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE(error)
 
 
 def _terminate(*_: object) -> None:
