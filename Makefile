@@ -1,9 +1,9 @@
-# make demo       from nothing to pictures: environment, scenes, training, evaluation, export, prediction
-# make test       the test suite; make test-slow: the end-to-end checks that it leaves out
-# make overfit    learns the images of COCO_SAMPLE by heart: a check of the whole training path
-# make tpu-compiler   the environment of trainer/benchmark.py --compile_for
-# make venv       the environment alone; make lint; make protos
-# Finished steps are skipped. Deleting runs/demo, runs/overfit or .venv starts over.
+# make demo       environment, synthetic dataset, training, evaluation, export and predictions
+# make test       runs the test suite; make test-slow: the end-to-end checks that make test skips
+# make overfit    overfits the images of COCO_SAMPLE: an end-to-end check of training
+# make tpu-compiler   creates the environment of trainer/benchmark.py --compile_for
+# make venv       creates the environment only; make lint: checks style; make protos: generates protos/*_pb2.py
+# Finished steps are skipped; to repeat them, delete runs/demo, runs/overfit or .venv.
 
 PYTHON ?= python3
 # Folder with input_images/, panoptic_examples.json and panoptic_examples/ (COCO's own sample of the panoptic format).

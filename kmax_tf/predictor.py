@@ -23,7 +23,7 @@ DESCRIPTION_FILE = "dataset.textproto"
 class PredictedSegment:
     """One segment: the pixels where `Prediction.panoptic` equals `id`.
 
-    `category` and `category_id` are those of the dataset's own annotations, `score` is the confidence in [0, 1], `area` counts
+    `category` and `category_id` are those of the dataset's own annotations, `score` is the confidence in [0, 1], `area` is in
     pixels, and `bbox` is x, y, width and height in pixels.
     """
 

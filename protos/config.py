@@ -49,9 +49,8 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> expe
 def resolve_config(config: experiment_pb2.ExperimentOptions, source: str, path: pathlib.Path) -> None:
     """Completes and validates a parsed config in place; resolving it again changes nothing.
 
-    Args:
-      source: prefix of error messages.
-      path: the config file; relative paths of descriptions start at its folder, and experiment_name defaults to its stem.
+    `source` is the prefix of error messages; relative paths of descriptions start at the folder of the config file `path`,
+    whose stem is the default of experiment_name.
 
     Raises:
       ConfigError: a field is missing or has an invalid value.

@@ -6,6 +6,7 @@ A description is a text file (`protos/dataset.proto`, message DatasetDescription
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Iterator
 
 from google.protobuf import text_format
 
@@ -91,46 +92,42 @@ def default_color(class_id: int) -> tuple[int, int, int]:
 
 def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInfo:
     """Validates a description. Every ConfigError message starts with `source` (its file)."""
-
-    def fail(problem: str) -> None:
-        raise ConfigError(f"{source}: {problem}")
-
-    for field in ("name", "panoptic_label_divisor", "ignore_label"):
-        if not proto.HasField(field):
-            fail(f"{field} is not set")
-    if not proto.classes:
-        fail("classes is empty; list at least one class")
-    for position, entry in enumerate(proto.classes):
-        for field in ("id", "name", "is_thing"):
-            if not entry.HasField(field):
-                fail(f"classes[{position}].{field} is not set")
-        if entry.color and (len(entry.color) != 3 or not all(0 <= c <= 255 for c in entry.color)):
-            fail(f"classes[{position}].color must be three numbers from 0 to 255, not {list(entry.color)}")
-    ids = [entry.id for entry in proto.classes]
-    first = 1 if proto.ignore_label == 0 else 0
-    expected = list(range(first, first + len(ids)))
-    if ids != expected:
-        position = next(i for i, (a, b) in enumerate(zip(ids, expected)) if a != b)
-        fail(
-            f"classes[{position}].id is {ids[position]}, expected {expected[position]}: ids must be consecutive and start at "
-            f"{first} because ignore_label is {proto.ignore_label}"
-        )
-    if proto.ignore_label != 0 and proto.ignore_label < len(ids):
-        fail(f"ignore_label {proto.ignore_label} is also a class id; use 0 (with class ids from 1) or 255")
-    if proto.ignore_label > _LARGEST_ID or len(ids) > _LARGEST_ID:
-        fail(f"ignore_label {proto.ignore_label} and all class ids must be at most {_LARGEST_ID}; 0 and 255 are usual")
-    if proto.panoptic_label_divisor < 2:
-        fail(f"panoptic_label_divisor must be at least 2, not {proto.panoptic_label_divisor}")
     categories = [c.category_id if c.HasField("category_id") else c.id for c in proto.classes]
-    if len(set(categories)) != len(categories):
-        twice = sorted({c for c in categories if categories.count(c) > 1})
-        fail(f"category_id {twice} is used by more than one class; every class needs its own")
+    problem = next(_problems(proto, categories), None)
+    if problem:
+        raise ConfigError(f"{source}: {problem}")
     classes = tuple(
         ClassInfo(c.id, c.name, c.is_thing, category, tuple(c.color) or default_color(c.id))
         for c, category in zip(proto.classes, categories)
     )
     divisor, converter = proto.panoptic_label_divisor, proto.converter or DEFAULT_CONVERTER
     return DatasetInfo(proto.name, divisor, proto.ignore_label, classes, proto.model_defaults, converter)
+
+
+def _problems(proto: dataset_pb2.DatasetDescription, categories: list[int]) -> Iterator[str]:
+    yield from (f"{f} is not set" for f in ("name", "panoptic_label_divisor", "ignore_label") if not proto.HasField(f))
+    if not proto.classes:
+        yield "classes is empty; list at least one class"
+    for position, entry in enumerate(proto.classes):
+        yield from (f"classes[{position}].{f} is not set" for f in ("id", "name", "is_thing") if not entry.HasField(f))
+        if entry.color and (len(entry.color) != 3 or not all(0 <= c <= 255 for c in entry.color)):
+            yield f"classes[{position}].color must be three numbers from 0 to 255, not {list(entry.color)}"
+    ignored, first = proto.ignore_label, 1 if proto.ignore_label == 0 else 0
+    for position, entry in enumerate(proto.classes):
+        if entry.id != first + position:
+            yield (
+                f"classes[{position}].id is {entry.id}, expected {first + position}: ids must be consecutive and start at "
+                f"{first} because ignore_label is {ignored}"
+            )
+    if ignored != 0 and ignored < len(proto.classes):
+        yield f"ignore_label {ignored} is also a class id; use 0 (with class ids from 1) or 255"
+    if ignored > _LARGEST_ID or len(proto.classes) > _LARGEST_ID:
+        yield f"ignore_label {ignored} and all class ids must be at most {_LARGEST_ID}; 0 and 255 are usual"
+    if proto.panoptic_label_divisor < 2:
+        yield f"panoptic_label_divisor must be at least 2, not {proto.panoptic_label_divisor}"
+    twice = sorted({c for c in categories if categories.count(c) > 1})
+    if twice:
+        yield f"category_id {twice} is used by more than one class; every class needs its own"
 
 
 def to_text(info: DatasetInfo) -> str:
@@ -200,20 +197,20 @@ def class_difference(ours: DatasetInfo, theirs: DatasetInfo) -> str | None:
     for mine, other in zip(ours.classes, theirs.classes):
         if _shown(mine) != _shown(other):
             return f"class {_shown(mine)} of {ours.name} is {_shown(other)} in {theirs.name}; {_both(ours, theirs)}"
-    if len(ours.classes) == len(theirs.classes):
+    shorter, longer = sorted((ours, theirs), key=lambda info: len(info.classes))
+    if len(longer.classes) == len(shorter.classes):
         return None
-    longer, shorter = sorted((ours, theirs), key=lambda info: -len(info.classes))
     first = longer.classes[len(shorter.classes)]
     return f"class {_shown(first)} of {longer.name} is not in {shorter.name}; {_both(ours, theirs)}"
 
 
 def _both(ours: DatasetInfo, theirs: DatasetInfo) -> str:
-    return "; ".join(f"{info.name} has {len(info.classes)} classes: {_listed(info.classes)}" for info in (ours, theirs))
-
-
-def _listed(classes: tuple[ClassInfo, ...]) -> str:
-    more = f" and {len(classes) - _MOST_LISTED} more" if len(classes) > _MOST_LISTED else ""
-    return ", ".join(_shown(c) for c in classes[:_MOST_LISTED]) + more
+    texts = []
+    for info in (ours, theirs):
+        more = f" and {len(info.classes) - _MOST_LISTED} more" if len(info.classes) > _MOST_LISTED else ""
+        listed = ", ".join(map(_shown, info.classes[:_MOST_LISTED]))
+        texts.append(f"{info.name} has {len(info.classes)} classes: {listed}{more}")
+    return "; ".join(texts)
 
 
 def _shown(entry: ClassInfo) -> str:

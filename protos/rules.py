@@ -35,14 +35,6 @@ class Rule:
         return f"{shown} must be {self.allowed}{nearest(str(value), self.choices)}"
 
 
-def at_least(low: float) -> Rule:
-    return Rule(f"at least {low}", lambda value: value >= low)
-
-
-def above(low: float) -> Rule:
-    return Rule(f"above {low}", lambda value: value > low)
-
-
 def in_range(low: float, high: float) -> Rule:
     return Rule(f"from {low} to {high}", lambda value: low <= value <= high)
 
@@ -55,95 +47,96 @@ def multiple_of(factor: int) -> Rule:
     return Rule(f"a positive multiple of {factor}", lambda value: value > 0 and value % factor == 0)
 
 
-def all_or_at_least(low: int) -> Rule:
-    return Rule(f"-1 or at least {low}", lambda value: value == -1 or value >= low)
-
-
+_AT_LEAST_0 = Rule("at least 0", lambda value: value >= 0)
+_AT_LEAST_1 = Rule("at least 1", lambda value: value >= 1)
+_ABOVE_0 = Rule("above 0", lambda value: value > 0)
 _PROBABILITY = in_range(0, 1)
 _KEEP_PROBABILITY = Rule("above 0 and at most 1", lambda value: 0 < value <= 1)
-_BELOW_ONE = Rule("at least 0 and below 1", lambda value: 0 <= value < 1)
+_BELOW_1 = Rule("at least 0 and below 1", lambda value: 0 <= value < 1)
+_ALL_OR_AT_LEAST_0 = Rule("-1 or at least 0", lambda value: value >= -1)
+_ALL_OR_AT_LEAST_1 = Rule("-1 or at least 1", lambda value: value == -1 or value >= 1)
 _PASTE_OPTION = one_of("random", "none", "all")
 
 RULES: dict[str, dict[str, Rule]] = {
     "DatasetOptions": {
-        "batch_size": at_least(1),
-        "min_resize_value": at_least(0),
-        "max_resize_value": at_least(0),
-        "resize_factor": at_least(0),
-        "small_instance_threshold": at_least(0),
-        "small_instance_weight": at_least(0),
-        "max_thing_id": at_least(1),
+        "batch_size": _AT_LEAST_1,
+        "min_resize_value": _AT_LEAST_0,
+        "max_resize_value": _AT_LEAST_0,
+        "resize_factor": _AT_LEAST_0,
+        "small_instance_threshold": _AT_LEAST_0,
+        "small_instance_weight": _AT_LEAST_0,
+        "max_thing_id": _AT_LEAST_1,
     },
-    "RecordSource": {"weight": above(0)},
+    "RecordSource": {"weight": _ABOVE_0},
     "AugmentationOptions": {
-        "min_scale_factor": above(0),
-        "max_scale_factor": above(0),
-        "scale_factor_step_size": at_least(0),
+        "min_scale_factor": _ABOVE_0,
+        "max_scale_factor": _ABOVE_0,
+        "scale_factor_step_size": _AT_LEAST_0,
         "autoaugment_policy_name": one_of(*AUTOAUGMENT_POLICIES),
         "flip_probability": _PROBABILITY,
     },
     "PanopticCopyPasteOptions": {
-        "panoptic_copy_paste_scale": at_least(0),
+        "panoptic_copy_paste_scale": _AT_LEAST_0,
         "panoptic_copy_paste_thing_option": _PASTE_OPTION,
         "panoptic_copy_paste_stuff_option": _PASTE_OPTION,
         "panoptic_copy_paste_void_option": _PASTE_OPTION,
     },
     "EvaluatorOptions": {
-        "eval_steps": all_or_at_least(1),
-        "eval_interval": at_least(1),
-        "continuous_eval_timeout": all_or_at_least(0),
-        "stuff_area_limit": at_least(0),
-        "thing_area_limit": at_least(0),
-        "num_vis_samples": at_least(0),
+        "eval_steps": _ALL_OR_AT_LEAST_1,
+        "eval_interval": _AT_LEAST_1,
+        "continuous_eval_timeout": _ALL_OR_AT_LEAST_0,
+        "stuff_area_limit": _AT_LEAST_0,
+        "thing_area_limit": _AT_LEAST_0,
+        "num_vis_samples": _AT_LEAST_0,
         "transformer_class_confidence_threshold": _PROBABILITY,
-        "pixel_confidence_threshold": _BELOW_ONE,
+        "pixel_confidence_threshold": _BELOW_1,
         "transformer_post_processing": one_of("pixelwise", "maskwise"),
     },
     "MaskwisePostProcessingOptions": {
         "transformer_class_confidence_threshold_thing": _PROBABILITY,
         "transformer_class_confidence_threshold_stuff": _PROBABILITY,
         "overlapping_threshold": _PROBABILITY,
-        "reorder_class_weight": at_least(0),
-        "reorder_mask_weight": at_least(0),
+        "reorder_class_weight": _AT_LEAST_0,
+        "reorder_mask_weight": _AT_LEAST_0,
     },
     "BackboneOptions": {"name": one_of(*BACKBONES), "drop_path_keep_prob": _KEEP_PROBABILITY},
-    "DecoderOptions": {"decoder_channels": at_least(1), "aspp_channels": at_least(1), "atrous_rates": at_least(1)},
-    "LowLevelOptions": {"feature_key": one_of("res2", "res3"), "channels_project": at_least(1)},
-    "HeadOptions": {"output_channels": at_least(1), "head_channels": at_least(1)},
+    "DecoderOptions": {"decoder_channels": _AT_LEAST_1, "aspp_channels": _AT_LEAST_1, "atrous_rates": _AT_LEAST_1},
+    "LowLevelOptions": {"feature_key": one_of("res2", "res3"), "channels_project": _AT_LEAST_1},
+    "HeadOptions": {"output_channels": _AT_LEAST_1, "head_channels": _AT_LEAST_1},
     "MaXDeepLabOptions": {
-        "instance_discrimination_sample_k": at_least(0),
-        "instance_discrimination_sample_temperature": at_least(0),
+        "instance_discrimination_sample_k": _AT_LEAST_0,
+        "instance_discrimination_sample_temperature": _AT_LEAST_0,
         "transformer_decoder_drop_path_keep_prob": _KEEP_PROBABILITY,
-        "num_mask_slots": at_least(1),
-        "num_decoders": at_least(0),
+        "num_mask_slots": _AT_LEAST_1,
+        "num_decoders": _AT_LEAST_0,
         "decoder_channels": multiple_of(16),
-        "ffn_channels": at_least(1),
-        "num_dropped_mask_slots": at_least(0),
+        "ffn_channels": _AT_LEAST_1,
+        "num_dropped_mask_slots": _AT_LEAST_0,
     },
-    "PixelDecoderOptions": {"channels": multiple_of(8), "num_blocks": at_least(1), "bottleneck_dilation": at_least(1)},
+    "PixelDecoderOptions": {"channels": multiple_of(8), "num_blocks": _AT_LEAST_1, "bottleneck_dilation": _AT_LEAST_1},
     "TrainerOptions": {
-        "num_checkpoints_to_keep": at_least(1),
-        "save_checkpoints_steps": at_least(1),
-        "save_summaries_steps": at_least(1),
-        "steps_per_loop": at_least(1),
+        "num_checkpoints_to_keep": _AT_LEAST_1,
+        "save_checkpoints_steps": _AT_LEAST_1,
+        "save_summaries_steps": _AT_LEAST_1,
+        "steps_per_loop": _AT_LEAST_1,
         "seed": in_range(0, 2**31 - 1),
-        "accumulate_steps": at_least(1),
+        "accumulate_steps": _AT_LEAST_1,
     },
     "SolverOptions": {
         "learning_policy": one_of("poly", "cosine"),
-        "base_learning_rate": at_least(0),
-        "poly_learning_power": at_least(0),
-        "poly_end_learning_rate": at_least(0),
-        "warmup_steps": at_least(0),
+        "base_learning_rate": _AT_LEAST_0,
+        "poly_learning_power": _AT_LEAST_0,
+        "poly_end_learning_rate": _AT_LEAST_0,
+        "warmup_steps": _AT_LEAST_0,
         "optimizer": one_of("adamw", "adam", "sgd"),
-        "clip_gradient_norm": above(0),
-        "training_number_of_steps": at_least(1),
-        "batchnorm_momentum": _BELOW_ONE,
-        "batchnorm_epsilon": above(0),
-        "backbone_learning_rate_multiplier": at_least(0),
-        "adamw_weight_decay": at_least(0),
+        "clip_gradient_norm": _ABOVE_0,
+        "training_number_of_steps": _AT_LEAST_1,
+        "batchnorm_momentum": _BELOW_1,
+        "batchnorm_epsilon": _ABOVE_0,
+        "backbone_learning_rate_multiplier": _AT_LEAST_0,
+        "adamw_weight_decay": _AT_LEAST_0,
     },
-    "SingleLossOptions": {"weight": at_least(0), "top_k_percent": _KEEP_PROBABILITY},
+    "SingleLossOptions": {"weight": _AT_LEAST_0, "top_k_percent": _KEEP_PROBABILITY},
 }
 
 IGNORED: dict[str, tuple[str, ...]] = {

@@ -81,7 +81,7 @@ def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str,
     given, predictions = predictions, pair_by_id(ground_truth, predictions)
     missing = [image_id for image_id in ground_truth.segments if image_id not in predictions.segments]
     if missing:
-        advice = "; there are files with the same names: --pair_images_by=name pairs images by name"
+        advice = "; there are files with the same names: --pair_images_by=name pairs images by them"
         raise PanopticFileError(
             f"{predictions.path}: no prediction for image {few(missing)}, listed in {ground_truth.path}"
             f"{advice if _have_names(ground_truth, given, missing) else ''}"

@@ -87,8 +87,7 @@ def predict_folder(
       output_dir: folder of the results.
       model: fingerprint of everything that determines the predictions; those of an earlier run with the same one are kept,
         none if it is empty.
-      overlays: whether to draw the segments over the images.
-      clusters: whether to draw the cluster assignments.
+      overlays, clusters: whether to draw the segments over the images, and the cluster assignments.
 
     Returns:
       A message for each image that could not be read; the results contain the others.
@@ -147,21 +146,19 @@ def _draw(files: dict[str, pathlib.Path], image: np.ndarray, maps: dict[str, np.
 
 
 def _find_images(patterns: Sequence[str]) -> list[str]:
-    paths = sorted({path for pattern in patterns for path in _images(pattern)})
+    """The files that match patterns, and the images in folders, without hidden files."""
+    paths = set()
+    for pattern in patterns:
+        found = [path for path in matching_files(pattern) if not os.path.isdir(path)]
+        if os.path.isdir(pattern):
+            found = [path for path in matching_files(os.path.join(pattern, "*")) if path.lower().endswith(_IMAGE_SUFFIXES)]
+            if not found:
+                raise UserError(f"--images: the folder {pattern} contains no {', '.join(_IMAGE_SUFFIXES)} file")
+        paths.update(found)
     if not paths:
         raise UserError(f"--images: no file matches {', '.join(patterns)}")
-    _relative_names(paths)
-    return paths
-
-
-def _images(pattern: str) -> list[str]:
-    """The files that match a pattern, or the images in a folder, without hidden files."""
-    if not os.path.isdir(pattern):
-        return [path for path in matching_files(pattern) if not os.path.isdir(path)]
-    found = [path for path in matching_files(os.path.join(pattern, "*")) if path.lower().endswith(_IMAGE_SUFFIXES)]
-    if not found:
-        raise UserError(f"--images: the folder {pattern} contains no {', '.join(_IMAGE_SUFFIXES)} file")
-    return found
+    _relative_names(sorted(paths))
+    return sorted(paths)
 
 
 def _relative_names(paths: Sequence[str]) -> list[str]:
@@ -169,9 +166,7 @@ def _relative_names(paths: Sequence[str]) -> list[str]:
     twice = names.first_repeated(relative)
     if twice:
         first, second = (names.shown(paths[position]) for position in twice)
-        raise UserError(
-            f"--images: {first} and {second} have the same name, so one result would overwrite the other: rename one"
-        )
+        raise UserError(f"--images: {first} and {second} have the same name, which their results would share: rename one")
     return relative
 
 

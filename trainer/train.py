@@ -194,7 +194,6 @@ def _run(
     try:
         experiment = build_experiment(config, strategy, seed)
         print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
-        silence_orbit_reports()
         run = Run(config, mode, model_dir, experiment)
         if trains and is_chief(strategy):
             write_text(model_dir / "config.textproto", config_to_text(config))
@@ -240,6 +239,7 @@ def main() -> int:
         print(config_to_text(config), end="")
         return 0
     model_dir = pathlib.Path(values.model_dir or pathlib.Path("runs") / config.experiment_name).absolute()
+    silence_orbit_reports()
     return run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus))
 
 

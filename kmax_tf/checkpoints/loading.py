@@ -11,7 +11,7 @@ from kmax_tf.checkpoints.assignment import ENCODER, LoadReport, StoredWeights, a
 from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
 from kmax_tf.checkpoints.errors import CheckpointError, readable
 from kmax_tf.checkpoints.origin import read_origin
-from kmax_tf.checkpoints.tensorflow_files import read_shapes, resolve_checkpoint, tensor_reader
+from kmax_tf.checkpoints.tensorflow_files import read_checkpoint, resolve_checkpoint
 from kmax_tf.checkpoints.variable_names import named_variables
 from protos.descriptions import class_difference
 
@@ -54,7 +54,7 @@ def holds_encoder_only(path: str) -> bool:
     Raises:
       CheckpointError: the checkpoint does not exist or is damaged.
     """
-    keys = read_shapes(resolve_checkpoint(path))
+    keys, _ = read_checkpoint(resolve_checkpoint(path))
     return any(key.startswith(_ENCODERS) for key in keys) and not any("cluster_centers" in key for key in keys)
 
 
@@ -64,12 +64,11 @@ def load_encoder(model: tf_keras.Model, path: str, *, fold_input_normalization: 
     Args:
       model: from `build_model`.
       path: a TensorFlow checkpoint (a prefix, or a directory whose latest checkpoint is used) of DeepLab2 or of this project;
-        for ConvNeXt also a file that convnext_weights.read_convnext reads.
-      fold_input_normalization: see convnext_weights.read_convnext; has no effect on TensorFlow checkpoints.
+        for ConvNeXt also a file that read_convnext reads.
+      fold_input_normalization: see read_convnext; has no effect on TensorFlow checkpoints.
 
     Raises:
-      CheckpointError: the file does not exist, is damaged, has another format or holds another encoder; or a variable on
-        either side has no counterpart of the same shape. Nothing is assigned then.
+      CheckpointError: as load_checkpoint, for the encoder; or the file has another format.
     """
     path = str(path)
     variables = {name: v for name, v in named_variables(model).items() if name.startswith(ENCODER)}
@@ -82,14 +81,14 @@ def load_encoder(model: tf_keras.Model, path: str, *, fold_input_normalization: 
 
 def _stored_model(model: tf_keras.Model, path: str, *, may_differ: bool) -> StoredWeights:
     prefix = resolve_checkpoint(path)
-    shapes = read_shapes(prefix)
+    shapes, read = read_checkpoint(prefix)
     _check_classes(model, prefix, may_differ)
     hint = f"The checkpoint holds {_describe(shapes)}: use the config of that model."
-    return StoredWeights(prefix, shapes, _keys(list(named_variables(model)), shapes), tensor_reader(prefix), hint)
+    return StoredWeights(prefix, shapes, _keys(list(named_variables(model)), shapes), read, hint)
 
 
 def _stored_encoder(names: list[str], prefix: str) -> StoredWeights:
-    stored = read_shapes(prefix)
+    stored, read = read_checkpoint(prefix)
     shapes = {key: shape for key, shape in stored.items() if key.startswith(_ENCODERS)}
     keys = _keys(names, shapes)
     if not shapes:
@@ -98,7 +97,7 @@ def _stored_encoder(names: list[str], prefix: str) -> StoredWeights:
         beginnings = tuple({f"{key.split('/')[0]}/" for key in keys.values()})
         shapes = {key: shape for key, shape in stored.items() if key.startswith(beginnings)}
     hint = f"The checkpoint holds {_describe(stored)}: use the config of that encoder."
-    return StoredWeights(prefix, shapes, keys, tensor_reader(prefix), hint)
+    return StoredWeights(prefix, shapes, keys, read, hint)
 
 
 def _check_classes(model: tf_keras.Model, prefix: str, may_differ: bool) -> None:

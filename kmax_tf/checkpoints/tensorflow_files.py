@@ -53,28 +53,20 @@ def checkpoint_files(prefix: str) -> list[str]:
     return sorted(os.path.join(folder, entry) for entry in names)
 
 
-def read_shapes(prefix: str) -> dict[str, list[int]]:
-    """Shapes of the model variables in a checkpoint by object path, without optimizer state and steps.
+def read_checkpoint(prefix: str) -> tuple[dict[str, list[int]], Callable[[str], np.ndarray]]:
+    """Shapes of the model variables in a checkpoint by object path, and a function that reads the value of one of them.
 
-    Raises:
-      CheckpointError: the checkpoint is damaged.
-    """
-    with readable(prefix, "checkpoint"):
-        shapes = tf.train.load_checkpoint(literal_path(prefix)).get_variable_to_shape_map()
-    return {key.removesuffix(_SUFFIX): shape for key, shape in shapes.items() if not _NOT_MODEL.search(key)}
-
-
-def tensor_reader(prefix: str) -> Callable[[str], np.ndarray]:
-    """Returns a function that reads a tensor by its object path.
+    Optimizer state and steps are left out.
 
     Raises:
       CheckpointError: the checkpoint is damaged; the returned function raises it too.
     """
     with readable(prefix, "checkpoint"):
         reader = tf.train.load_checkpoint(literal_path(prefix))
+        shapes = reader.get_variable_to_shape_map()
 
     def read(key: str) -> np.ndarray:
         with readable(prefix, "checkpoint"):
             return reader.get_tensor(key + _SUFFIX)
 
-    return read
+    return {key.removesuffix(_SUFFIX): shape for key, shape in shapes.items() if not _NOT_MODEL.search(key)}, read

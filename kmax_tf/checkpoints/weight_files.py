@@ -60,18 +60,15 @@ def _read(path: str) -> bytes:
 
 def _layers(source: str, file: h5py.File) -> dict[str, np.ndarray]:
     """Values by layer and weight, without the state of an optimizer."""
-    datasets: dict[str, h5py.Dataset] = {}
+    values = {}
 
     def visit(path: str, node: h5py.Dataset | h5py.Group) -> None:
         if isinstance(node, h5py.Dataset) and not path.startswith("optimizer"):
-            datasets[path] = node
+            name = _layer_weight(source, path, node)
+            # Nested models can repeat a name: the second one gets its full path, so that it is reported.
+            values[path if name in values else name] = node[()]
 
     file.visititems(visit)
-    values = {}
-    for path, dataset in datasets.items():
-        name = _layer_weight(source, path, dataset)
-        # Nested models can repeat a name: the second one gets its full path, so that it is reported.
-        values[path if name in values else name] = dataset[()]
     return values
 
 

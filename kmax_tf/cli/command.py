@@ -1,5 +1,7 @@
 """Runs a command, and turns errors that a user can fix into one line on stderr and an exit code."""
 
+import contextlib
+import ctypes
 import errno
 import os
 import signal
@@ -50,8 +52,9 @@ def exit_code(main: Main, arguments: list[str], *, interrupted: str, explain: Ex
     """Runs `main`, prints errors and returns the exit code; `arguments` are the command-line arguments that are not flags."""
     signal.signal(signal.SIGTERM, _terminate)
     if "verbosity" in flags.FLAGS and not flags.FLAGS["verbosity"].present:
-        # TensorFlow and Orbit log what a user of a healthy command has no use for.
+        # TensorFlow and Orbit log what users of a healthy command do not need.
         logging.set_verbosity(logging.WARNING)
+        silence_native_log()
     if arguments:
         return _fail(f"unexpected arguments {' '.join(arguments)}: pass all inputs as flags (--name=value), and quote patterns")
     try:
@@ -70,6 +73,15 @@ def exit_code(main: Main, arguments: list[str], *, interrupted: str, explain: Ex
     except KeyboardInterrupt as error:
         print(interrupted, file=sys.stderr, flush=True)
         return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+
+
+def silence_native_log() -> None:
+    """Limits what TensorFlow's C++ code logs through Abseil to errors, which TF_CPP_MIN_LOG_LEVEL does not."""
+    # Python has no function for it, and the names of C++ contain the version of Abseil: with others, messages stay.
+    error = 2  # absl::LogSeverity::kError
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(os.path.join(tf.sysconfig.get_lib(), "libtensorflow_cc.so.2"))
+        library._ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE(error)
 
 
 def _terminate(*_: object) -> None:

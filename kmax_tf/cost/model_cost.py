@@ -15,13 +15,12 @@ import tensorflow as tf
 
 from kmax_tf.model import KMaXDeepLab
 from kmax_tf.pixel_encoders.convnext import ConvNeXt
-from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, PIXEL_FEATURES
 from protos.errors import UserError
 
 # Attributes of the model; the last one is used only in training.
 PARTS = ("pixel_encoder", "pixel_decoder", "kmax_decoder", "predictor", "semantic_branch")
 # The inputs of post-processing; the same tensors of the auxiliary outputs are used only in training.
-RESULTS = (CLASS_LOGITS, MASK_LOGITS, PIXEL_FEATURES)
+RESULTS = ("transformer_class_logits", "pixel_space_mask_logits", "pixel_space_normalized_feature")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # Other products, which are an error because ignoring them would make the sum too low.
 _UNKNOWN_PRODUCT = re.compile(r"Conv[123]D|Conv2d|MatMul|Einsum|^Xla(Conv|Dot)")

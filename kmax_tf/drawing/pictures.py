@@ -39,14 +39,10 @@ def color_panoptic(panoptic: np.ndarray, info: DatasetInfo, void_color: tuple[in
 def overlay_panoptic(
     image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, alpha: float = 0.55, names: bool = True
 ) -> np.ndarray:
-    """Draws segments over an image: color, a white border with a dark outline, and names on large segments.
+    """Draws segments over an image, with white borders, dark outlines, and names on large segments unless `names` is false.
 
-    Args:
-      image: uint8 [H, W, 3].
-      panoptic: int [H, W], class id * label_divisor + instance id. Void pixels keep the color of the image.
-      info: the classes and the encoding.
-      alpha: opacity of the colors in [0, 1].
-      names: whether to write class names.
+    `image` is uint8 [H, W, 3]; `panoptic` int [H, W] is class id * label_divisor + instance id; void pixels keep the color of
+    the image. `alpha` in [0, 1] is the opacity of the colors.
 
     Raises:
       ValueError: image and map have different sizes.
@@ -121,20 +117,19 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
     if not any(len(row) for row in rows):
         raise ValueError("a contact sheet needs at least one picture")
     columns = max(len(row) for row in rows)
-    widths = [max([row[i].shape[1] for row in rows if i < len(row)]) for i in range(columns)]
+    widths = [max(row[i].shape[1] for row in rows if i < len(row)) for i in range(columns)]
     heights = [max([picture.shape[0] for picture in row], default=0) for row in rows]
     text = 20 if titles else 0
-    head = 2 * text
-    height = head + sum(heights) + _GAP * (len(rows) - 1)
-    canvas = Image.new("RGB", (sum(widths) + _GAP * (columns - 1), height), _WHITE)
-    lefts = np.cumsum([0] + [w + _GAP for w in widths[:-1]]).tolist()
-    tops = np.cumsum([head] + [h + _GAP for h in heights[:-1]]).tolist()
-    for top, row in zip(tops, rows, strict=True):
-        for left, picture in zip(lefts, row, strict=False):
+    # The left and top edges, and those of one more column and row.
+    lefts = np.cumsum([0] + [width + _GAP for width in widths]).tolist()
+    tops = np.cumsum([2 * text] + [height + _GAP for height in heights]).tolist()
+    canvas = Image.new("RGB", (lefts[-1] - _GAP, tops[-1] - _GAP), _WHITE)
+    for top, row in zip(tops, rows):
+        for left, picture in zip(lefts, row):
             canvas.paste(Image.fromarray(picture), (left, top))
     draw = ImageDraw.Draw(canvas)
-    for left, width, title in zip(lefts, widths, titles, strict=False):
-        draw.text((left + width / 2, head / 2), title, _DARK, ImageFont.load_default(text), anchor="mm")
+    for left, width, title in zip(lefts, widths, titles):
+        draw.text((left + width / 2, text), title, _DARK, ImageFont.load_default(text), anchor="mm")
     return np.asarray(canvas)
 
 
@@ -144,8 +139,7 @@ def cluster_assignment(slots: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture.
     """
     colors = np.array([cluster_color(i) for i in range(slots.max() + 1)], np.uint8)
-    picture = Image.fromarray(colors[slots])
-    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.NEAREST))
+    return np.asarray(Image.fromarray(colors[slots]).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def cluster_color(index: int) -> tuple[int, int, int]:

@@ -46,7 +46,7 @@ class PanopticQuality:
         more than half of their area in void and the crowd region of their class.
         """
         pairs = count_pairs(ground_truth, prediction)
-        matched_true, matched_predicted = set(), set()
+        matched = set()
         over_void = collections.Counter()
         for (true, predicted), overlap in pairs.items():
             if true not in true_segments:
@@ -59,17 +59,14 @@ class PanopticQuality:
             if iou > 0.5:
                 self._counts[a.class_id].tp += 1
                 self._counts[a.class_id].iou += iou
-                matched_true.add(true)
-                matched_predicted.add(predicted)
+                matched |= {("true", true), ("predicted", predicted)}
         # As in the official script, only the last crowd region of a class is used.
         crowds = {segment.class_id: label for label, segment in true_segments.items() if segment.is_crowd}
         for label, segment in true_segments.items():
-            if label not in matched_true and not segment.is_crowd:
-                self._counts[segment.class_id].fn += 1
+            self._counts[segment.class_id].fn += ("true", label) not in matched and not segment.is_crowd
         for label, segment in predicted_segments.items():
             excused = over_void[label] + pairs.get((crowds.get(segment.class_id, -1), label), 0)
-            if label not in matched_predicted and excused <= 0.5 * segment.area:
-                self._counts[segment.class_id].fp += 1
+            self._counts[segment.class_id].fp += ("predicted", label) not in matched and excused <= 0.5 * segment.area
 
     def result(self) -> dict[str, float | None | dict]:
         """`pq`, `sq`, `rq`, `pq_things`, `pq_stuff` in percent, and `per_class`: the quality and counts of each class by name.

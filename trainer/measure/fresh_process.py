@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kmax_tf.cli.command import silence_native_log
 from protos.errors import UserError
 
 Progress = Callable[[str], None]
@@ -52,6 +53,7 @@ def run_alone(what: str, task: Callable[..., Any], *arguments: Any, progress: Pr
 def _serve(sender: multiprocessing.connection.Connection, task: Callable[..., Any], arguments: tuple) -> None:
     # Ctrl-C reaches both processes; the waiting process ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    silence_native_log()
     # If the waiting process has ended, the next report ends the task.
     with contextlib.suppress(BrokenPipeError):
         try:

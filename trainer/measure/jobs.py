@@ -60,10 +60,10 @@ def count_cost(job: Job, *, progress: Progress) -> tuple[ModelCost, dict[str, An
 
 def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures inference of the model, from a batch of images to the tensors whose multiply-adds are counted."""
-    model = _build(job, progress)
+    model, config = _build(job, progress)
     images = tf.constant(_noise(job.batch_size, job.height, job.width))
 
-    @tf.function(jit_compile=job.parse_config().trainer_options.jit_compile, autograph=False)
+    @tf.function(jit_compile=config.trainer_options.jit_compile, autograph=False)
     def forward(batch: tf.Tensor) -> list[tf.Tensor]:
         outputs = model(batch, training=False, any_size=True)
         return [outputs[name] for name in RESULTS]
@@ -73,7 +73,7 @@ def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
 
 def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures the path from a uint8 image to its panoptic map, both in main memory, as in trainer/predict.py."""
-    predictor = PanopticPredictor(_build(job, progress), job.parse_config())
+    predictor = PanopticPredictor(*_build(job, progress))
     image = _noise(1, job.height, job.width)[0]
     return _measure(lambda: predictor(tf.constant(image))["panoptic_pred"].numpy(), 1, job.steps, progress)
 
@@ -145,10 +145,11 @@ def _peak_device_memory() -> float | None:
     return sum(tf.config.experimental.get_memory_info(name)["peak"] for name in names) / 2**20 if names else None
 
 
-def _build(job: Job, progress: Progress) -> KMaXDeepLab:
+def _build(job: Job, progress: Progress) -> tuple[KMaXDeepLab, experiment_pb2.ExperimentOptions]:
     progress("building the model")
+    config = job.parse_config()
     with _strategy().scope():
-        return build_model(job.parse_config())
+        return build_model(config), config
 
 
 def _strategy() -> tf.distribute.Strategy:

@@ -40,18 +40,11 @@ def speed_report(speeds: dict[str, dict[str, Any]], size: tuple[int, int], padde
     """Speed and memory of each measurement."""
     rows = [["", "images/s", "steps/s", "s per step (fastest to slowest)", "first call", "peak memory", "on the device"]]
     for name, speed in speeds.items():
-        device = speed["peak_device_mib"]
-        rows.append(
-            [
-                f"{name.replace('_', ' ')}, batch {speed['batch_size']}",
-                f"{speed['images_per_second']:.3g}",
-                f"{speed['steps_per_second']:.3g}",
-                "{median:.3g} ({fastest:.3g} to {slowest:.3g})".format(**speed["seconds_per_step"]),
-                f"{speed['first_call_seconds']:.1f} s",
-                f"{speed['peak_host_mib']:.0f} MiB",
-                "-" if device is None else f"{device:.0f} MiB",
-            ]
-        )
+        title, device = f"{name.replace('_', ' ')}, batch {speed['batch_size']}", speed["peak_device_mib"]
+        rates = [f"{speed[rate]:.3g}" for rate in ("images_per_second", "steps_per_second")]
+        seconds = "{median:.3g} ({fastest:.3g} to {slowest:.3g})".format(**speed["seconds_per_step"])
+        memory = [f"{speed['peak_host_mib']:.0f} MiB", "-" if device is None else f"{device:.0f} MiB"]
+        rows.append([title, *rates, seconds, f"{speed['first_call_seconds']:.1f} s", *memory])
     lines = ["median speed after warm-up, initial weights", format_table(rows)]
     if size != padded:
         lines.append(

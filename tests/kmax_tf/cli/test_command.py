@@ -93,3 +93,17 @@ def test_signals_end_with_the_exit_code_that_shells_expect(number, code):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert errors.splitlines()[-1] == "progress is saved" and "Traceback" not in errors
+
+
+def test_compiling_with_xla_logs_nothing():
+    program = (
+        "import tensorflow as tf\n"
+        "from kmax_tf.cli.command import run_command\n"
+        "def main():\n"
+        "    print(int(tf.function(lambda x: 2 * x, jit_compile=True)(tf.constant(21))))\n"
+        "run_command(main)\n"
+    )
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("42\n", 0)
+    assert "Compiled cluster" not in done.stderr and "InitializeLog" not in done.stderr
