@@ -75,17 +75,10 @@ def convert(
         raise DataError(f"{unusable[0]}; {count} cannot be converted; --on_bad_example=SKIP skips them")
     if not names.is_utf8(str(output_dir)):
         raise DataError(f"{names.shown(output_dir)}: the path is not UTF-8: choose another --output_dir")
-    if num_shards is not None and num_shards > len(sources):
-        print(f"{split}: note: --num_shards={num_shards} is reduced to {len(sources)}, one per image", file=sys.stderr)
-    num_shards = min(num_shards or -(-len(sources) // _IMAGES_PER_SHARD), len(sources))
+    parts = _divide(sources, output_dir, split, num_shards)
     output_dir.mkdir(parents=True, exist_ok=True)
-    log = ConversionLog(output_dir, split, conversion_log.options_of(sources, num_shards, settings))
+    log = ConversionLog(output_dir, split, conversion_log.options_of(sources, len(parts), settings))
     record_classes.write(output_dir, split, settings.info)
-    # The numbers of images differ by at most one, and the first shards have more.
-    parts = {
-        output_dir / shard_name(split, number, num_shards): sources[part[0] : part[-1] + 1]
-        for number, part in enumerate(np.array_split(np.arange(len(sources)), num_shards))
-    }
     states = {path: conversion_log.state_of(part) for path, part in parts.items()}
     kept = _up_to_date(split, states, log, skip_bad)
     todo, total = {path: part for path, part in parts.items() if path not in kept}, LabelCounts()
@@ -116,6 +109,17 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
 def no_label(settings: Settings) -> str:
     """What is wrong with images that are left out because their label would be all void."""
     return f"no segment that passes {settings.limits}, or only crowds and unlabeled pixels"
+
+
+def _divide(
+    sources: Sequence[SourceImage], output_dir: pathlib.Path, split: str, num_shards: int | None
+) -> dict[pathlib.Path, Sequence[SourceImage]]:
+    """The images of each shard; their numbers differ by at most one, and the first shards have more."""
+    if num_shards is not None and num_shards > len(sources):
+        print(f"{split}: note: --num_shards={num_shards} is reduced to {len(sources)}, one per image", file=sys.stderr)
+    count = min(num_shards or -(-len(sources) // _IMAGES_PER_SHARD), len(sources))
+    parts = np.array_split(np.arange(len(sources)), count)
+    return {output_dir / shard_name(split, i, count): sources[part[0] : part[-1] + 1] for i, part in enumerate(parts)}
 
 
 def _up_to_date(

@@ -109,7 +109,8 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[bytes | None
     example = schema.build_example(
         image.data, image.format, source.name, image.height, image.width, panoptic, label_format=settings.label_format
     )
-    counts.label_bytes = sum(map(len, example.features.feature["image/segmentation/class/encoded"].bytes_list.value))
+    if panoptic is not None:
+        counts.label_bytes = len(example.features.feature[schema.LABEL].bytes_list.value[0])
     # Deterministic, so that converting the same data twice writes identical files.
     return example.SerializeToString(deterministic=True), counts
 
