@@ -21,7 +21,7 @@ from protos.descriptions import ClassInfo, DatasetInfo
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How labels are created.
+    """How labels are created; the fields are named like the flags.
 
     `label_format` is png or raw; `treat_crowd_as_ignore`: whether crowds get the ignore label, otherwise they keep their class,
     with instance id 0. Segments with a `score` below `min_score`, in [0, 1], or fewer than `min_area` pixels get no label.
