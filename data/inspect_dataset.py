@@ -48,14 +48,8 @@ def inspect(
 ) -> report.Findings:
     """Inspects those of `sections` that the config has, writes the report and pictures, and returns the findings.
 
-    Args:
-      config: the experiment.
-      output_dir: folder of the report; created if it does not exist.
-      source: the config's file, for the report.
-      sections: which of train and eval to inspect.
-      max_records: how many records of each section to check, evenly spaced; None: all.
-      num_samples: number of rows of a contact sheet.
-      seed: seed of the augmentation.
+    `source` is the config's file, for the report. Of each section, `max_records` evenly spaced records are checked, or all;
+    `num_samples` is the number of rows of a contact sheet, and `seed` that of the augmentation.
 
     Raises:
       ConfigError: the config has none of the sections, or an invalid option.

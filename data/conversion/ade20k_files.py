@@ -11,7 +11,7 @@ from data.conversion import image_lists
 from data.conversion.image_lists import SourceImage
 from data.records.schema import DataError
 from kmax_tf.coco_panoptic import pngs
-from kmax_tf.coco_panoptic.annotations import SegmentRecord
+from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
 from protos.descriptions import DatasetInfo
 
 OFFICIAL_IMAGES = {"train": 20210, "val": 2000}

@@ -11,7 +11,7 @@ from data.conversion import image_lists
 from data.conversion.image_lists import SourceImage
 from data.records.schema import DataError
 from kmax_tf.coco_panoptic import pngs
-from kmax_tf.coco_panoptic.annotations import SegmentRecord
+from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
 from kmax_tf.files.hidden import is_hidden
 from protos.descriptions import DatasetInfo
 
@@ -56,11 +56,6 @@ def list_sources(root: pathlib.Path, split: str, info: DatasetInfo) -> tuple[tup
 
     These are in the files that createPanopticImgs.py creates, with train ids or else label ids, if they exist, and otherwise in
     gtFine/<split>/<city>/*_gtFine_instanceIds.png, which may be missing. The split test has no labels.
-
-    Args:
-      root: contains leftImg8bit/ and gtFine/.
-      split: train, val or test.
-      info: describes Cityscapes.
 
     Returns:
       The images, named `<city>_<sequence>_<frame>`, and `info` with the category ids of the labels.

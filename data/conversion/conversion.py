@@ -51,7 +51,7 @@ def convert(
     num_shards: int | None = None,
     num_workers: int | None = None,
 ) -> LabelCounts:
-    """Writes `<output_dir>/<split>-%05d-of-%05d.tfrecord` and reports progress on stderr.
+    """Writes `<output_dir>/<split>-%05d-of-%05d.tfrecord`, reports progress on stderr and returns the counts of all shards.
 
     Finished shards of an earlier run are kept. A shard is converted again if the files (path, size, modification time) or the
     annotation of one of its images have changed or, without `skip_bad`, if images were skipped.
@@ -65,9 +65,6 @@ def convert(
       num_shards: number of files, at most one per image; default: one per 128 images.
       num_workers: number of processes; default: one per 1000 images, at most one per processor.
 
-    Returns:
-      The counts of all shards, including those of an earlier run.
-
     Raises:
       UserError: bad input (names the file), no usable image, output_dir contains shards of this split from other sources or
         options, or a worker process was killed.
@@ -78,15 +75,10 @@ def convert(
         raise DataError(f"{unusable[0]}; {count} cannot be converted; --on_bad_example=SKIP skips them")
     if not names.is_utf8(str(output_dir)):
         raise DataError(f"{names.shown(output_dir)}: the path is not UTF-8: choose another --output_dir")
-    num_shards = _number_of_shards(split, len(sources), num_shards)
+    parts = _divide(sources, output_dir, split, num_shards)
     output_dir.mkdir(parents=True, exist_ok=True)
-    log = ConversionLog(output_dir, split, conversion_log.options_of(sources, num_shards, settings))
+    log = ConversionLog(output_dir, split, conversion_log.options_of(sources, len(parts), settings))
     record_classes.write(output_dir, split, settings.info)
-    # The numbers of images differ by at most one, and the first shards have more.
-    parts = {
-        output_dir / shard_name(split, number, num_shards): sources[part[0] : part[-1] + 1]
-        for number, part in enumerate(np.array_split(np.arange(len(sources)), num_shards))
-    }
     states = {path: conversion_log.state_of(part) for path, part in parts.items()}
     kept = _up_to_date(split, states, log, skip_bad)
     todo, total = {path: part for path, part in parts.items() if path not in kept}, LabelCounts()
@@ -119,12 +111,15 @@ def no_label(settings: Settings) -> str:
     return f"no segment that passes {settings.limits}, or only crowds and unlabeled pixels"
 
 
-def _number_of_shards(split: str, num_images: int, wanted: int | None) -> int:
-    if wanted is not None and wanted < 1:
-        raise DataError(f"--num_shards must be at least 1, not {wanted}")
-    if wanted is not None and wanted > num_images:
-        print(f"{split}: note: --num_shards={wanted} is reduced to {num_images}, one per image", file=sys.stderr)
-    return min(wanted or -(-num_images // _IMAGES_PER_SHARD), num_images)
+def _divide(
+    sources: Sequence[SourceImage], output_dir: pathlib.Path, split: str, num_shards: int | None
+) -> dict[pathlib.Path, Sequence[SourceImage]]:
+    """The images of each shard; their numbers differ by at most one, and the first shards have more."""
+    if num_shards is not None and num_shards > len(sources):
+        print(f"{split}: note: --num_shards={num_shards} is reduced to {len(sources)}, one per image", file=sys.stderr)
+    count = min(num_shards or -(-len(sources) // _IMAGES_PER_SHARD), len(sources))
+    parts = np.array_split(np.arange(len(sources)), count)
+    return {output_dir / shard_name(split, i, count): sources[part[0] : part[-1] + 1] for i, part in enumerate(parts)}
 
 
 def _up_to_date(

@@ -78,12 +78,7 @@ def convert_split(
 ) -> None:
     """Converts one split according to the flags and prints a summary.
 
-    Args:
-      sources: the images.
-      split: its name.
-      info: the classes.
-      official_images: number of images of the complete split; another number is reported.
-      annotations: the file that lists the segments, for messages about the flags of define_limits.
+    Reports a number of images other than `official_images`; `annotations` is the file that lists the segments, for messages.
     """
     if official_images not in (None, len(sources)):
         found = counted(len(sources), "image")

@@ -20,7 +20,7 @@ _DIGEST_DIGITS = 12
 class ConversionLog:
     """The finished shards of a split, in a file of `.conversion/`, which no pattern of record files matches.
 
-    `shards` maps file names to the counts of their labels and the state of their images (see `state_of`).
+    `shards` maps the files that earlier runs finished to the counts of their labels and the state of their images (`state_of`).
     """
 
     def __init__(self, output_dir: pathlib.Path, split: str, options: Mapping[str, Any]) -> None:
@@ -46,7 +46,6 @@ class ConversionLog:
     def add(self, name: str, counts: LabelCounts, state: str) -> None:
         """Adds a finished shard, or replaces the entry of that name."""
         self._journal.add(_line(name, counts, state))
-        self.shards[name] = counts, state
 
 
 def shard_files(output_dir: pathlib.Path, split: str) -> list[pathlib.Path]:
@@ -59,10 +58,7 @@ def options_of(sources: Sequence[SourceImage], num_shards: int, settings: Settin
     info = settings.info
     return {
         "--num_shards": num_shards,
-        "--label_format": settings.label_format,
-        "--treat_crowd_as_ignore": settings.treat_crowd_as_ignore,
-        "--min_score": settings.min_score,
-        "--min_area": settings.min_area,
+        **{f"--{name}": value for name, value in vars(settings).items() if name != "info"},
         "classes": _digest((info.name, info.label_divisor, info.ignore_label, info.classes)),
         "names of the images": _digest([source.name for source in sources]),
     }

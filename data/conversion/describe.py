@@ -15,18 +15,12 @@ _LARGEST_INT32 = (1 << 31) - 1
 def description_text(name: str, content: LabeledImages, *, label_divisor: int | None = None, where: str) -> str:
     """Text of a description: ids 1, 2, ... in the order of the category ids, ignore_label 0.
 
-    Args:
-      name: name of the dataset.
-      content: the annotations.
-      label_divisor: panoptic_label_divisor; default: the smallest power of two, at least 256, that is large enough for the
-        instances of every image.
-      where: the file; error messages start with it.
+    `label_divisor` defaults to the smallest power of two, at least 256, that is large enough for the instances of every image.
+    Error messages start with `where`, the annotation file.
 
     Raises:
-      UserError: there are no categories, a color is unusable, the divisor is too large, or the description would be invalid.
+      UserError: a color is unusable, the divisor is too large, or the description would be invalid.
     """
-    if not content.categories:
-        raise DataError(f"{where}: categories is empty")
     if label_divisor is None:
         label_divisor, most = _SMALLEST_DIVISOR, _most_instances(content)
         while label_divisor <= most:

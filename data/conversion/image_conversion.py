@@ -13,14 +13,15 @@ import numpy as np
 from data.conversion.image_lists import SourceImage
 from data.records import schema
 from data.records.schema import DataError
-from kmax_tf.coco_panoptic.annotations import SegmentRecord
+from kmax_tf.cli.progress import counted
+from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
 from kmax_tf.image_files import read_image
 from protos.descriptions import ClassInfo, DatasetInfo
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How labels are created.
+    """How labels are created; the fields are named like the flags.
 
     `label_format` is png or raw; `treat_crowd_as_ignore`: whether crowds get the ignore label, otherwise they keep their class,
     with instance id 0. Segments with a `score` below `min_score`, in [0, 1], or fewer than `min_area` pixels get no label.
@@ -108,7 +109,8 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[bytes | None
     example = schema.build_example(
         image.data, image.format, source.name, image.height, image.width, panoptic, label_format=settings.label_format
     )
-    counts.label_bytes = sum(map(len, example.features.feature["image/segmentation/class/encoded"].bytes_list.value))
+    if panoptic is not None:
+        counts.label_bytes = len(example.features.feature[schema.LABEL].bytes_list.value[0])
     # Deterministic, so that converting the same data twice writes identical files.
     return example.SerializeToString(deterministic=True), counts
 
@@ -116,19 +118,10 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[bytes | None
 def panoptic_map(
     ids: np.ndarray, segments: Iterable[SegmentRecord], settings: Settings, *, where: str
 ) -> tuple[np.ndarray, LabelCounts]:
-    """Converts segment ids to panoptic ids.
+    """Converts segment ids [h, w] to panoptic ids, int32 [h, w], and counts the segments.
 
     Things get instance ids 1, 2, ... per class in the order of `segments`, stuff gets instance id 0. Pixels with id 0 and
-    segments below the limits of the settings get the ignore label.
-
-    Args:
-      ids: segment ids [h, w].
-      segments: those of the annotation.
-      settings: the classes, which the category ids refer to, and the treatment of segments.
-      where: the label file; error messages start with it.
-
-    Returns:
-      The panoptic map, int32 [h, w], and its counts.
+    segments below the limits of the settings get the ignore label. Error messages start with `where`, the label file.
 
     Raises:
       DataError: a category is unknown, a crowd is stuff, a class has more instances than the label divisor allows, a segment
@@ -157,9 +150,10 @@ def panoptic_map(
             raise DataError(f"{where}: segment {segment.id} {problem}")
     unlisted = [i for i in area_of if i not in label_of]
     if unlisted:
+        name = f"{where}: segment {unlisted[0]} ({counted(area_of[unlisted[0]], 'pixel')})"
         raise DataError(
-            f"{where}: segment {unlisted[0]} ({area_of[unlisted[0]]} pixels) is not in segments_info of its annotation "
-            f"({len(unlisted)} such ids in total): JSON and PNG do not match (pixels without a segment must have id 0)"
+            f"{name} is not in segments_info of its annotation ({len(unlisted)} such ids in total): JSON and PNG do not match "
+            "(pixels without a segment must have id 0)"
         )
     table = np.array([label_of[i] for i in present.tolist()], dtype=np.int32)
     counts.unlabeled = int(areas[table == info.void_label].sum())
@@ -177,8 +171,8 @@ def _problem(segment: SegmentRecord, entry: ClassInfo | None, area: int) -> str:
         return f"is a crowd of {entry.name!r}, which is stuff; only things can be crowds: set its iscrowd to 0 in the JSON"
     if segment.area not in (None, area):
         return (
-            f"covers {area} pixels of the PNG, but its area in the JSON is {segment.area}: JSON and PNG do not match, or the "
-            "PNG was changed"
+            f"covers {counted(area, 'pixel')} of the PNG, but its area in the JSON is {segment.area}: JSON and PNG do not "
+            "match, or the PNG was changed"
         )
     return "" if area else "covers 0 pixels of the PNG: remove it from the JSON, or create the PNG again"
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from data.records.schema import DataError
-from kmax_tf.coco_panoptic import annotations, categories, names, pngs
-from kmax_tf.coco_panoptic.annotations import SegmentRecord
+from kmax_tf.coco_panoptic import categories, names, pngs
 from kmax_tf.coco_panoptic.categories import Category
+from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord, parse_segments, read_annotations
 from kmax_tf.files.hidden import is_hidden
 from protos.descriptions import DatasetInfo
 
@@ -48,7 +48,7 @@ class SourceImage:
         Raises:
           UserError: the label is missing, damaged or in another format, or a segment lacks a value or has a wrong one.
         """
-        return pngs.read_ids(self.label_path), annotations.parse_segments(self.segments, str(self.label_path)).values()
+        return pngs.read_ids(self.label_path), parse_segments(self.segments, str(self.label_path)).values()
 
     def check(self) -> str:
         """Why the image cannot be converted, as far as that is known without reading its files; otherwise empty."""
@@ -78,7 +78,7 @@ def read_panoptic_json(
       UserError: a file or key is missing, a value has the wrong type, an image has two annotations, or two images or categories
         have the same id or name.
     """
-    content = annotations.read(json_path)
+    content = read_annotations(json_path)
     for directory, what in ((images_dir, "images"), (panoptic_dir, "panoptic PNGs")):
         if not directory.is_dir():
             raise DataError(f"{directory} is not a directory: it must contain the {what} of {json_path}")
@@ -107,12 +107,8 @@ def with_annotations(
 ) -> tuple[SourceImage, ...]:
     """Assigns each image its annotation in a JSON that a dataset's own tools created; images without one get a `problem`.
 
-    Args:
-      images: images without labels.
-      images_dir: folder of the images.
-      json_path: annotation file; the PNGs are in the folder of the same name. Its image names may contain the suffixes of a
-        benchmark (names.plain_name).
-      info: the classes, with the category ids of the file.
+    The PNGs are in the folder of the same name as the file, the categories are those of `info`. Image names in the file may
+    contain the suffixes of a benchmark (names.plain_name).
 
     Raises:
       UserError: a folder or file is missing, the categories differ, or no image has an annotation.

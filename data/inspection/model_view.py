@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from data.input import augmentation, pipeline
 from data.inspection.scan import ProblemList, Section
 from data.records.schema import DataError
+from kmax_tf.cli.progress import counted
 from kmax_tf.drawing import pictures
 from kmax_tf.tensor_keys import SEMANTIC_GT, THING_CLASS_GT, THING_MASK_GT
 from protos.descriptions import DatasetInfo
@@ -51,15 +52,9 @@ class ModelView:
 
 
 def view_section(section: Section, *, num_samples: int, seed: int) -> ModelView:
-    """Reads augmented training images, or the first images of the evaluation; bad ones are skipped.
+    """Reads augmented training images, or the first images of the evaluation, and keeps `num_samples`; bad ones are skipped.
 
-    Args:
-      section: the records.
-      num_samples: number of images to keep as samples.
-      seed: seed of order and augmentation, as trainer_options.seed.
-
-    Raises:
-      ConfigError: an option is invalid.
+    `seed` is that of order and augmentation, as trainer_options.seed; raises ConfigError if an option is invalid.
     """
     problems = ProblemList()
     options, info = section.options, section.info
@@ -95,20 +90,15 @@ def _add(view: ModelView, example: Mapping[str, np.ndarray], info: DatasetInfo, 
         void = float((example[SEMANTIC_GT] == info.ignore_label).mean())
         view.void += void
         view.instances.append(int(example[THING_MASK_GT].max()) + 1)
-        caption.append(f"{view.instances[-1]} instances, {void:.0%} unlabeled")
+        caption.append(f"{counted(view.instances[-1], 'instance')}, {void:.0%} unlabeled")
     if keep:
         view.samples.append(Sample(np.rint(example["image"]).clip(0, 255).astype(np.uint8), panoptic, caption))
 
 
 def target_panoptic(example: Mapping[str, np.ndarray], info: DatasetInfo) -> np.ndarray:
-    """The panoptic map that the targets of one image describe.
+    """The panoptic map [h, w] that the targets of one image describe (see data/input/targets.py).
 
-    Args:
-      example: `semantic_gt` and `thing_id_mask_gt` [h, w], `thing_id_class_gt` [max_thing_id], see data/input/targets.py.
-      info: the classes and the encoding.
-
-    Raises:
-      DataError: the targets disagree about the class of an instance.
+    Raises DataError if `semantic_gt` and `thing_id_class_gt` disagree about the class of an instance.
     """
     number, semantic = example[THING_MASK_GT], example[SEMANTIC_GT].astype(np.int64)
     classes = np.where(number >= 0, example[THING_CLASS_GT][number], semantic)

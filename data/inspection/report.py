@@ -105,7 +105,7 @@ def _problem_parts(problems: Sequence[str]) -> list[str]:
 def _facts(section: Section, view: ModelView) -> dict[str, Mapping[str, str]]:
     """The rows of each table, by title, for one section."""
     counts, total = section.counts, len(section.index)
-    sources = [f"{n} records, weight {s.weight:g}" for n, s in zip(section.source_sizes, section.options.source)]
+    sources = [f"{counted(n, 'record')}, weight {s.weight:g}" for n, s in zip(section.source_sizes, section.options.source)]
     files = set(section.index.files)
     records = {
         "files": f"{len(files)}, {sum(tf.io.gfile.stat(path).length for path in files) / 1e6:.1f} MB",

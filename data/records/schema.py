@@ -13,8 +13,8 @@ from data.records.label_coding import decode_label, decode_with, encode_label
 from data.records.label_map import LabelMap
 
 IMAGE_FORMATS = ("jpeg", "png")
+LABEL = "image/segmentation/class/encoded"
 _NO_NAME = "image without a name"
-_LABEL = "image/segmentation/class/encoded"
 _LABEL_FORMAT = "image/segmentation/class/format"
 
 
@@ -46,7 +46,7 @@ def build_example(
     if panoptic is not None:
         if panoptic.shape != (height, width):
             raise DataError(f"{filename}: the label is {panoptic.shape}, but the image is {(height, width)} (height, width)")
-        strings |= {_LABEL: encode_label(panoptic, label_format), _LABEL_FORMAT: label_format.encode()}
+        strings |= {LABEL: encode_label(panoptic, label_format), _LABEL_FORMAT: label_format.encode()}
     example = tf.train.Example()
     for key, value in strings.items():
         example.features.feature[key].bytes_list.value.append(value)
@@ -114,10 +114,10 @@ def decode_features(features: Mapping[str, tf.train.Feature], *, with_label: boo
         )
     label, label_format, label_bytes = None, "", b""
     if with_label:
-        if _LABEL not in features:
+        if LABEL not in features:
             advice = "use labeled records, or set decode_groundtruth_label: false to predict without metrics"
             raise DataError(f"the record has no label: {advice}")
-        label_bytes = _value(features, _LABEL)
+        label_bytes = _value(features, LABEL)
         label_format = _string(features, _LABEL_FORMAT).decode(errors="replace") or "raw"
         label = decode_label(label_bytes, label_format, height, width)
     return Record(_string(features, "image/filename"), encoded, image, label, label_format, len(label_bytes))

@@ -86,15 +86,8 @@ def _unique(ids: Iterable[Id], form: Callable[[Id], Hashable]) -> dict[Hashable,
 def pair_names(ours: Mapping[Id, str], theirs: Mapping[Id, str], where: tuple[str, str]) -> dict[Id, Id]:
     """Pairs ids by file names, without their extension and a benchmark's suffix.
 
-    If names are not unique in a list, as many parent folders as necessary are compared, too.
-
-    Args:
-      ours: file names by id.
-      theirs: file names of the other list by id.
-      where: for each list, the start of error messages.
-
-    Raises:
-      PanopticFileError: two files of a list have the same name.
+    If names are not unique in a list, as many parent folders as necessary are compared, too. Raises PanopticFileError if two
+    files of a list have the same name; the message starts with the text in `where` for that list.
     """
     lists = [{i: plain_name(image_name(name)).split("/") for i, name in files.items()} for files in (ours, theirs)]
     for count in range(1, max([len(parts) for files in lists for parts in files.values()], default=1) + 1):

@@ -47,10 +47,7 @@ def read_bytes(path: pathlib.Path) -> bytes:
 def read_png(path: pathlib.Path, modes: Collection[str], expected: str) -> np.ndarray:
     """Reads the stored values of a PNG, [h, w] or [h, w, channels].
 
-    Args:
-      path: the PNG.
-      modes: pillow's names of the allowed modes.
-      expected: describes them in the error message.
+    `modes` are pillow's names of the allowed modes; `expected` describes them in the error message.
 
     Raises:
       PanopticFileError: the file is missing, damaged, too large or has another mode.

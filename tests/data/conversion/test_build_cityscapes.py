@@ -7,12 +7,14 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from google.protobuf import text_format
 from panoptic_fixtures import read_split
 from PIL import Image
 
 from data.conversion import cityscapes_files, conversion, image_conversion
 from data.input import pipeline
+from data.records import schema
 from protos import dataset_pb2, descriptions
 from protos.errors import UserError
 
@@ -235,6 +237,9 @@ def test_the_command_and_the_pipeline(tmp_path):
         (batch,) = pipeline.evaluation_dataset(options, _INFO, batch_size=3)
         assert [name.decode() for name in batch["image_name"].numpy()] == sorted(_NAMES)
         assert ("semantic_gt" in batch) == with_labels
+        (path,) = (tmp_path / "out").glob(f"{split}-*.tfrecord")
+        for serialized in tf.data.TFRecordDataset(str(path)):
+            assert (schema.LABEL in schema.parse_features(serialized.numpy())) == with_labels
         if with_labels:
             semantic = batch["semantic_gt"].numpy()[:, :24, :40]
             np.testing.assert_array_equal(semantic, [_expected(name) // 1000 for name in sorted(_NAMES)])

@@ -5,12 +5,12 @@ import pytest
 from panoptic_fixtures import INFO, segment
 
 from data.conversion import image_conversion
-from kmax_tf.coco_panoptic import annotations
+from kmax_tf.coco_panoptic.panoptic_files import parse_segments
 from protos.errors import UserError
 
 
 def _panoptic_map(ids, entries, *, where="a.png", **settings):
-    segments = annotations.parse_segments(entries, where).values()
+    segments = parse_segments(entries, where).values()
     return image_conversion.panoptic_map(ids, segments, image_conversion.Settings(INFO, **settings), where=where)
 
 

@@ -12,7 +12,7 @@ from panoptic_fixtures import INFO, read_split, rename_as_coco, segment, write_c
 from data.conversion import conversion_flags, image_conversion
 from data.conversion.image_conversion import LabelCounts, Settings
 from data.records.schema import DataError
-from kmax_tf.coco_panoptic import annotations
+from kmax_tf.coco_panoptic.panoptic_files import parse_segments
 from protos.errors import UserError
 
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -38,7 +38,7 @@ def test_against_a_loop_over_segments(min_score, min_area):
             seen[class_id] += 1
         expected[mask] = class_id * 256 + seen.get(class_id, 0)
     settings = Settings(INFO, min_score=min_score, min_area=min_area)
-    parsed = annotations.parse_segments(segments, "a.png").values()
+    parsed = parse_segments(segments, "a.png").values()
     panoptic, counts = image_conversion.panoptic_map(ids, parsed, settings, where="a.png")
     np.testing.assert_array_equal(panoptic, expected)
     assert (counts.dropped, sum(counts.segments.values())) == (dropped, 10 - dropped)
@@ -110,7 +110,7 @@ def test_labels_without_scores_are_refused(tmp_path):
     )
     assert "trainer/predict.py" in done.stderr.splitlines()[-1]
     with pytest.raises(UserError, match="segment 7: score is nan"):
-        annotations.parse_segments([dict(segment(7, 17, 4), score=float("nan"))], "a.png")
+        parse_segments([dict(segment(7, 17, 4), score=float("nan"))], "a.png")
 
 
 def test_limits_that_cannot_be_applied():

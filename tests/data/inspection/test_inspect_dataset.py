@@ -87,7 +87,7 @@ def test_sheets_and_statistics_of_the_model_view(tmp_path):
     assert re.fullmatch(r"scale 1\.00, crop at x -?\d+, y -?\d+(, flipped)?", draw)
     panoptic = train.samples[0].panoptic
     void, instances = np.mean(panoptic == 0), len(np.unique(panoptic[panoptic % 256 > 0]))
-    assert facts == f"{instances} instances, {void:.0%} unlabeled"
+    assert facts == f"{instances} instance{'s' * (instances != 1)}, {void:.0%} unlabeled"
     # 24 x 32 pixels are resized to 48 x 65; the rest of 65 x 65 is padding.
     padded = np.mean([(sample.image == 128).all(-1).mean() for sample in evaluation.samples])
     np.testing.assert_allclose(evaluation.padding / 2, padded, atol=0.01)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kmax_tf.coco_panoptic import annotations
+from kmax_tf.coco_panoptic.panoptic_files import read_annotations
 from kmax_tf.coco_panoptic.values import PanopticFileError
 
 
@@ -16,7 +16,7 @@ def _read(tmp_path, image_ids, annotation_ids, mark=b""):
     }
     path = tmp_path / "a.json"
     path.write_bytes(mark + json.dumps(content).encode())
-    return annotations.read(path)
+    return read_annotations(path)
 
 
 @pytest.mark.parametrize("others", [["0", "1"], [0.0, 1.0], ["00", "01"]])
