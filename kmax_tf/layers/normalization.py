@@ -1,12 +1,13 @@
 """Batch normalization over one or several axes, synchronized over replicas.
 
 tf_keras offers either the fused kernel, which keeps an unbiased moving variance, or synchronized statistics with slow
-gradients. The published models use biased statistics, E[x^2] - E[x]^2 over the whole batch. If the channels come last, this
-layer computes them with one pass of the fused kernel and hand-written gradients.
+gradients. The published models use biased statistics, E[x^2] - E[x]^2 over the whole batch. This layer has hand-written
+gradients and, if the channels come last, normalizes with one pass of the fused kernel.
 """
 
 import contextlib
 import dataclasses
+import math
 import threading
 from collections.abc import Iterator
 
@@ -85,25 +86,34 @@ class BatchNorm(tf_keras.layers.Layer):
             replica = None  # Use the statistics of this replica only.
         if self.kept == (x.shape.rank - 1,):
             return self._channels_last(x, training, replica)
-        x32 = tf.cast(x, tf.float32)
+        gamma, beta = (tf.convert_to_tensor(self._broadcast(parameter)) for parameter in (self.gamma, self.beta))
         if training:
-            mean, variance = _moments(x32, self.reduced, replica)
-            self._update(mean, variance)
-        else:
-            mean, variance = self._broadcast(self.moving_mean), self._broadcast(self.moving_variance)
-        scale = self._broadcast(self.gamma) * tf.math.rsqrt(variance + self.epsilon)
-        return tf.cast(x32 * scale + (self._broadcast(self.beta) - mean * scale), x.dtype)
+            return self._by_batch(x, gamma, beta, self.reduced, replica)
+        mean, variance = self._broadcast(self.moving_mean), self._broadcast(self.moving_variance)
+        return _scaled(x, gamma, beta, mean, variance, self.epsilon)
 
     def _channels_last(self, x: tf.Tensor, training: bool, replica: tf.distribute.ReplicaContext | None) -> tf.Tensor:
         # Keep the batch as the first dimension: cuDNN limits it to 65535.
-        image = x if x.shape.rank == 4 else tf.reshape(x, [tf.shape(x)[0], -1, 1, x.shape[-1]])
+        image = x if x.shape.rank == 4 else _reshape(x, [x.shape[1:-1].num_elements(), 1, x.shape[-1]])
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         if training:
-            y, mean, variance = _normalize_by_batch(image, gamma, beta, self.epsilon, replica)
-            self._update(mean, variance)
+            y = self._by_batch(image, gamma, beta, (0, 1, 2), replica)
         else:
             y = _affine(image, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
-        return y if x.shape.rank == 4 else tf.reshape(y, tf.shape(x))
+        return y if x.shape.rank == 4 else _reshape(y, x.shape[1:].as_list(), like=x)
+
+    def _by_batch(
+        self,
+        x: tf.Tensor,
+        gamma: tf.Tensor,
+        beta: tf.Tensor,
+        axes: tuple[int, ...],
+        replica: tf.distribute.ReplicaContext | None,
+    ) -> tf.Tensor:
+        """Normalizes by the statistics of the batch, and updates the moving averages with them."""
+        y, mean, variance = _normalize_by_batch(x, gamma, beta, axes, self.epsilon, replica)
+        self._update(mean, variance)
+        return y
 
     def _update(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         if getattr(_local, "kept", False):
@@ -119,55 +129,84 @@ class BatchNorm(tf_keras.layers.Layer):
         return tf.reshape(parameter, [-1 if a in self.kept else 1 for a in range(rank)])
 
 
+def _reshape(x: tf.Tensor, shape: list[int | None], like: tf.Tensor | None = None) -> tf.Tensor:
+    """Reshapes all but the first dimension of x to `shape`; if it is not known while tracing, to the shape of `like`."""
+    if None not in shape:
+        return tf.reshape(x, [-1, *shape])
+    return tf.reshape(x, [tf.shape(x)[0], -1, *shape[1:]] if like is None else tf.shape(like))
+
+
 def _affine(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta in one pass, [B,H,W,C] -> the same shape and type."""
     return tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, variance, epsilon, is_training=False)[0]
 
 
-def _moments(x: tf.Tensor, axes: tuple[int, ...], replica: tf.distribute.ReplicaContext | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and biased variance of float32 values over `axes` (kept with size 1) and over replicas."""
-    total = tf.reduce_sum(x, axes, keepdims=True)
-    squares = tf.reduce_sum(tf.square(x), axes, keepdims=True)
-    count = tf.cast(tf.size(x) / tf.size(total), tf.float32)
+def _scaled(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """The same for parameters with the rank of x."""
+    scale = gamma * tf.math.rsqrt(variance + epsilon)
+    return tf.cast(tf.cast(x, tf.float32) * scale + (beta - mean * scale), x.dtype)
+
+
+def _moments(
+    x: tf.Tensor, axes: tuple[int, ...], replica: tf.distribute.ReplicaContext | None, *, keepdims: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and biased variance of float32 values over `axes` and over replicas."""
+    total = tf.reduce_sum(x, axes, keepdims=keepdims)
+    squares = tf.reduce_sum(tf.square(x), axes, keepdims=keepdims)
+    count = _size(x, axes)
     if replica is not None:
-        total, squares, count = replica.all_reduce(tf.distribute.ReduceOp.SUM, [total, squares, count])
+        total, squares, count = replica.all_reduce(tf.distribute.ReduceOp.SUM, [total, squares, tf.convert_to_tensor(count)])
     mean = total / count
     return mean, tf.maximum(squares / count - tf.square(mean), 0.0)
 
 
-def _normalize_by_batch(
-    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, replica: tf.distribute.ReplicaContext | None
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """[B,H,W,C], [C], [C] -> the normalized values, and mean and variance [C], which have no gradient.
+def _size(x: tf.Tensor, axes: tuple[int, ...]) -> float | tf.Tensor:
+    """Number of values that a sum of x over `axes` adds; a constant if it is known while tracing."""
+    static = [x.shape[axis] for axis in axes]
+    if None not in static:
+        return float(math.prod(static))
+    return tf.cast(tf.reduce_prod([tf.shape(x)[axis] for axis in axes]), tf.float32)
 
-    Uses reduce_sum for the statistics: the kernel adds row by row, and its rounding errors grow in a deep network.
+
+def _normalize_by_batch(
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    axes: tuple[int, ...],
+    epsilon: float,
+    replica: tf.distribute.ReplicaContext | None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The normalized values of x, and their mean and variance over `axes`, which have no gradient.
+
+    Parameters are [C], for x [B,H,W,C], or have the rank of x. Uses reduce_sum for the statistics: the kernel adds row by row,
+    and its rounding errors grow in a deep network.
     """
+    keepdims = gamma.shape.rank > 1
+    values = tf.stop_gradient(tf.cast(x, tf.float32))
+    mean, variance = _moments(values, axes, replica, keepdims=keepdims)
 
     @tf.custom_gradient
     def normalize(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor):
-        mean, variance = (tf.reshape(m, [-1]) for m in _moments(tf.cast(x, tf.float32), (0, 1, 2), replica))
-        y = _affine(x, gamma, beta, mean, variance, epsilon)
-
-        def gradient(dy: tf.Tensor, *_) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             values, upstream = tf.cast(x, tf.float32), tf.cast(dy, tf.float32)
             inverse = tf.math.rsqrt(variance + epsilon)
-            d_beta = tf.reduce_sum(upstream, (0, 1, 2))
-            d_gamma = (tf.reduce_sum(upstream * values, (0, 1, 2)) - mean * d_beta) * inverse
-            count = tf.cast(tf.size(x) / tf.size(gamma), tf.float32)
-            sums = d_beta, d_gamma
+            d_beta = tf.reduce_sum(upstream, axes, keepdims=keepdims)
+            d_gamma = (tf.reduce_sum(upstream * values, axes, keepdims=keepdims) - mean * d_beta) * inverse
+            count, sums = _size(x, axes), (d_beta, d_gamma)
             if replica is not None:
                 sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
                 count *= replica.num_replicas_in_sync
             scale = gamma * inverse
             # dx = scale * (dy - mean(dy) - normalized x * mean(dy * normalized x))
-            slope = -scale * inverse * sums[1] / count
-            offset = -scale * sums[0] / count - slope * mean
-            return tf.cast(upstream * scale + (values * slope + offset), x.dtype), d_gamma, d_beta
+            part = scale / count
+            slope = part * inverse * sums[1]
+            offset = part * sums[0] - slope * mean
+            return tf.cast(upstream * scale - (values * slope + offset), x.dtype), d_gamma, d_beta
 
-        return (y, mean, variance), gradient
+        apply = _scaled if keepdims else _affine
+        return apply(x, gamma, beta, mean, variance, epsilon), gradient
 
-    y, mean, variance = normalize(x, gamma, beta)
-    return y, tf.stop_gradient(mean), tf.stop_gradient(variance)
+    return normalize(x, gamma, beta), mean, variance
 
 
 @dataclasses.dataclass(frozen=True)

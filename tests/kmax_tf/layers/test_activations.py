@@ -32,3 +32,19 @@ def test_type_and_gradient_at_large_values(dtype):
     assert y.dtype == dtype
     np.testing.assert_array_equal(tf.cast(y, tf.float32), [0, 0, 100])
     np.testing.assert_array_equal(tf.cast(tape.gradient(y, x), tf.float32), [0, 0.5, 1])
+
+
+def test_gelu_keeps_one_tensor_for_its_gradient():
+    @tf.function(autograph=False)
+    def step(x, upstream):
+        return tf.gradients(gelu(x), x, upstream)
+
+    graph = step.get_concrete_function(tf.TensorSpec([2, 3]), tf.TensorSpec([2, 3])).graph
+    kept, waiting = set(), [graph.outputs[0]]
+    while waiting:
+        tensor = waiting.pop()
+        if tensor.op.name.startswith("gradients/") or tensor.op.type == "Identity":
+            waiting += tensor.op.inputs
+        elif tensor.shape.rank == 2:
+            kept.add(tensor.name)
+    assert len(kept) == 2 and graph.inputs[1].name in kept and graph.inputs[0].name not in kept
