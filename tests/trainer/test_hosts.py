@@ -59,7 +59,7 @@ def test_parameter_servers_are_refused():
     ("text", "cause"),
     [
         (
-            "Graph execution error:\n\nDetected at node X\n\nCollective ops is aborted by: Connection reset by peer\nAdditional GRPC",
+            "Graph execution error:\n\nDetected at X\n\nCollective ops is aborted by: Connection reset by peer\nMore",
             "Connection reset by peer",
         ),
         ("failed to connect to all addresses\nmore", "failed to connect to all addresses"),
