@@ -35,14 +35,15 @@ class KMaXDecoder(tf_keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor, list[dict[str, tf.Tensor]]]:
         """Features at stride 32, 16, 8, ... -> class embedding [B,N,E], mask embedding [B,N,E], predictions of the layers.
 
-        N is smaller in training if slots are dropped.
+        N is smaller in training if slots are dropped. Layers that do not predict are left out.
         """
         centers = tf.tile(self._initial_centers(training), [tf.shape(pixel_features[0])[0], 1, 1])
         predictions = []
         for pixels, layers in zip(pixel_features, self.stages):
             for layer in layers:
-                centers, prediction = layer(pixels, centers, training=training)
-                predictions.append(prediction)
+                pixels, centers, prediction = layer(pixels, centers, training=training)
+                if prediction is not None:
+                    predictions.append(prediction)
         return self.class_embedding(centers, training=training), self.mask_embedding(centers, training=training), predictions
 
     def _initial_centers(self, training: bool) -> tf.Tensor:

@@ -1,35 +1,14 @@
 """k-means cross-attention, the interaction of kMaX-DeepLab (paper, equations 5 to 7)."""
 
 import tensorflow as tf
-import tf_keras
 
+from kmax_tf.interactions.attention import Attention
 from kmax_tf.interactions.decoder_layer import DecoderLayer, Prediction
-from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm, truncated_normal
 from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.tensor_keys import MASK_LOGITS
 from protos import model_pb2
-
-HEADS = 8
-
-
-class CenterAttention(tf_keras.layers.Layer):
-    """Self-attention between cluster centers; a batch norm per head replaces the scale 1/sqrt(d)."""
-
-    def __init__(self, norm: NormSpec):
-        super().__init__()
-        self.similarity_norm = norm.layer(axis=1)
-        self.output_norm = norm.layer(axis=(1, 3))
-
-    def call(self, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """query, key [B,N,K], value [B,N,V] -> [B,N,V]."""
-        slots = value.shape[1]
-        query, key, value = (tf.reshape(x, [-1, slots, HEADS, x.shape[-1] // HEADS]) for x in (query, key, value))
-        similarity = self.similarity_norm(tf.einsum("bngd,bmgd->bgnm", query, key), training=training)
-        weights = tf.cast(tf.nn.softmax(tf.cast(similarity, tf.float32)), value.dtype)
-        retrieved = self.output_norm(tf.einsum("bgnm,bmgd->bgnd", weights, value), training=training)
-        return tf.reshape(tf.transpose(gelu(retrieved), [0, 2, 1, 3]), [-1, slots, HEADS * value.shape[-1]])
 
 
 class KMeansLayer(DecoderLayer):
@@ -46,7 +25,7 @@ class KMeansLayer(DecoderLayer):
         self.create_predictor(options, num_classes, norm)
         self.update_norm = norm.layer()
         self.update_output = DenseNorm(channels, norm, gamma=0.0)
-        self.attention = CenterAttention(norm)
+        self.attention = Attention(norm)
         self.attention_output = DenseNorm(channels, norm, gamma=0.0)
         self.create_feed_forward(options, norm)
         self.drop_update, self.drop_attention = DropPath(keep), DropPath(keep)
@@ -54,11 +33,16 @@ class KMeansLayer(DecoderLayer):
     def center_update(
         self, pixel_space: tf.Tensor, center_space: tf.Tensor, prediction: Prediction, training: bool
     ) -> tf.Tensor:
+        return self.update_from(pixel_space, self.query_key_value(center_space, training=training), prediction, training)
+
+    def update_from(
+        self, pixel_space: tf.Tensor, query_key_value: tf.Tensor, prediction: Prediction, training: bool
+    ) -> tf.Tensor:
+        """center_update with the queries, keys and values of the centers, side by side in [B,N,2E]."""
         values = self.pixel_value(pixel_space, training=training)
         update = self.update_norm(kmeans_update(prediction[MASK_LOGITS], values), training=training)
         update = self.update_output(update, training=training)
-        qkv = self.query_key_value(center_space, training=training)
-        query, key, value = tf.split(qkv, [self.key_depth, self.key_depth, 2 * self.key_depth], -1)
+        query, key, value = tf.split(query_key_value, [self.key_depth, self.key_depth, 2 * self.key_depth], -1)
         attended = self.attention_output(self.attention(query, key, value, training=training), training=training)
         return self.drop_update(update, training=training) + self.drop_attention(attended, training=training)
 

@@ -17,7 +17,7 @@ from random_problem import make_outputs, make_targets
 from kmax_tf import build_loss, build_model, build_postprocessor
 from kmax_tf.interactions.decoder_layer import DecoderLayer
 from kmax_tf.registry import registered
-from protos import descriptions
+from protos import descriptions, model_pb2
 
 DOCUMENT = ROOT / "docs" / "extending.md"
 BLOCKS = read_blocks(DOCUMENT)
@@ -98,7 +98,7 @@ def test_a_tree_with_all_examples_works(copy):
     found = json.loads(result.stdout.splitlines()[-1])
     assert {name for names in found["names"].values() for name in names} >= {"kmax_plain", "mask_entropy_loss"}
     assert found["names"]["MERGE_RULES"] == ["maskwise", "pixelwise", "weighted"]
-    assert found["names"]["INTERACTIONS"] == ["KMEANS", "SOFT_KMEANS"]
+    assert set(found["names"]["INTERACTIONS"]) == {*model_pb2.MaXDeepLabOptions.Interaction.keys(), "SOFT_KMEANS"}
     assert found["classes"]["runs/shapes/config.textproto"] == [3, 4, 5, 0, 1, 2]
 
 

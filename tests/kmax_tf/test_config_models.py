@@ -28,7 +28,12 @@ def count_parameters(config) -> tuple[int, int]:
     return _built[key]
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+# One of each kind of config runs always; building all of them takes minutes.
+ALWAYS = ("coco/kmax_r50.textproto", "demo/scenes.textproto")
+NAMES = [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_models_have_the_size_in_the_config_header(name):
     counted = count_parameters(load_config(CONFIGS[name]))
     stated = _STATED.search(CONFIGS[name].read_text())
@@ -38,6 +43,7 @@ def test_models_have_the_size_in_the_config_header(name):
 
 
 # From the paper's Tables 1 to 3, in millions.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "millions"),
     {

@@ -134,6 +134,7 @@ def training_model(tmp_path_factory):
     return build(TRAINING, tmp_path_factory.mktemp("training"))
 
 
+@pytest.mark.slow
 def test_moving_statistics_after_one_training_step(training_model):
     """A fraction of 0.99 of the published values comes from the checkpoint."""
     variables = named_variables(training_model)
@@ -149,6 +150,7 @@ def test_moving_statistics_after_one_training_step(training_model):
         variables[name].assign(value)
 
 
+@pytest.mark.slow
 def test_training(training_model):
     """The ADE20K textproto has no drop path, and only the semantic branch has dropout."""
     images = make_images(TRAINING)

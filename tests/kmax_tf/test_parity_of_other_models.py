@@ -59,11 +59,12 @@ def merging_overrides(dataset):
     ]
 
 
-# The losses over every pixel of the five-stage decoder take 9 GB.
-PARAMS = [pytest.param(name, marks=pytest.mark.slow if name.startswith("cityscapes") else ()) for name in CASES]
+# test_parity.py tests training in each run of the suite, test_parity_by_summary.py the other encoders in inference. The losses
+# over every pixel of Cityscapes take 9 GB.
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=PARAMS)
+@pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
     dataset, backbone = CASES[request.param]
     golden = arrays("other_models", f"{request.param}/")

@@ -7,9 +7,19 @@ import pytest
 from command_line import run_script
 from tiny_config import TINY
 
+from kmax_tf import load_config
 from kmax_tf.pixel_encoders import axial_resnet, convnext, resnet
 from protos import descriptions
 from protos.descriptions import DatasetInfo
+from trainer.distribution import make_strategy
+from trainer.train import run_experiment
+
+# Evaluations after steps 2 and 4, each with everything that an evaluation can write.
+RUN = """
+base: "{base}"
+trainer_options {{ deterministic: true save_checkpoints_steps: 2 solver_options {{ training_number_of_steps: 4 }} }}
+evaluator_options {{ eval_interval: 2 num_vis_samples: 2 save_predictions: true save_raw_predictions: true }}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +36,31 @@ def tiny_config(records: pathlib.Path, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("config") / "tiny.textproto"
     path.write_text(TINY.replace("RECORDS", str(records)))
     return path
+
+
+@pytest.fixture(scope="session")
+def run_config(tiny_config: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The config of `trained`."""
+    path = tmp_path_factory.mktemp("config") / "run.textproto"
+    path.write_text(RUN.format(base=tiny_config))
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(run_config: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The one run that all tests share: 4 steps in a folder whose name looks like a pattern, as those of sweeps do.
+
+    Tests that would change it take `model_dir`.
+    """
+    folder = tmp_path_factory.mktemp("runs") / "crop=[65,65]"
+    assert run_experiment(load_config(run_config), "train_and_eval", folder, make_strategy()) == 0
+    return folder
+
+
+@pytest.fixture
+def model_dir(trained: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of the shared run."""
+    return pathlib.Path(shutil.copytree(trained, tmp_path / "a*[b]"))
 
 
 @pytest.fixture

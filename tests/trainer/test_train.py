@@ -19,21 +19,6 @@ from trainer.train import run_experiment
 METRICS = ("pq", "sq", "rq", "pq_things", "pq_stuff", "mean_iou", "ap")
 
 
-@pytest.fixture(scope="module")
-def trained(tiny_config, tmp_path_factory) -> pathlib.Path:
-    """The folder of 4 steps of training with evaluations after 2 and 4, and pictures of 2 images."""
-    folder = tmp_path_factory.mktemp("run")
-    overrides = (
-        "trainer_options.solver_options.training_number_of_steps=4",
-        "evaluator_options.eval_interval=2",
-        "evaluator_options.save_predictions=true",
-        "evaluator_options.num_vis_samples=2",
-        "evaluator_options.save_raw_predictions=true",
-    )
-    run_experiment(load_config(tiny_config, overrides), "train_and_eval", folder, make_strategy())
-    return folder
-
-
 def _history(folder: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "eval" / "metrics.jsonl").read_text().splitlines()]
 
@@ -62,21 +47,20 @@ def test_pictures_results_summaries_and_marker(trained, records):
 
 
 @pytest.mark.parametrize("mode", ["eval", "continuous_eval"])
-def test_evaluating_the_checkpoint_gives_the_same_metrics(trained, tiny_config, mode):
-    config = load_config(tiny_config, ("trainer_options.solver_options.training_number_of_steps=4",))
-    before = _history(trained)
-    run_experiment(config, mode, trained, make_strategy())
-    after = _history(trained)
+def test_evaluating_the_checkpoint_gives_the_same_metrics(model_dir, run_config, mode):
+    before = _history(model_dir)
+    run_experiment(load_config(run_config), mode, model_dir, make_strategy())
+    after = _history(model_dir)
     assert [entry["step"] for entry in after] == [2, 4]
     for key in METRICS:
         assert after[-1][key] == pytest.approx(before[-1][key], abs=1e-4), key
 
 
-def test_finished_run_is_left_alone(trained, capsys):
-    before = _history(trained)
-    run_experiment(load_config(trained / "config.textproto"), "train_and_eval", trained, make_strategy())
+def test_finished_run_is_left_alone(model_dir, capsys):
+    before = _history(model_dir)
+    run_experiment(load_config(model_dir / "config.textproto"), "train_and_eval", model_dir, make_strategy())
     assert "trained to step 4 of 4" in capsys.readouterr().out
-    assert _history(trained) == before
+    assert _history(model_dir) == before
 
 
 @pytest.mark.timeout(300)

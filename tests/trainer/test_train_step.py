@@ -117,6 +117,7 @@ def _assert_compiled_step_equals_plain_one(config_path, records) -> None:
     assert compiled_moved == pytest.approx(moved, rel=0.05) and moved > 0
 
 
+@pytest.mark.usefixtures("few_blocks")
 def test_step_compiles_with_xla(tiny_config, records):
     _assert_compiled_step_equals_plain_one(tiny_config, records)
 
