@@ -125,5 +125,6 @@ def from_chief(strategy: tf.distribute.Strategy, value: int) -> int:
 
 def lost_host(error: tf.errors.OpError) -> str:
     """What to tell the user of a host that has lost another one."""
-    cause = re.sub(r"\{\{.*?\}\}\s*", "", first_line(error))
+    aborted = re.search(r"Collective ops is aborted by: ([^\n]*)", str(error))
+    cause = aborted[1] if aborted else first_line(error)
     return f"another host of this run has ended or cannot be reached, so this one ends, too ({cause})"

@@ -19,7 +19,7 @@ from kmax_tf import load_config
 from protos.descriptions import ConfigError
 from trainer import checkpoints
 from trainer.checkpoints import RunCheckpoints, saved_checkpoints
-from trainer.distribution import from_chief, hosts_of_cluster, make_strategy, sum_over_hosts
+from trainer.distribution import from_chief, hosts_of_cluster, lost_host, make_strategy, sum_over_hosts
 from trainer.experiment import build_experiment
 from trainer.train import run_experiment
 
@@ -53,6 +53,21 @@ def test_parameter_servers_are_refused():
     text = '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}'
     with pytest.raises(ConfigError, match="must be chief and worker, not worker, ps"):
         hosts_of_cluster(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (
+            "Graph execution error:\n\nDetected at X\n\nCollective ops is aborted by: Connection reset by peer\nMore",
+            "Connection reset by peer",
+        ),
+        ("failed to connect to all addresses\nmore", "failed to connect to all addresses"),
+    ],
+)
+def test_lost_host_is_explained_in_one_line(text, cause):
+    error = tf.errors.UnavailableError(None, None, text)
+    assert lost_host(error) == f"another host of this run has ended or cannot be reached, so this one ends, too ({cause})"
 
 
 def test_one_host_agrees_with_itself():
@@ -166,9 +181,7 @@ def test_run_ends_with_a_lost_host_and_continues(records, tmp_path, lost):
     processes = _start(config, model_dir, ports, "--mode=train", f"{length}100000")
     _wait_for_step(model_dir, processes[0], 2)
     processes[lost].send_signal(signal.SIGKILL)
-    killed = time.monotonic()
     assert processes[1 - lost].wait(timeout=300) == 1
-    assert time.monotonic() - killed < 60
     log = (tmp_path / f"model_{1 - lost}.log").read_text()
     errors = [line for line in log.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "another host of this run has ended" in errors[0] and "Traceback" not in log
