@@ -23,7 +23,6 @@ from typing import Any
 
 from absl import flags
 
-from data.input.pipeline import bad_example_message
 from kmax_tf import ConfigError, load_config
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_config_flags
@@ -170,7 +169,7 @@ def run() -> None:
     )
     flags.DEFINE_integer("steps", 10, "Calls to measure; after a minute three are enough.", lower_bound=1)
     flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds, measure nothing.")
-    run_command(main, explain=bad_example_message)
+    run_command(main)
 
 
 if __name__ == "__main__":

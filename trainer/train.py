@@ -19,7 +19,6 @@ import orbit
 import tensorflow as tf
 from absl import flags, logging
 
-from data.input.pipeline import bad_example_message
 from data.records.record_index import source_patterns
 from kmax_tf import CheckpointError, ConfigError, load_config
 from kmax_tf.cli.command import run_command
@@ -156,7 +155,6 @@ def run_experiment(
     Raises:
       UserError: config, data, checkpoint or folder cannot be used, or another process trains there; the message says what to
         change.
-      tf.errors.OpError: a record is damaged, see data.input.pipeline.bad_example_message.
     """
     trains = mode in ("train", "train_and_eval")
     _check_mode(config, mode, trains)
@@ -220,7 +218,7 @@ def run() -> None:
     flags.DEFINE_string("master", "", "Name or address of a TPU, or local on a TPU host.")
     flags.DEFINE_integer("num_gpus", 0, "GPUs to use; 0: the CPU.")
     flags.DEFINE_bool("print_config", False, "Print the config with base, overrides and defaults filled in; do nothing else.")
-    run_command(main, explain=bad_example_message)
+    run_command(main)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from data.input.pipeline import InputProblems, input_problems, training_dataset
+from data.input.pipeline import REPORT, InputProblems, input_problems, training_dataset
 from protos.errors import UserError
 from trainer.experiment import Experiment
 from trainer.progress import Stopwatch, progress_line
@@ -37,20 +37,27 @@ class TrainLoop(orbit.AbstractTrainer):
         Raises:
           NonFiniteLossError: a loss was NaN or infinite. Nothing has been saved since.
           StopRequested: see `stop`.
+          DataError: an example cannot be used.
         """
         if self._iterator is None:
             self._iterator = iter(self._dataset(int(self._experiment.global_step.numpy()), self._problems))
             if not self._experiment.global_step.numpy():
                 print("compiling the first step ...", flush=True)
-        watch = Stopwatch()
+        watch, first = Stopwatch(), int(self._experiment.global_step.numpy())
         history: list[dict[str, tf.Tensor]] = []
+        reports: list[tf.Tensor] = []
         for _ in range(int(num_steps)):
             before = time.perf_counter()
-            batch = next(self._iterator)
+            with self._problems.explained(first + len(history)):
+                batch = next(self._iterator)
+            reports.append(batch.pop(REPORT))
             watch.add_wait(time.perf_counter() - before)
             history.append(self._step(batch))
             if self._stop.is_set():
                 break
+        for report in reports:
+            for local in self._experiment.strategy.experimental_local_results(report):
+                self._problems.add_report(local.numpy())
         terms = self._check(history)
         self._report(terms, len(history) / watch.elapsed, watch.input_share)
         if self._stop.is_set():

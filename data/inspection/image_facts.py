@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from data.input.example_reader import Example
 from data.records import schema
+from data.records.schema import Record
 from kmax_tf.coco_panoptic import pngs
 from protos.descriptions import DatasetInfo
 
@@ -35,7 +35,7 @@ class ImageFacts:
     segments: np.ndarray
 
 
-def image_facts(example: Example, info: DatasetInfo) -> ImageFacts:
+def image_facts(example: Record, info: DatasetInfo) -> ImageFacts:
     """Collects the facts of a record; `info` describes the classes and the encoding of its label."""
     image_format, is_rotated = _read_header(example.encoded)
     return ImageFacts(
@@ -46,7 +46,7 @@ def image_facts(example: Example, info: DatasetInfo) -> ImageFacts:
         is_rotated=is_rotated,
         label_format=example.label_format,
         label_bytes=example.label_bytes,
-        segments=_segments(example.panoptic, info),
+        segments=_segments(np.zeros(0, int) if example.panoptic is None else example.panoptic, info),
     )
 
 

@@ -21,6 +21,7 @@ from protos import dataset_pb2
 # Layout: uint64 length, uint32 masked CRC of the length, data, uint32 masked CRC of the data.
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
+HEADER_BYTES, FOOTER_BYTES = _HEADER.size, _FOOTER.size
 _SCAN_THREADS = 16
 
 

@@ -4,8 +4,6 @@ import numpy as np
 import tensorflow as tf
 
 from data.input.targets import build_targets, target_options
-from data.records import segment_codes
-from data.records.label_map import from_panoptic
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
 
@@ -19,8 +17,8 @@ def synthetic_batch(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> d
     All images have the same targets: up to nine things on two stuff regions, if the dataset has such classes.
     """
     height, width = options.crop_size
-    codes, _ = segment_codes.encode(from_panoptic(_panoptic_map(height, width, options.max_thing_id, info)), info)
-    targets, _ = build_targets(tf.constant(codes), target_options(options, info))
+    panoptic = tf.constant(_panoptic_map(height, width, options.max_thing_id, info), tf.int32)
+    targets, _ = build_targets(panoptic, target_options(options, info))
     pixels = np.random.default_rng(0).uniform(0, 255, (options.batch_size, height, width, 3))
     batch = {name: tf.repeat(value[None], options.batch_size, axis=0) for name, value in targets.items()}
     return {"image": tf.constant(pixels, tf.float32), **batch}

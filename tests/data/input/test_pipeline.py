@@ -69,6 +69,7 @@ def test_training_batches_have_static_shapes(tmp_path):
         "semantic_loss_weight": ([2, 33, 33], tf.float32),
         "thing_id_mask_gt": ([2, 33, 33], tf.int32),
         "thing_id_class_gt": ([2, 40], tf.int32),
+        "input_report": ([2, 2], tf.int64),
     }
 
 
@@ -119,7 +120,16 @@ def test_evaluation_without_labels(tmp_path):
         writer.write(schema.build_example(encode(image), "png", "a", 20, 30, None).SerializeToString())
     options = _options(tmp_path, "decode_groundtruth_label: false")
     (batch,) = pipeline.evaluation_dataset(options, INFO, batch_size=4)
-    assert set(batch) == {"image", "image_name", "number", "num_records", "resized_size", "raw_size", "raw_image"}
+    assert set(batch) == {
+        "image",
+        "image_name",
+        "number",
+        "num_records",
+        "resized_size",
+        "raw_size",
+        "raw_image",
+        pipeline.REPORT,
+    }
     with pytest.raises(ConfigError, match="decode_groundtruth_label is false: training needs labels"):
         pipeline.training_dataset(options, INFO, seed=0, batch_size=1)
 
@@ -130,11 +140,16 @@ def test_skipped_examples_are_left_out_of_evaluation(tmp_path):
     options = _options(tmp_path, "on_bad_example: SKIP")
     problems = pipeline.input_problems(options)
     dataset = pipeline.evaluation_dataset(options, INFO, batch_size=2, problems=problems)
-    names = [name.decode() for batch in dataset for name in batch["image_name"].numpy()]
+    names = [name.decode() for batch in problems.batches(dataset) for name in batch["image_name"]]
     assert names == ["img_0_0", "img_0_1", "img_0_2", "street", "street"]
-    numbers = [int(number) for batch in dataset for number in batch["number"]]
-    assert numbers == [0, 1, 2, 3, 6] and {int(batch["num_records"][0]) for batch in dataset} == {7}
-    assert problems.skipped_examples == 6, "two in each of the three passes"
+    batches = list(problems.batches(dataset))
+    numbers = [int(number) for batch in batches for number in batch["number"]]
+    assert numbers == [0, 1, 2, 3, 6] and {int(batch["num_records"][0]) for batch in batches} == {7}
+    assert problems.skipped_examples == 4, "two in each of the two passes"
+    write_bad_records(tmp_path / "c.tfrecord", "jpeg", "jpeg")
+    dataset = pipeline.evaluation_dataset(options, INFO, batch_size=2, problems=problems)
+    assert [len(batch["image"]) for batch in problems.batches(dataset)] == [2, 2, 1]
+    assert problems.skipped_examples == 8, "also the last ones"
 
 
 def test_unusable_options(tmp_path):
