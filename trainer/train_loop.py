@@ -8,6 +8,7 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
+from data.input.data_service import Patience
 from data.input.pipeline import REPORT, InputProblems, input_problems, training_dataset
 from protos.errors import UserError
 from trainer.experiment import Experiment
@@ -29,7 +30,9 @@ class TrainLoop(orbit.AbstractTrainer):
         self._stop = stop
         self._step = make_train_step(experiment)
         self._iterator = None
-        self._problems = input_problems(experiment.config.train_dataset_options)
+        options = experiment.config.train_dataset_options
+        self._problems = input_problems(options)
+        self._patience = Patience(options.data_service)
 
     def train(self, num_steps: tf.Tensor) -> None:
         """Runs `num_steps` steps from the current global step.
@@ -37,7 +40,7 @@ class TrainLoop(orbit.AbstractTrainer):
         Raises:
           NonFiniteLossError: a loss was NaN or infinite. Nothing has been saved since.
           StopRequested: see `stop`.
-          DataError: an example cannot be used.
+          DataError: an example cannot be used, or the data service has ended.
         """
         if self._iterator is None:
             self._iterator = iter(self._dataset(int(self._experiment.global_step.numpy()), self._problems))
@@ -49,7 +52,7 @@ class TrainLoop(orbit.AbstractTrainer):
         for _ in range(int(num_steps)):
             before = time.perf_counter()
             with self._problems.explained(first + len(history)):
-                batch = next(self._iterator)
+                batch = self._patience.wait_for(lambda: next(self._iterator))
             reports.append(batch.pop(REPORT))
             watch.add_wait(time.perf_counter() - before)
             history.append(self._step(batch))

@@ -1,5 +1,7 @@
 """Reads and decodes records in TensorFlow graphs, so that tf.data can run everything, also in other processes."""
 
+import os
+
 import tensorflow as tf
 
 from data.records import schema
@@ -21,7 +23,8 @@ class GraphReader:
         self._info, self._with_label = info, with_label
         # Not on a GPU.
         with tf.device("CPU:0"):
-            self._files = tf.constant(index.files)
+            # The workers of a data service run in other folders.
+            self._files = tf.constant([path if "://" in path else os.path.abspath(path) for path in index.files])
             self._file_numbers = tf.constant(index.file_numbers, tf.int32)
             self._offsets = tf.constant(index.offsets - HEADER_BYTES, tf.int64)
             self._lengths = tf.constant(index.lengths + HEADER_BYTES + FOOTER_BYTES, tf.int64)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from data.input import augmentation, copy_paste, resize_and_pad, sampling, targets
+from data.input import augmentation, copy_paste, data_service, resize_and_pad, sampling, targets
 from data.input.example_reader import ExampleReader
 from data.input.graph_reader import Example, GraphReader
 from data.input.preprocessing_options import Preprocessing, ScaleJitter, preprocessing
@@ -22,6 +22,8 @@ from protos.descriptions import ConfigError, DatasetInfo
 __all__ = ["REPORT", "InputProblems", "evaluation_dataset", "input_problems", "training_dataset"]
 
 _PREFETCH = 4
+# So many steps apart are the batches that workers of a data service prepare at the same time, at most.
+_STEPS_AHEAD = 16
 
 
 def input_problems(options: dataset_pb2.DatasetOptions) -> InputProblems:
@@ -60,7 +62,7 @@ def training_dataset(
       with a batch dimension, and REPORT; all shapes are static.
 
     Raises:
-      ConfigError: an option is invalid.
+      ConfigError: an option is invalid, or the data service is not there.
       DataError: there are no records, or files are damaged. A bad record that is found later ends the iteration with a
         tf.errors.OpError unless bad examples are skipped; see InputProblems.explained.
     """
@@ -80,12 +82,12 @@ def training_dataset(
         sampling.training_choices(sizes, weights, seed=seed, stream=stream, skip=problems.skip)
         for stream in range(2 if prepare.paste_jitter else 1)
     ]
-    per_shard = batch_size // num_shards
-    position = functools.partial(sampling.position, batch_size=batch_size, shard=shard, num_shards=num_shards)
+    positions = functools.partial(sampling.positions, batch_size=batch_size, shard=shard, num_shards=num_shards)
 
     def order(step: int) -> Iterator[int]:
-        for counter in itertools.count(step * per_shard):
-            yield from (int(choose(tf.constant(position(counter), tf.int64))[0]) for choose in choices)
+        # Several workers do not keep the order of the steps.
+        for later in itertools.count(max(step - _STEPS_AHEAD, 0) if options.data_service else step):
+            yield from (int(choose(position)[0]) for position in positions(later) for choose in choices)
 
     def read(position: tf.Tensor) -> tuple[list[Example], list[tf.Tensor]]:
         if not problems.skip:
@@ -95,9 +97,13 @@ def training_dataset(
 
     problems.watch(examples, options.max_thing_id, order)
     make = _training_example(read, prepare, options, info, seed, with_draws)
-    dataset = tf.data.Dataset.range(start_step * per_shard, tf.int64.max)
-    dataset = dataset.map(lambda counter: make(position(counter)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(per_shard, drop_remainder=True).prefetch(_PREFETCH)
+    # A data service divides the steps among its workers, so that batches stay together.
+    dataset = tf.data.Dataset.range(start_step, tf.int64.max).map(positions).unbatch()
+    dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(batch_size // num_shards, drop_remainder=True).prefetch(_PREFETCH)
+    if options.data_service:
+        dataset = data_service.distribute(dataset, options.data_service).prefetch(_PREFETCH)
+    return dataset
 
 
 def evaluation_dataset(
@@ -119,6 +125,8 @@ def evaluation_dataset(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+    if options.data_service:
+        raise ConfigError("eval_dataset_options.data_service: only train_dataset_options can have one")
     prepare = preprocessing(options, is_training=False)
     problems = problems or input_problems(options)
     reader, examples, _ = _open(options, info, problems)

@@ -92,10 +92,10 @@ def _apportion(weights: np.ndarray) -> np.ndarray:
     return shares
 
 
-def position(counter: int, *, batch_size: int, shard: int, num_shards: int) -> int:
-    """Position of the example number `counter` of a shard; works on integers and integer tensors.
+def positions(step: tf.Tensor | int, *, batch_size: int, shard: int, num_shards: int) -> tf.Tensor:
+    """The positions of the examples of a shard in one step, int64 [batch_size / num_shards].
 
     Step k uses the positions k * batch_size .. (k + 1) * batch_size - 1, and each shard takes consecutive ones.
     """
     per_shard = batch_size // num_shards
-    return counter // per_shard * batch_size + shard * per_shard + counter % per_shard
+    return tf.cast(step, tf.int64) * batch_size + shard * per_shard + tf.range(per_shard, dtype=tf.int64)
