@@ -73,8 +73,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "resize_factor": at_least(0),
         "small_instance_threshold": at_least(0),
         "small_instance_weight": at_least(0),
-        # data/input/targets.py stores the instance of a pixel in 16 bits.
-        "max_thing_id": in_range(1, 65535),
+        "max_thing_id": at_least(1),
         "data_service": Rule("empty or an address grpc://host:port", re.compile(r"|grpc://.+:[0-9]+").fullmatch),
     },
     "RecordSource": {"weight": above(0)},
