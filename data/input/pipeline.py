@@ -86,8 +86,9 @@ def training_dataset(
 
     def order(step: int) -> Iterator[int]:
         # Several workers do not keep the order of the steps.
-        for later in itertools.count(max(step - _STEPS_AHEAD, 0) if options.data_service else step):
-            yield from (int(choose(position)[0]) for position in positions(later) for choose in choices)
+        first = max(step - _STEPS_AHEAD, 0) if options.data_service else step
+        for position in itertools.count(first * batch_size):
+            yield from (int(choose(tf.constant(position, tf.int64))[0]) for choose in choices)
 
     def read(position: tf.Tensor) -> tuple[list[Example], list[tf.Tensor]]:
         if not problems.skip:

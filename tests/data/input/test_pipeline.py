@@ -114,6 +114,35 @@ def test_evaluation_yields_all_records_in_order(tmp_path):
             np.testing.assert_array_equal(one["semantic_gt"][:24, :32], panoptic // 256)
 
 
+def test_records_in_file_systems_of_tensorflow(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 5)
+    tf.io.gfile.makedirs("ram://records")
+    tf.io.gfile.copy(str(tmp_path / "a.tfrecord"), "ram://records/a.tfrecord", overwrite=True)
+    arguments = {"seed": 1, "batch_size": 3}
+    local, remote = (_batches(_options(folder, _AUGMENTED), 3, **arguments) for folder in (tmp_path, "ram://records"))
+    _assert_equal(local, remote)
+    evaluated = [
+        list(pipeline.evaluation_dataset(_options(folder), INFO, batch_size=2).as_numpy_iterator())
+        for folder in (tmp_path, "ram://records")
+    ]
+    _assert_equal(*evaluated)
+
+
+def test_no_step_returns_to_python(tmp_path):
+    """Other processes run the graph, which must not refer to functions of this one."""
+    write_records(tmp_path / "a.tfrecord", 2)
+    for text in (_AUGMENTED, _AUGMENTED + "on_bad_example: SKIP"):
+        for dataset in (
+            pipeline.training_dataset(_options(tmp_path, text), INFO, seed=0, batch_size=1),
+            pipeline.evaluation_dataset(_options(tmp_path, text), INFO, batch_size=1),
+        ):
+            graph = tf.compat.v1.GraphDef.FromString(dataset._as_serialized_graph().numpy())
+            functions = [node.op for function in graph.library.function for node in function.node_def]
+            operations = {node.op for node in graph.node} | set(functions)
+            assert "TFRecordDatasetV2" in operations and len(operations) > 50
+            assert not [name for name in operations if "Py" in name]
+
+
 def test_evaluation_without_labels(tmp_path):
     image = np.zeros((20, 30, 3), np.uint8)
     with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
