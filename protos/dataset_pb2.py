@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from protos import model_pb2 as protos_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/dataset.proto\x12\x07kmax_tf\x1a\x12protos/model.proto\"\xe8\x05\n\x0e\x44\x61tasetOptions\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x14\n\x0c\x66ile_pattern\x18\x02 \x03(\t\x12\x16\n\nbatch_size\x18\x03 \x01(\x05:\x02\x33\x32\x12\x11\n\tcrop_size\x18\x04 \x03(\x05\x12\x18\n\x10min_resize_value\x18\x05 \x03(\x05\x12\x18\n\x10max_resize_value\x18\x06 \x03(\x05\x12\x15\n\rresize_factor\x18\x07 \x01(\x05\x12\x33\n\raugmentations\x18\x08 \x01(\x0b\x32\x1c.kmax_tf.AugmentationOptions\x12\x10\n\x05sigma\x18\t \x01(\x02:\x01\x38\x12.\n\x1fincrease_small_instance_weights\x18\n \x01(\x08:\x05\x66\x61lse\x12&\n\x18small_instance_threshold\x18\x0b \x01(\x05:\x04\x34\x30\x39\x36\x12 \n\x15small_instance_weight\x18\x0c \x01(\x02:\x01\x33\x12\x1d\n\x0euse_two_frames\x18\r \x01(\x08:\x05\x66\x61lse\x12&\n\x18\x64\x65\x63ode_groundtruth_label\x18\x0e \x01(\x08:\x04true\x12(\n\x19thing_id_mask_annotations\x18\x0f \x01(\x08:\x05\x66\x61lse\x12\x19\n\x0cmax_thing_id\x18\x10 \x01(\x05:\x03\x31\x32\x38\x12\x1d\n\x0euse_next_frame\x18\x11 \x01(\x08:\x05\x66\x61lse\x12\x16\n\x0e\x63\x61meras_to_use\x18\x12 \x03(\t\x12\x46\n\x0eon_bad_example\x18\x32 \x01(\x0e\x32(.kmax_tf.DatasetOptions.BadExamplePolicy:\x04\x46\x41IL\x12%\n\x06source\x18\x33 \x03(\x0b\x32\x15.kmax_tf.RecordSource\x12\x1e\n\x10reference_quirks\x18\x34 \x01(\x08:\x04true\"&\n\x10\x42\x61\x64\x45xamplePolicy\x12\x08\n\x04\x46\x41IL\x10\x00\x12\x08\n\x04SKIP\x10\x01\"7\n\x0cRecordSource\x12\x14\n\x0c\x66ile_pattern\x18\x01 \x03(\t\x12\x11\n\x06weight\x18\x02 \x01(\x02:\x01\x31\"\xf5\x01\n\x13\x41ugmentationOptions\x12\x1b\n\x10min_scale_factor\x18\x01 \x01(\x02:\x01\x31\x12\x1b\n\x10max_scale_factor\x18\x02 \x01(\x02:\x01\x31\x12$\n\x16scale_factor_step_size\x18\x03 \x01(\x02:\x04\x30.25\x12\x1f\n\x17\x61utoaugment_policy_name\x18\x04 \x01(\t\x12>\n\x13panoptic_copy_paste\x18\x05 \x01(\x0b\x32!.kmax_tf.PanopticCopyPasteOptions\x12\x1d\n\x10\x66lip_probability\x18\x32 \x01(\x02:\x03\x30.5\"\xd3\x01\n\x18PanopticCopyPasteOptions\x12$\n\x19panoptic_copy_paste_scale\x18\x01 \x01(\x02:\x01\x30\x12\x30\n panoptic_copy_paste_thing_option\x18\x02 \x01(\t:\x06random\x12\x30\n panoptic_copy_paste_stuff_option\x18\x03 \x01(\t:\x06random\x12-\n\x1fpanoptic_copy_paste_void_option\x18\x04 \x01(\t:\x04none\"\xde\x01\n\x12\x44\x61tasetDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x16panoptic_label_divisor\x18\x02 \x01(\x05\x12\x14\n\x0cignore_label\x18\x03 \x01(\x05\x12*\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x19.kmax_tf.ClassDescription\x12-\n\x0emodel_defaults\x18\x05 \x01(\x0b\x32\x15.kmax_tf.ModelOptions\x12)\n\tconverter\x18\x06 \x01(\t:\x16\x64\x61ta/build_panoptic.py\"b\n\x10\x43lassDescription\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08is_thing\x18\x03 \x01(\x08\x12\x13\n\x0b\x63\x61tegory_id\x18\x04 \x01(\x05\x12\r\n\x05\x63olor\x18\x05 \x03(\x05')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/dataset.proto\x12\x07kmax_tf\x1a\x12protos/model.proto\"\xfe\x05\n\x0e\x44\x61tasetOptions\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x14\n\x0c\x66ile_pattern\x18\x02 \x03(\t\x12\x16\n\nbatch_size\x18\x03 \x01(\x05:\x02\x33\x32\x12\x11\n\tcrop_size\x18\x04 \x03(\x05\x12\x18\n\x10min_resize_value\x18\x05 \x03(\x05\x12\x18\n\x10max_resize_value\x18\x06 \x03(\x05\x12\x15\n\rresize_factor\x18\x07 \x01(\x05\x12\x33\n\raugmentations\x18\x08 \x01(\x0b\x32\x1c.kmax_tf.AugmentationOptions\x12\x10\n\x05sigma\x18\t \x01(\x02:\x01\x38\x12.\n\x1fincrease_small_instance_weights\x18\n \x01(\x08:\x05\x66\x61lse\x12&\n\x18small_instance_threshold\x18\x0b \x01(\x05:\x04\x34\x30\x39\x36\x12 \n\x15small_instance_weight\x18\x0c \x01(\x02:\x01\x33\x12\x1d\n\x0euse_two_frames\x18\r \x01(\x08:\x05\x66\x61lse\x12&\n\x18\x64\x65\x63ode_groundtruth_label\x18\x0e \x01(\x08:\x04true\x12(\n\x19thing_id_mask_annotations\x18\x0f \x01(\x08:\x05\x66\x61lse\x12\x19\n\x0cmax_thing_id\x18\x10 \x01(\x05:\x03\x31\x32\x38\x12\x1d\n\x0euse_next_frame\x18\x11 \x01(\x08:\x05\x66\x61lse\x12\x16\n\x0e\x63\x61meras_to_use\x18\x12 \x03(\t\x12\x46\n\x0eon_bad_example\x18\x32 \x01(\x0e\x32(.kmax_tf.DatasetOptions.BadExamplePolicy:\x04\x46\x41IL\x12%\n\x06source\x18\x33 \x03(\x0b\x32\x15.kmax_tf.RecordSource\x12\x1e\n\x10reference_quirks\x18\x34 \x01(\x08:\x04true\x12\x14\n\x0c\x64\x61ta_service\x18\x35 \x01(\t\"&\n\x10\x42\x61\x64\x45xamplePolicy\x12\x08\n\x04\x46\x41IL\x10\x00\x12\x08\n\x04SKIP\x10\x01\"7\n\x0cRecordSource\x12\x14\n\x0c\x66ile_pattern\x18\x01 \x03(\t\x12\x11\n\x06weight\x18\x02 \x01(\x02:\x01\x31\"\xf5\x01\n\x13\x41ugmentationOptions\x12\x1b\n\x10min_scale_factor\x18\x01 \x01(\x02:\x01\x31\x12\x1b\n\x10max_scale_factor\x18\x02 \x01(\x02:\x01\x31\x12$\n\x16scale_factor_step_size\x18\x03 \x01(\x02:\x04\x30.25\x12\x1f\n\x17\x61utoaugment_policy_name\x18\x04 \x01(\t\x12>\n\x13panoptic_copy_paste\x18\x05 \x01(\x0b\x32!.kmax_tf.PanopticCopyPasteOptions\x12\x1d\n\x10\x66lip_probability\x18\x32 \x01(\x02:\x03\x30.5\"\xd3\x01\n\x18PanopticCopyPasteOptions\x12$\n\x19panoptic_copy_paste_scale\x18\x01 \x01(\x02:\x01\x30\x12\x30\n panoptic_copy_paste_thing_option\x18\x02 \x01(\t:\x06random\x12\x30\n panoptic_copy_paste_stuff_option\x18\x03 \x01(\t:\x06random\x12-\n\x1fpanoptic_copy_paste_void_option\x18\x04 \x01(\t:\x04none\"\xde\x01\n\x12\x44\x61tasetDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x16panoptic_label_divisor\x18\x02 \x01(\x05\x12\x14\n\x0cignore_label\x18\x03 \x01(\x05\x12*\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x19.kmax_tf.ClassDescription\x12-\n\x0emodel_defaults\x18\x05 \x01(\x0b\x32\x15.kmax_tf.ModelOptions\x12)\n\tconverter\x18\x06 \x01(\t:\x16\x64\x61ta/build_panoptic.py\"b\n\x10\x43lassDescription\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08is_thing\x18\x03 \x01(\x08\x12\x13\n\x0b\x63\x61tegory_id\x18\x04 \x01(\x05\x12\r\n\x05\x63olor\x18\x05 \x03(\x05')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,17 +23,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.dataset_pb2', _globa
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_DATASETOPTIONS']._serialized_start=54
-  _globals['_DATASETOPTIONS']._serialized_end=798
-  _globals['_DATASETOPTIONS_BADEXAMPLEPOLICY']._serialized_start=760
-  _globals['_DATASETOPTIONS_BADEXAMPLEPOLICY']._serialized_end=798
-  _globals['_RECORDSOURCE']._serialized_start=800
-  _globals['_RECORDSOURCE']._serialized_end=855
-  _globals['_AUGMENTATIONOPTIONS']._serialized_start=858
-  _globals['_AUGMENTATIONOPTIONS']._serialized_end=1103
-  _globals['_PANOPTICCOPYPASTEOPTIONS']._serialized_start=1106
-  _globals['_PANOPTICCOPYPASTEOPTIONS']._serialized_end=1317
-  _globals['_DATASETDESCRIPTION']._serialized_start=1320
-  _globals['_DATASETDESCRIPTION']._serialized_end=1542
-  _globals['_CLASSDESCRIPTION']._serialized_start=1544
-  _globals['_CLASSDESCRIPTION']._serialized_end=1642
+  _globals['_DATASETOPTIONS']._serialized_end=820
+  _globals['_DATASETOPTIONS_BADEXAMPLEPOLICY']._serialized_start=782
+  _globals['_DATASETOPTIONS_BADEXAMPLEPOLICY']._serialized_end=820
+  _globals['_RECORDSOURCE']._serialized_start=822
+  _globals['_RECORDSOURCE']._serialized_end=877
+  _globals['_AUGMENTATIONOPTIONS']._serialized_start=880
+  _globals['_AUGMENTATIONOPTIONS']._serialized_end=1125
+  _globals['_PANOPTICCOPYPASTEOPTIONS']._serialized_start=1128
+  _globals['_PANOPTICCOPYPASTEOPTIONS']._serialized_end=1339
+  _globals['_DATASETDESCRIPTION']._serialized_start=1342
+  _globals['_DATASETDESCRIPTION']._serialized_end=1564
+  _globals['_CLASSDESCRIPTION']._serialized_start=1566
+  _globals['_CLASSDESCRIPTION']._serialized_end=1664
 # @@protoc_insertion_point(module_scope)

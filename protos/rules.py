@@ -5,6 +5,7 @@ The rule of a repeated field applies to each of its values. Checks that involve 
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 
 from protos.errors import nearest
@@ -66,6 +67,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "small_instance_threshold": _AT_LEAST_0,
         "small_instance_weight": _AT_LEAST_0,
         "max_thing_id": _AT_LEAST_1,
+        "data_service": Rule("empty or an address grpc://host:port", re.compile(r"|grpc://.+:[0-9]+").fullmatch),
     },
     "RecordSource": {"weight": _ABOVE_0},
     "AugmentationOptions": {

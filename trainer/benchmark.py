@@ -26,7 +26,6 @@ from typing import Any
 
 from absl import flags
 
-from data.input.pipeline import bad_example_message
 from kmax_tf import ConfigError, load_config
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_config_flags, define_path
@@ -180,7 +179,7 @@ def run() -> None:
     flags.DEFINE_string("compile_for", None, "Compile for a TPU: v3, v4, v5e, v5p or v6e, or a topology of it such as v3:2x2.")
     define_path("tpu_python", "A Python with jax and libtpu, for --compile_for (make tpu-compiler).", default=COMPILER_PYTHON)
     flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds without measuring.")
-    run_command(main, explain=bad_example_message)
+    run_command(main)
 
 
 if __name__ == "__main__":

@@ -54,9 +54,9 @@ class EvalLoop(orbit.AbstractEvaluator):
         options = experiment.config.evaluator_options
         pictures = pathlib.Path(options.override_save_dir) if options.override_save_dir else model_dir / "vis"
         self._pictures = PictureBook(pictures, options.num_vis_samples if options.save_predictions else 0, experiment.info)
-        problems = input_problems(self._options)
-        self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=problems)
-        self._damaged_files = problems.skipped_examples
+        self._problems = input_problems(self._options)
+        self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=self._problems)
+        self._damaged_files = self._problems.skipped_examples
         self._predict = _make_predict(experiment)
         self._is_chief = is_chief(experiment.strategy)
 
@@ -136,7 +136,7 @@ class EvalLoop(orbit.AbstractEvaluator):
 
     def _predictions(self) -> Iterator[tuple[dict, dict[str, np.ndarray], dict[str, float]]]:
         """Each example of the set as NumPy values, its maps at raw size and its losses."""
-        for batch in self._dataset.as_numpy_iterator():
+        for batch in self._problems.batches(self._dataset):
             if sum_over_hosts(self._experiment.strategy, self._stop.is_set()):
                 raise StopRequested
             count = len(batch["image"])

@@ -20,7 +20,6 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from data.input.pipeline import bad_example_message
 from kmax_tf import load_config
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_config_flags, define_path
@@ -97,7 +96,7 @@ def run() -> None:
     define_path("checkpoint", "Checkpoint prefix, or a directory whose latest checkpoint is used.", required=True)
     define_path("output_dir", "Folder to write; an export in it is replaced.", required=True)
     flags.DEFINE_enum("format", "saved_model", ["saved_model"], "Format of the exported model.")
-    run_command(main, explain=bad_example_message)
+    run_command(main)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from data.input.pipeline import bad_example_message
 from kmax_tf import load_config
 from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint
 from kmax_tf.cli.command import run_command
@@ -214,7 +213,6 @@ def run() -> None:
     run_command(
         main,
         interrupted="interrupted: finished predictions are kept; the same command continues",
-        explain=bad_example_message,
     )
 
 

@@ -20,7 +20,6 @@ import orbit
 import tensorflow as tf
 from absl import flags, logging
 
-from data.input.pipeline import bad_example_message
 from data.records.record_index import source_patterns
 from kmax_tf import CheckpointError, ConfigError, load_config
 from kmax_tf.cli.command import run_command
@@ -165,7 +164,6 @@ def run_experiment(
     Raises:
       UserError: config, data, checkpoint or folder cannot be used, or another process trains there; the message says what to
         change.
-      tf.errors.OpError: a record is damaged, see data.input.pipeline.bad_example_message.
     """
     trains = mode in ("train", "train_and_eval")
     _check_mode(config, mode, trains)
@@ -208,7 +206,7 @@ def _run(
         sum_over_hosts(strategy, 0)
         return code
     except LOST_HOST as error:
-        if not spans_hosts(strategy) or bad_example_message(error):
+        if not spans_hosts(strategy):
             raise
         saved = saved_checkpoints(model_dir)
         kept = f"{saved[0]} holds the state of the run" if saved else "the run has not saved anything"
@@ -251,7 +249,7 @@ def run() -> None:
     flags.DEFINE_string("master", "", "Name or address of a TPU, or local on a TPU host.")
     flags.DEFINE_integer("num_gpus", 0, "GPUs to use; 0: the CPU.")
     flags.DEFINE_bool("print_config", False, "Print the config with base, overrides and defaults filled in; do nothing else.")
-    run_command(main, explain=bad_example_message)
+    run_command(main)
 
 
 if __name__ == "__main__":

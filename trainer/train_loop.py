@@ -8,7 +8,8 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from data.input.pipeline import InputProblems, input_problems, training_dataset
+from data.input.data_service import Patience
+from data.input.pipeline import REPORT, InputProblems, input_problems, training_dataset
 from protos.errors import UserError
 from trainer.distribution import sum_over_hosts
 from trainer.experiment import Experiment
@@ -34,7 +35,9 @@ class TrainLoop(orbit.AbstractTrainer):
         self._on_device = runs_on_device(experiment)
         self._run = make_device_loop(experiment) if self._on_device else make_train_step(experiment)
         self._iterator = None
-        self._problems = input_problems(experiment.config.train_dataset_options)
+        options = experiment.config.train_dataset_options
+        self._problems = input_problems(options)
+        self._patience = Patience(options.data_service)
 
     def train(self, num_steps: tf.Tensor) -> None:
         """Runs `num_steps` steps from the current global step.
@@ -42,32 +45,42 @@ class TrainLoop(orbit.AbstractTrainer):
         Raises:
           NonFiniteLossError: a loss was NaN or infinite. Nothing has been saved since.
           StopRequested: see `stop`.
+          DataError: an example cannot be used, or the data service has ended.
         """
         if self._iterator is None:
             self._iterator = iter(self._dataset(int(self._experiment.global_step.numpy()), self._problems))
             if not self._experiment.global_step.numpy():
                 print("compiling the first step ...", flush=True)
         watch = Stopwatch()
-        if self._on_device:
-            history = {name: values.numpy() for name, values in self._run(self._iterator, num_steps).items()}
-        else:
-            history = self._step_by_step(int(num_steps), watch)
-        steps = len(history["total_loss"])
+        history, reports = self._loop_on_device(num_steps) if self._on_device else self._step_by_step(int(num_steps), watch)
+        for report in reports:
+            self._problems.add_report(report)
         self._check(history)
+        steps = len(history["total_loss"])
         self._report({k: float(v.mean()) for k, v in history.items()}, steps / watch.elapsed, watch.input_share)
         if self._must_stop():
             raise StopRequested
 
-    def _step_by_step(self, num_steps: int, watch: Stopwatch) -> History:
+    def _loop_on_device(self, num_steps: tf.Tensor) -> tuple[History, np.ndarray]:
+        with self._problems.explained(int(self._experiment.global_step.numpy())):
+            terms, reports = self._run(self._iterator, num_steps)
+        return {name: values.numpy() for name, values in terms.items()}, reports.numpy()
+
+    def _step_by_step(self, num_steps: int, watch: Stopwatch) -> tuple[History, list[np.ndarray]]:
+        first = int(self._experiment.global_step.numpy())
         history: list[Terms] = []
-        for _ in range(num_steps):
+        reports: list[tf.Tensor] = []
+        for step in range(first, first + num_steps):
             before = time.perf_counter()
-            batch = next(self._iterator)
+            with self._problems.explained(step):
+                batch = self._patience.wait_for(lambda: next(self._iterator))
             watch.add_wait(time.perf_counter() - before)
+            reports += self._experiment.strategy.experimental_local_results(batch.pop(REPORT))
             history.append(self._run(batch))
             if self._must_stop():
                 break
-        return {name: np.array([step[name].numpy() for step in history]) for name in history[0]}
+        terms = {name: np.array([terms[name].numpy() for terms in history]) for name in history[0]}
+        return terms, [report.numpy() for report in reports]
 
     def _must_stop(self) -> bool:
         """Whether a signal has reached this host or another one; all hosts stop after the same step."""

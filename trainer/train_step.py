@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from data.records.input_problems import REPORT
 from kmax_tf.layers.recompute import recomputed_blocks
 from kmax_tf.randomness import random_stream
 from trainer.experiment import Experiment, sums_inside
@@ -23,27 +24,36 @@ def runs_on_device(experiment: Experiment) -> bool:
     return experiment.config.trainer_options.loop_on_device or isinstance(experiment.strategy, tf.distribute.TPUStrategy)
 
 
-def make_device_loop(experiment: Experiment) -> Callable[[Iterator[Batch], tf.Tensor], Terms]:
+def make_device_loop(experiment: Experiment) -> Callable[[Iterator[Batch], tf.Tensor], tuple[Terms, tf.Tensor]]:
     """A compiled function that takes an iterator of distributed batches and a number of steps, and runs these steps.
 
-    It returns the mean of each loss term in every step, [steps], and does not come back to Python between steps.
+    It returns the mean of each loss term in every step, [steps], and the REPORT of each batch, [steps, b, k], for the part of
+    this host. It does not come back to Python between steps.
     """
     step = _make_step(experiment)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def loop(iterator: Iterator[Batch], num_steps: tf.Tensor) -> Terms:
+    def loop(iterator: Iterator[Batch], num_steps: tf.Tensor) -> tuple[Terms, tf.Tensor]:
         names: list[str] = []
 
-        def body(done: tf.Tensor, history: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            terms = step(next(iterator))
+        def body(
+            done: tf.Tensor, history: tf.TensorArray, reports: tf.TensorArray
+        ) -> tuple[tf.Tensor, tf.TensorArray, tf.TensorArray]:
+            batch = next(iterator)
+            report = tf.concat(experiment.strategy.experimental_local_results(batch.pop(REPORT)), 0)
+            terms = step(batch)
             names[:] = terms
-            return done + 1, history.write(done, tf.stack([tf.cast(value, tf.float32) for value in terms.values()]))
+            values = tf.stack([tf.cast(value, tf.float32) for value in terms.values()])
+            return done + 1, history.write(done, values), reports.write(done, report)
 
         history = tf.TensorArray(tf.float32, size=num_steps, element_shape=[None])
+        reports = tf.TensorArray(tf.int64, size=num_steps, element_shape=[None, None])
         # One step at a time: each needs the weights of the one before it.
-        _, history = tf.while_loop(lambda done, _: done < num_steps, body, (tf.constant(0), history), parallel_iterations=1)
+        _, history, reports = tf.while_loop(
+            lambda done, *_: done < num_steps, body, (tf.constant(0), history, reports), parallel_iterations=1
+        )
         values = history.stack()
-        return {name: values[:, i] for i, name in enumerate(names)}
+        return {name: values[:, i] for i, name in enumerate(names)}, reports.stack()
 
     return loop
 

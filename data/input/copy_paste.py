@@ -2,15 +2,17 @@
 
 import tensorflow as tf
 
-from data.records import segment_codes
+from data.records import segments
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
+
+# The id of padding in a crop to paste.
+PADDING = -1
 
 
 def paste(
     base: tuple[tf.Tensor, tf.Tensor],
     pasted: tuple[tf.Tensor, tf.Tensor],
-    segments: tuple[tf.Tensor, tf.Tensor],
     seed: tf.Tensor,
     options: dataset_pb2.PanopticCopyPasteOptions,
     info: DatasetInfo,
@@ -22,44 +24,38 @@ def paste(
     stay even if they are mostly covered.
 
     Args:
-      base: image float32 [h, w, 3] and segment codes int32 [h, w].
-      pasted: likewise, of the same size; padding has segment number k.
-      segments: codes of the segments of the base image, int32 [n], and of the pasted image, int32 [k].
+      base: image float32 [h, w, 3] and panoptic ids int32 [h, w].
+      pasted: likewise, of the same size; padding is PADDING.
       seed: int64 [2].
       options: which segments to paste.
       info: the classes.
 
     Returns:
-      The image and its segment codes; the numbers of pasted segments start at n.
+      The image and the segment of each pixel (data/records/segments.py).
     """
-    (base_image, base_codes), (paste_image, paste_codes) = base, pasted
-    numbers = tf.reshape(segment_codes.segment_numbers(paste_codes), [-1])
-    count = tf.size(segments[1])
-    present = tf.raw_ops.Bincount(arr=numbers, size=count + 1, weights=tf.constant([], tf.int32)) > 0
-    kept = _kept_segments(segments[1], present, seed, options, info)
-    mask = tf.gather(tf.concat([kept, [False]], 0), numbers)
+    (base_image, base_ids), (paste_image, paste_ids) = base, pasted
+    ids, index = tf.unique(tf.reshape(paste_ids, [-1]))
+    mask = tf.gather(_kept(ids, seed, options, info), index)
     # The older op selects whole rows of a matrix (here pixels) with a vector, which is three times faster.
     image = tf.raw_ops.Select(condition=mask, x=tf.reshape(paste_image, [-1, 3]), y=tf.reshape(base_image, [-1, 3]))
-    codes = tf.where(tf.reshape(mask, tf.shape(paste_codes)), paste_codes + tf.size(segments[0]), base_codes)
-    return tf.reshape(image, base_image.shape), codes
+    merged = tf.where(tf.reshape(mask, tf.shape(paste_ids)), segments.pasted(paste_ids), base_ids)
+    return tf.reshape(image, base_image.shape), merged
 
 
-def _kept_segments(
-    segments: tf.Tensor, present: tf.Tensor, seed: tf.Tensor, options: dataset_pb2.PanopticCopyPasteOptions, info: DatasetInfo
-) -> tf.Tensor:
-    """Which of k segments are pasted, bool [k]; `present`, bool [k + 1]: which of them, and padding, are in the crop."""
-    uniform = tf.random.stateless_uniform([tf.size(present) + 1], seed)
-    count = tf.math.count_nonzero(present, dtype=tf.int32)
-    number = tf.cast(uniform[0] * tf.cast(count + 1, tf.float32), tf.int32)
-    # Absent segments come last.
-    rank = tf.argsort(tf.argsort(tf.where(present, uniform[1:], 1.0)))
-    kept = (rank < number)[:-1]
-    semantic = segment_codes.class_ids(segments)
+def _kept(ids: tf.Tensor, seed: tf.Tensor, options: dataset_pb2.PanopticCopyPasteOptions, info: DatasetInfo) -> tf.Tensor:
+    """Which of the panoptic ids (or PADDING), int32 [k], of a crop are pasted, bool [k]."""
+    is_padding = ids == PADDING
+    semantic = tf.where(is_padding, PADDING, segments.class_ids(ids, info))
     is_void = semantic == info.ignore_label
-    is_thing = tf.reduce_any(semantic[:, None] == tf.constant(info.thing_ids, tf.int32, shape=[len(info.thing_ids)]), axis=1)
-    regions = ((is_thing, "thing"), (~is_thing & ~is_void, "stuff"), (is_void, "void"))
-    for members, region in regions:
-        choice = getattr(options, f"panoptic_copy_paste_{region}_option")
+    # Void is one segment, whatever its instance ids.
+    distinct, members = tf.unique(tf.where(is_void, info.void_label, ids))
+    uniform = tf.random.stateless_uniform([tf.size(distinct) + 1], seed)
+    number = tf.cast(uniform[0] * tf.cast(tf.size(distinct) + 1, tf.float32), tf.int32)
+    kept = tf.gather(tf.argsort(tf.argsort(uniform[1:])) < number, members)
+    things = segments.is_thing(semantic, info)
+    regions = ((things, "thing"), (~things & ~is_void & ~is_padding, "stuff"), (is_void, "void"))
+    for region, name in regions:
+        choice = getattr(options, f"panoptic_copy_paste_{name}_option")
         if choice != "random":
-            kept = tf.where(members, choice == "all", kept)
-    return kept
+            kept = tf.where(region, choice == "all", kept)
+    return kept & ~is_padding

@@ -1,24 +1,29 @@
-"""The input pipeline: batches of images and targets from TFRecords.
+"""The input pipeline: batches of images and targets from TFRecords, all in TensorFlow graphs.
 
 Training batches depend only on (seed, step): the order of the examples and all random numbers follow from the position of an
 example, so a run can stop and continue at any step, on any number of hosts.
 """
 
 import functools
+import itertools
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from data.input import augmentation, copy_paste, resize_and_pad, sampling, shutdown, targets
-from data.input.example_reader import ExampleReader, GraphRead
+from data.input import augmentation, copy_paste, data_service, resize_and_pad, sampling, targets
+from data.input.example_reader import ExampleReader
+from data.input.graph_reader import Example, GraphReader
 from data.input.preprocessing_options import Preprocessing, ScaleJitter, preprocessing
-from data.records import record_classes, record_index, segment_codes
-from data.records.input_problems import InputProblems, bad_example_message
+from data.records import record_classes, record_index
+from data.records.input_problems import REPORT, InputProblems
 from protos import dataset_pb2
 from protos.descriptions import ConfigError, DatasetInfo
 
-__all__ = ["InputProblems", "bad_example_message", "evaluation_dataset", "input_problems", "training_dataset"]
+__all__ = ["REPORT", "InputProblems", "evaluation_dataset", "input_problems", "training_dataset"]
 
 _PREFETCH = 4
+# So many steps apart are the batches that workers of a data service prepare at the same time, at most.
+_STEPS_AHEAD = 16
 
 
 def input_problems(options: dataset_pb2.DatasetOptions) -> InputProblems:
@@ -48,18 +53,18 @@ def training_dataset(
       batch_size: number of images per step, over all shards.
       shard: number of this host.
       num_shards: number of hosts; each yields batch_size / num_shards images per step.
-      problems: counts bad examples and dropped instances; default: `input_problems(options)`.
+      problems: watches the dataset, see InputProblems.watch; default: none do.
       with_draws: whether batches also contain `draws` float32 [b, n, 4] (scale, first row and column of the crop, 1 if
         flipped; n is 2 with copy-paste, else 1) and `pasted_name` string [b], empty without copy-paste.
 
     Returns:
-      Dictionaries with `image` float32 [b, h, w, 3] (0..255), `image_name` string [b] and the targets of targets.build_targets
-      with a batch dimension; all shapes are static.
+      Dictionaries with `image` float32 [b, h, w, 3] (0..255), `image_name` string [b], the targets of targets.build_targets
+      with a batch dimension, and REPORT; all shapes are static.
 
     Raises:
-      ConfigError: an option is invalid.
+      ConfigError: an option is invalid, or the data service is not there.
       DataError: there are no records, or files are damaged. A bad record that is found later ends the iteration with a
-        tf.errors.OpError unless bad examples are skipped; bad_example_message extracts the message.
+        tf.errors.OpError unless bad examples are skipped; see InputProblems.explained.
     """
     if not 0 <= shard < num_shards:
         raise ConfigError(f"shard {shard} must be one of the hosts 0 .. {num_shards - 1}")
@@ -71,18 +76,35 @@ def training_dataset(
         raise ConfigError("decode_groundtruth_label is false: training needs labels")
     prepare = preprocessing(options, is_training=True)
     problems = problems or input_problems(options)
-    reader, sizes = _reader(options, info, problems)
+    reader, examples, sizes = _open(options, info, problems)
     weights = [source.weight for source in options.source] or [1.0]
     choices = [
         sampling.training_choices(sizes, weights, seed=seed, stream=stream, skip=problems.skip)
         for stream in range(2 if prepare.paste_jitter else 1)
     ]
-    make = _training_example(reader.graph_read(*choices), prepare, options, info, seed, problems, with_draws)
-    per_shard = batch_size // num_shards
-    position = functools.partial(sampling.position, batch_size=batch_size, shard=shard, num_shards=num_shards)
-    dataset = tf.data.Dataset.range(start_step * per_shard, tf.int64.max)
-    dataset = dataset.map(lambda counter: make(position(counter)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(per_shard, drop_remainder=True).prefetch(_PREFETCH)
+    positions = functools.partial(sampling.positions, batch_size=batch_size, shard=shard, num_shards=num_shards)
+
+    def order(step: int) -> Iterator[int]:
+        # Several workers do not keep the order of the steps.
+        first = max(step - _STEPS_AHEAD, 0) if options.data_service else step
+        for position in itertools.count(first * batch_size):
+            yield from (int(choose(tf.constant(position, tf.int64))[0]) for choose in choices)
+
+    def read(position: tf.Tensor) -> tuple[list[Example], list[tf.Tensor]]:
+        if not problems.skip:
+            return [reader.read(choose(position)[0]) for choose in choices], []
+        examples, bad = zip(*(reader.read_first(choose(position)) for choose in choices))
+        return list(examples), list(bad)
+
+    problems.watch(examples, options.max_thing_id, order)
+    make = _training_example(read, prepare, options, info, seed, with_draws)
+    # A data service divides the steps among its workers, so that batches stay together.
+    dataset = tf.data.Dataset.range(start_step, tf.int64.max).map(positions).unbatch()
+    dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(batch_size // num_shards, drop_remainder=True).prefetch(_PREFETCH)
+    if options.data_service:
+        dataset = data_service.distribute(dataset, options.data_service).prefetch(_PREFETCH)
+    return dataset
 
 
 def evaluation_dataset(
@@ -104,77 +126,77 @@ def evaluation_dataset(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+    if options.data_service:
+        raise ConfigError("eval_dataset_options.data_service: only train_dataset_options can have one")
     prepare = preprocessing(options, is_training=False)
     problems = problems or input_problems(options)
-    reader, _ = _reader(options, info, problems)
-    make = _evaluation_example(prepare, options, info, problems, len(reader))
-    dataset = tf.data.Dataset.range(len(reader))
-    dataset = dataset.map(reader.graph_read_or_nothing, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.filter(lambda example: example["usable"])
+    reader, examples, _ = _open(options, info, problems)
+    problems.watch(examples, options.max_thing_id, lambda _: range(len(examples)), is_complete=True)
+    make = _evaluation_example(prepare, options, info, len(examples))
+    dataset = tf.data.Dataset.range(len(examples))
+    dataset = dataset.map(reader.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if problems.skip:
+        dataset = dataset.ignore_errors()
     dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size).prefetch(_PREFETCH)
 
 
-def _reader(options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: InputProblems) -> tuple[ExampleReader, list[int]]:
-    """A reader of the examples of all sources, and the number of examples of each."""
-    if options.max_thing_id < 1:
-        raise ConfigError(f"max_thing_id must be at least 1, not {options.max_thing_id}")
+def _open(
+    options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: InputProblems
+) -> tuple[GraphReader, ExampleReader, list[int]]:
+    """Readers of the examples of all sources, in graphs and on the host, and the number of examples of each source."""
+    if not 1 <= options.max_thing_id <= targets.MOST_INSTANCES:
+        raise ConfigError(f"max_thing_id must be at least 1 and at most {targets.MOST_INSTANCES}, not {options.max_thing_id}")
     index, sizes = record_index.open_sources(options, made_by=info.converter, problems=problems)
     record_classes.check(index.files, info)
-    return ExampleReader(index, info, problems, with_label=options.decode_groundtruth_label), sizes
+    labels = options.decode_groundtruth_label
+    return GraphReader(index, info, with_label=labels), ExampleReader(index, info, problems, with_label=labels), sizes
 
 
 def _training_example(
-    read: GraphRead,
+    read: Callable[[tf.Tensor], tuple[list[Example], list[tf.Tensor]]],
     prepare: Preprocessing,
     options: dataset_pb2.DatasetOptions,
     info: DatasetInfo,
     seed: int,
-    problems: InputProblems,
     with_draws: bool,
-):
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """A graph function from the position of an example to its tensors."""
     target_options = targets.target_options(options, info)
 
-    def augmented(example: dict[str, tf.Tensor], uniform: tf.Tensor, jitter: ScaleJitter, padding: tf.Tensor | int):
-        crop = augmentation.random_crop(tf.shape(example["codes"]), uniform, prepare, jitter)
+    def augmented(example: Example, uniform: tf.Tensor, jitter: ScaleJitter, padding: int):
+        crop = augmentation.random_crop(tf.shape(example["panoptic"]), uniform, prepare, jitter)
         image = augmentation.augment_image(example["image"], crop, uniform, prepare.policy)
-        return image, augmentation.augment_label(example["codes"], crop, padding), crop.summary()
+        return image, augmentation.augment_label(example["panoptic"], crop, padding), crop.summary()
 
     def make(position: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = tf.random.split([tf.constant(seed, tf.int64), position], 2)
         uniform = tf.random.stateless_uniform([2, augmentation.NUM_DRAWS], seeds[0])
-        example, *others = read(position)
-        image, codes, *draws = augmented(example, uniform[0], prepare.jitter, segment_codes.void_code(info))
+        (example, *others), bad = read(position)
+        image, segments, *draws = augmented(example, uniform[0], prepare.jitter, info.void_label)
         pasted_name = tf.constant("")
         if others:
             (other,) = others
-            padding = segment_codes.void_code(info, tf.size(other["segments"]))
-            *pasted, draw = augmented(other, uniform[1], prepare.paste_jitter, padding)
-            segments = (example["segments"], other["segments"])
+            *pasted, draw = augmented(other, uniform[1], prepare.paste_jitter, copy_paste.PADDING)
             paste = options.augmentations.panoptic_copy_paste
-            image, codes = copy_paste.paste((image, codes), tuple(pasted), segments, seeds[1], paste, info)
+            image, segments = copy_paste.paste((image, segments), tuple(pasted), seeds[1], paste, info)
             pasted_name = other["image_name"]
             draws.append(draw)
         result = {"image": image, "image_name": example["image_name"]}
         if with_draws:
             result |= {"draws": tf.stack(draws), "pasted_name": pasted_name}
-        return result | _targets(codes, target_options, example["image_name"], problems)
+        return result | _targets(segments, target_options, example["number"], bad)
 
     return make
 
 
 def _evaluation_example(
-    prepare: Preprocessing,
-    options: dataset_pb2.DatasetOptions,
-    info: DatasetInfo,
-    problems: InputProblems,
-    num_records: int,
-):
+    prepare: Preprocessing, options: dataset_pb2.DatasetOptions, info: DatasetInfo, num_records: int
+) -> Callable[[Example], dict[str, tf.Tensor]]:
     """A graph function from a decoded example to its tensors."""
     target_options = targets.target_options(options, info)
 
-    def make(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def make(example: Example) -> dict[str, tf.Tensor]:
         raw_size = tf.ensure_shape(tf.shape(example["image"])[:2], [2])
         placement = resize_and_pad.placement(raw_size[0], raw_size[1], prepare)
         result = {
@@ -187,28 +209,16 @@ def _evaluation_example(
             "raw_image": example["encoded"],
         }
         if not options.decode_groundtruth_label:
-            return result
-        codes = resize_and_pad.place_label(example["codes"], placement, segment_codes.void_code(info))
-        result |= _targets(codes, target_options, example["image_name"], problems)
+            return result | {REPORT: tf.stack([example["number"], 0])}
+        segments = resize_and_pad.place_label(example["panoptic"], placement, info.void_label)
         result["panoptic_raw"] = tf.io.serialize_tensor(example["panoptic"])
-        return result
+        return result | _targets(segments, target_options, example["number"], [])
 
     return make
 
 
 def _targets(
-    codes: tf.Tensor, options: targets.TargetOptions, name: tf.Tensor, problems: InputProblems
+    segments: tf.Tensor, options: targets.TargetOptions, number: tf.Tensor, bad: list[tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    tensors, dropped = targets.build_targets(codes, options)
-
-    def report(count: int, image_name: bytes) -> bool:
-        problems.too_many_instances(image_name.decode(errors="replace"), int(count), options.max_thing_id)
-        return True
-
-    reported = tf.cond(
-        dropped > 0,
-        lambda: tf.numpy_function(shutdown.python_call(report), [dropped, name], tf.bool, stateful=False),
-        lambda: False,
-    )
-    with tf.control_dependencies([reported]):
-        return {key: tf.identity(value) for key, value in tensors.items()}
+    tensors, dropped = targets.build_targets(segments, options)
+    return tensors | {REPORT: tf.concat([tf.stack([number, tf.cast(dropped, tf.int64)]), *bad], 0)}

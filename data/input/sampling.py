@@ -1,98 +1,84 @@
-"""The order of the training examples, which depends only on seed and position, so that training can start at any step."""
+"""The order of the training examples, which depends only on seed and position, so that training can start at any step.
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+Everything here is computed in TensorFlow graphs.
+"""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import tensorflow as tf
 
-# Number of permutations in memory.
-_CACHED = 3
 # Every block of this many positions is divided among the sources by their weights.
 _BLOCK = 1000
 # This many bad examples in a row are not a coincidence.
 _REPLACEMENTS = 30
+# The random numbers of one stream.
+_ORDER, _SOURCES, _OTHERS = range(3)
+
+Choices = Callable[[tf.Tensor], tf.Tensor]
 
 
-class ExampleOrder:
-    """A new permutation of all examples in every epoch.
+def training_choices(sizes: Sequence[int], weights: Sequence[float], *, seed: int, stream: int, skip: bool) -> Choices:
+    """Returns a graph function from a position to its example and, if bad examples are skipped, to replacements for it.
 
-    Positions count the examples since the start of training; position p belongs to epoch p // num_examples. Orders with
-    different `stream` are independent.
-    """
-
-    def __init__(self, num_examples: int, *, seed: int, stream: Sequence[int] = (0,)) -> None:
-        self._num_examples = num_examples
-        entropy = [seed & (2**64 - 1), *stream]
-
-        @functools.lru_cache(_CACHED)
-        def permutation(epoch: int) -> np.ndarray:
-            return np.random.default_rng([*entropy, epoch]).permutation(num_examples)
-
-        self._epoch = permutation
-
-    def at(self, position: int) -> int:
-        """Index of the example at a position, in O(1) except at the first position of an epoch."""
-        epoch, offset = divmod(position, self._num_examples)
-        return int(self._epoch(epoch)[offset])
-
-
-class MixedOrder:
-    """Mixes the examples of several sources, each in its own ExampleOrder, in proportion to their weights.
-
-    Every 1000 positions contain the same number of examples of a source (at least one), in random order: the proportions are
-    exact to a thousandth, and a source uses all its examples before it repeats one. There can be up to 1000 sources.
-    """
-
-    def __init__(self, sizes: Sequence[int], weights: Sequence[float], *, seed: int, stream: int = 0) -> None:
-        """`sizes` are the numbers of examples; indices count through all sources in order."""
-        self._orders = [ExampleOrder(size, seed=seed, stream=(stream, k)) for k, size in enumerate(sizes)]
-        self._offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self._shares = _apportion(np.asarray(weights, float))
-        sources = np.repeat(np.arange(len(sizes)), self._shares)
-        entropy = [seed & (2**64 - 1), stream]
-
-        @functools.lru_cache(_CACHED)
-        def permutation(block: int) -> np.ndarray:
-            return np.random.default_rng([*entropy, len(sizes), block, 1]).permutation(sources)
-
-        self._block = permutation
-
-    def at(self, position: int) -> int:
-        """Index of the example at a position."""
-        block, offset = divmod(position, _BLOCK)
-        sources = self._block(block)
-        source = sources[offset]
-        earlier = int(np.count_nonzero(sources[:offset] == source))
-        return int(self._offsets[source]) + self._orders[source].at(block * int(self._shares[source]) + earlier)
-
-
-def training_choices(
-    sizes: Sequence[int], weights: Sequence[float], *, seed: int, stream: int, skip: bool
-) -> Callable[[int], Iterator[int]]:
-    """Returns a function from a position to its example and, if bad examples are skipped, to replacements for it.
+    Positions count the examples since the start of training. Each source has a new permutation of its examples in every epoch,
+    that is, it uses all of them before it repeats one. Every 1000 positions contain the same number of examples of a source (at
+    least one), in random order: the proportions are exact to a thousandth. There can be up to 1000 sources.
 
     Args:
-      sizes: number of examples of each source.
+      sizes: number of examples of each source; examples are numbered through all sources in order.
       weights: weights of the sources.
-      seed: seed of the order.
+      seed: seed of the order, 64 bits.
       stream: choices of different streams are independent.
-      skip: whether to yield replacements, drawn from the same source; they depend only on seed, stream and position.
-    """
-    if len(sizes) > 1:
-        order = MixedOrder(sizes, weights, seed=seed, stream=stream)
-    else:
-        order = ExampleOrder(sizes[0], seed=seed, stream=(stream,))
-    ends = np.cumsum(sizes)
+      skip: whether to return replacements, drawn from the same source; they depend only on seed, stream and position.
 
-    def choices(position: int) -> Iterator[int]:
-        number = order.at(position)
-        yield number
-        if skip:
-            source = int(np.searchsorted(ends, number, side="right"))
-            rng = np.random.default_rng([seed & (2**64 - 1), stream, position, _REPLACEMENTS])
-            yield from rng.integers(ends[source] - sizes[source], ends[source], size=_REPLACEMENTS).tolist()
+    Returns:
+      The function; its argument is an int64 scalar, its result int64 [1], or [31] with replacements.
+    """
+    ends = tf.constant(np.cumsum(sizes), tf.int64)
+    counts = tf.constant(sizes, tf.int64)
+    locate = _mixed(weights, seed, stream) if len(sizes) > 1 else lambda position: (tf.constant(0), position)
+
+    def choices(position: tf.Tensor) -> tf.Tensor:
+        source, rank = locate(position)
+        size, end = counts[source], ends[source]
+        # The permutation depends on few bits of its seed; therefore, the seed is a hash.
+        shuffle = _bits(_key(seed, stream, _ORDER, source, rank // size), 3)
+        chosen = end - size + tf.raw_ops.RandomIndexShuffle(index=rank % size, seed=shuffle, max_index=size - 1)
+        if not skip:
+            return chosen[None]
+        key = _key(seed, stream, _OTHERS, position)
+        others = tf.random.stateless_uniform([_REPLACEMENTS], key, end - size, end, tf.int64)
+        return tf.concat([chosen[None], others], 0)
 
     return choices
+
+
+def _mixed(weights: Sequence[float], seed: int, stream: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """A function from a position to its source, and to the number of earlier positions of this source."""
+    shares = _apportion(np.asarray(weights, float))
+    members = tf.constant(np.repeat(np.arange(len(shares)), shares), tf.int32)
+    shares = tf.constant(shares, tf.int64)
+
+    def locate(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        block, offset = position // _BLOCK, position % _BLOCK
+        sources = tf.gather(members, tf.argsort(_bits(_key(seed, stream, _SOURCES, block), _BLOCK)))
+        source = sources[offset]
+        return source, block * shares[source] + tf.math.count_nonzero(sources[:offset] == source)
+
+    return locate
+
+
+def _key(seed: int, stream: int, *numbers: int | tf.Tensor) -> tf.Tensor:
+    """A seed for TensorFlow's stateless random numbers, int64 [2], that depends on all of its arguments."""
+    key = tf.constant([seed, stream], tf.int64)
+    for number in numbers:
+        key = tf.random.experimental.stateless_fold_in(key, tf.cast(number, tf.int64))
+    return key
+
+
+def _bits(key: tf.Tensor, count: int) -> tf.Tensor:
+    return tf.random.stateless_uniform([count], key, None, None, tf.uint32)
 
 
 def _apportion(weights: np.ndarray) -> np.ndarray:
@@ -106,10 +92,10 @@ def _apportion(weights: np.ndarray) -> np.ndarray:
     return shares
 
 
-def position(counter: int, *, batch_size: int, shard: int, num_shards: int) -> int:
-    """Position of the example number `counter` of a shard; works on integers and integer tensors.
+def positions(step: tf.Tensor | int, *, batch_size: int, shard: int, num_shards: int) -> tf.Tensor:
+    """The positions of the examples of a shard in one step, int64 [batch_size / num_shards].
 
     Step k uses the positions k * batch_size .. (k + 1) * batch_size - 1, and each shard takes consecutive ones.
     """
     per_shard = batch_size // num_shards
-    return counter // per_shard * batch_size + shard * per_shard + counter % per_shard
+    return tf.cast(step, tf.int64) * batch_size + shard * per_shard + tf.range(per_shard, dtype=tf.int64)

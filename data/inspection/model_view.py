@@ -65,20 +65,19 @@ def view_section(section: Section, *, num_samples: int, seed: int) -> ModelView:
         dataset = pipeline.evaluation_dataset(options, info, batch_size=1, problems=problems)
         count = num_samples
     view = ModelView()
-    for example in _usable(dataset.take(count)):
+    for example in _usable(problems, dataset.take(count)):
         _add(view, example, info, keep=len(view.samples) < num_samples)
     view.dropped = problems.dropped_instances
     return view
 
 
-def _usable(dataset: tf.data.Dataset) -> Iterator[Mapping[str, np.ndarray]]:
+def _usable(problems: ProblemList, dataset: tf.data.Dataset) -> Iterator[Mapping[str, np.ndarray]]:
     """Yields the examples until no usable one is left."""
     try:
-        for batch in dataset.as_numpy_iterator():
+        for batch in problems.batches(dataset):
             yield {key: value[0] for key, value in batch.items()}
-    except tf.errors.OpError as error:
-        if pipeline.bad_example_message(error) is None:
-            raise
+    except DataError:
+        return
 
 
 def _add(view: ModelView, example: Mapping[str, np.ndarray], info: DatasetInfo, *, keep: bool) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from data.input.example_reader import Example, ExampleReader
+from data.input.example_reader import ExampleReader
 from data.records import record_classes, record_index, schema
 from data.records.input_problems import InputProblems
 from data.records.record_index import RecordIndex
-from data.records.schema import DataError
+from data.records.schema import DataError, Record
 from kmax_tf.cli.progress import Progress
 from kmax_tf.coco_panoptic import pngs
 from protos import dataset_pb2
@@ -164,13 +164,13 @@ def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[
     return [_facts(example, section.info.label_divisor) for example in examples if example is not None], problems.messages
 
 
-def _facts(example: Example, label_divisor: int) -> ImageFacts:
+def _facts(example: Record, label_divisor: int) -> ImageFacts:
     try:
         with Image.open(io.BytesIO(example.encoded)) as image:
             image_format, is_rotated = f"{image.format} {image.mode}", image.getexif().get(_EXIF_ORIENTATION, 1) != 1
     except pngs.UNREADABLE:  # Pillow is stricter than TensorFlow, which decoded the image
         image_format, is_rotated = "other", False
-    areas = np.bincount(example.panoptic.ravel())
+    areas = np.bincount([] if example.panoptic is None else example.panoptic.ravel())
     ids = np.flatnonzero(areas)
     return ImageFacts(
         schema.shown_name(example.name),

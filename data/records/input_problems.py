@@ -1,19 +1,46 @@
 """Reports, skips and counts examples that cannot be used."""
 
+import contextlib
+import itertools
 import re
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from data.records.schema import DataError
+from data.records.errors import DataError
+from data.records.graph_checks import assertion_message, require
 
+# The key of the reports in batches: int64 [b, 2 + k] with the number of the example, the number of its instances beyond
+# max_thing_id, and the numbers of bad examples that it replaces (-1: none).
+REPORT = "input_report"
 # Error messages about bad examples start with it.
-MARKER = "Bad example: "
+_MARKER = "Bad example: "
+_NUMBERED = re.compile(r"example (?P<number>\d+) cannot be used")
 # Only the first ones are logged; all are counted.
 _LOGGED_EXAMPLES = 50
 _LOGGED_CROWDED_IMAGES = 10
+# So many examples are checked for the cause of an error: those of the next steps, which the pipeline prepares.
+_CHECKED = 5000
 _REST = "; further ones are counted but not reported"
+
+
+class Examples(Protocol):
+    """Describes the examples of a dataset by their numbers."""
+
+    def name(self, number: int) -> str:
+        """The name of an image."""
+
+    def problem(self, number: int) -> str | None:
+        """File, record and image of a bad example, and what is wrong with it; None if nothing is."""
+
+
+def require_usable(condition: tf.Tensor, number: tf.Tensor) -> tf.Operation:
+    """In a graph: ends with an error that InputProblems.explained explains, unless the example of this number is usable."""
+    return require(condition, "example ", number, " cannot be used")
 
 
 class InputProblems:
@@ -38,13 +65,80 @@ class InputProblems:
         """Instances that became void because an image had more than max_thing_id."""
         return self._dropped
 
+    def watch(
+        self, examples: Examples, max_instances: int, order: Callable[[int], Iterable[int]], *, is_complete: bool = False
+    ) -> None:
+        """Sets what reports and errors are about.
+
+        Args:
+          examples: describes them.
+          max_instances: the limit of too_many_instances.
+          order: returns the numbers of the examples that the pipeline reads from a step on.
+          is_complete: the dataset has all of these examples once, except bad ones that are skipped.
+        """
+        self._examples, self._max_instances, self._order, self._is_complete = examples, max_instances, order, is_complete
+
+    def batches(self, dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
+        """The batches of a watched dataset from step 0 on, without the reports in them, which are logged and counted.
+
+        Raises:
+          DataError: as explained.
+        """
+        iterator, expected = dataset.as_numpy_iterator(), iter(self._order(0) if self._is_complete else ())
+        for step in itertools.count():
+            with self.explained(0 if self._is_complete else step):
+                batch = next(iterator, None)
+            report = np.zeros([0, 2], np.int64) if batch is None else batch.pop(REPORT)
+            self.add_report(report)
+            for number in report[:, 0].tolist() if batch is not None else [None]:
+                for missing in itertools.takewhile(lambda other, number=number: other != number, expected):
+                    self._skip(missing)
+            if batch is None:
+                return
+            yield batch
+
+    def add_report(self, report: np.ndarray) -> None:
+        """Logs and counts what batches report under REPORT."""
+        for number, dropped, *bad in report.tolist():
+            for other in bad:
+                if other >= 0:
+                    self._skip(other)
+            if dropped:
+                self.too_many_instances(self._examples.name(number), dropped, self._max_instances)
+
+    def _skip(self, number: int) -> None:
+        self.bad_example(self._examples.problem(number) or f"{self._examples.name(number)} could not be read, but now it can")
+
+    @contextlib.contextmanager
+    def explained(self, step: int) -> Iterator[None]:
+        """Explains the error of a watched dataset; inside, its iterator is asked for the batch of `step` (or a later one).
+
+        Raises:
+          DataError: a bad example ended the iteration; the message is one line, `Bad example: ...`.
+        """
+        try:
+            yield
+        # The errors of some ops quote bytes that are no text.
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
+            exhausted = _NUMBERED.fullmatch(assertion_message(error) or "")
+            numbers = [int(exhausted["number"])] if exhausted else itertools.islice(self._order(step), _CHECKED)
+            problem = next(filter(None, map(self._examples.problem, numbers)), None)
+            if problem is None:
+                raise
+            if exhausted:
+                problem = (
+                    f"too many examples cannot be used, such as {problem}; create these records again (data/inspect_dataset.py "
+                    "checks all of them)"
+                )
+            raise DataError(_one_line(problem)) from None
+
     def bad_example(self, problem: str) -> None:
         """Counts and logs a bad example; `problem` names its file, record and image.
 
         Raises:
           DataError: the policy is to fail; the message is one line, `Bad example: ...`.
         """
-        line = MARKER + " ".join(problem.split())
+        line = _one_line(problem)
         if not self.skip:
             raise DataError(line)
         if self._is_new(line, self._logged, _LOGGED_EXAMPLES):
@@ -75,7 +169,5 @@ class InputProblems:
             return is_new
 
 
-def bad_example_message(error: tf.errors.OpError) -> str | None:
-    """Extracts the line `Bad example: ...` from an error of the input pipeline; None if it is another error."""
-    found = re.search(re.escape(MARKER) + r"[^\n]*", str(error))
-    return found.group(0) if found else None
+def _one_line(problem: str) -> str:
+    return _MARKER + " ".join(problem.split())

@@ -8,25 +8,20 @@ Labels are panoptic maps, `class id * label divisor + instance id` per pixel, in
 """
 
 import io
-import re
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from data.records import label_map
 from data.records.errors import DataError
-from data.records.label_map import LabelMap
+from data.records.graph_checks import require
 from kmax_tf.coco_panoptic import pngs
 
 LABEL_FORMATS = ("png", "raw")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Byte 24 of a PNG is its bit depth, byte 25 its color type: RGB, palette or RGBA have color.
+_PNG_HEADER_BYTES = 26
 _PNG_COLORS = (2, 3, 6)
-_PALETTE = b"\x03"
-_OP_NAMES = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]")
 
 
 def encode_label(panoptic: np.ndarray, label_format: str = "png") -> bytes:
@@ -56,60 +51,55 @@ def encode_label(panoptic: np.ndarray, label_format: str = "png") -> bytes:
     return buffer.getvalue()
 
 
-def decode_label(encoded: bytes, label_format: str, height: int, width: int) -> LabelMap:
-    """Decodes the label of an image of `height` x `width` pixels.
+def decode_label(encoded: tf.Tensor, label_format: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """In a graph: decodes the label of an image of `height` x `width` pixels (int64) to panoptic ids, int32 [h, w].
 
     Raises:
-      DataError: the format does not exist, the bytes do not decode, or the label has another size.
+      tf.errors.OpError: the format does not exist, the bytes do not decode, or the label has another size.
     """
-    if label_format == "raw":
-        if len(encoded) != 4 * height * width:
-            raise DataError(
-                f"the label has {len(encoded)} bytes, not {4 * height * width} for image/height x image/width int32 values: "
-                "convert this image again"
-            )
-        return label_map.from_panoptic(np.frombuffer(encoded, "<i4").reshape(height, width))
-    if label_format != "png":
-        raise DataError(f"the label's format {label_format!r} is not one of {', '.join(LABEL_FORMATS)}")
-    label = _decode_palette(encoded) if encoded[25:26] == _PALETTE else None
-    label = label or label_map.from_panoptic(_decode_colors(encoded))
-    if label.index.shape != (height, width):
-        raise DataError(
-            f"the label is {label.index.shape}, but the image is {(height, width)} (height, width): convert this image again"
+    # Errors with bytes that are not UTF-8 could not be shown.
+    shown = tf.strings.unicode_transcode(label_format, "UTF-8", "UTF-8")
+    problem = "the label's format '", shown, f"' is not one of {', '.join(LABEL_FORMATS)}"
+    with tf.control_dependencies([require(tf.reduce_any(label_format == tf.constant(LABEL_FORMATS)), *problem)]):
+        label = tf.cond(
+            label_format == "raw", lambda: _decode_raw(encoded, height, width), lambda: _decode_png(encoded, height, width)
         )
-    return label
+    return tf.ensure_shape(label, [None, None])
 
 
-def _decode_palette(encoded: bytes) -> LabelMap | None:
-    """Decodes a palette PNG; None if the palette repeats a color, which encode_label never writes."""
-    try:
-        with Image.open(io.BytesIO(encoded), formats=["PNG"]) as picture:
-            index = np.asarray(picture)
-            colors = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    except Image.DecompressionBombError as error:
-        raise DataError(f"the label is too large ({error}): convert this image again") from None
-    except pngs.UNREADABLE as error:
-        raise DataError(f"the label does not decode ({pngs.reason(error)}): convert this image again") from None
-    ids = pngs.rgb_to_ids(colors).astype(np.int64)
-    is_distinct = len(set(ids.tolist())) == len(ids) and index.max() < len(ids)
-    return LabelMap(ids, index) if is_distinct else None
+def _decode_raw(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    size, needed = tf.strings.length(encoded), 4 * height * width
+    problem = (
+        "the label has ",
+        size,
+        " bytes, not ",
+        needed,
+        " for image/height x image/width int32 values: convert this image again",
+    )
+    with tf.control_dependencies([require(tf.cast(size, tf.int64) == needed, *problem)]):
+        return tf.reshape(tf.io.decode_raw(tf.identity(encoded), tf.int32), tf.stack([height, width]))
 
 
-def _decode_colors(encoded: bytes) -> np.ndarray:
-    depth, kind = encoded[24:25], encoded[25:26]
-    if encoded.startswith(_PNG_SIGNATURE) and kind and (kind[0] not in _PNG_COLORS or depth[0] > 8):
-        raise DataError(
-            "the label is a gray or 16-bit PNG, not an RGB PNG with 8 bits per channel (panoptic id = R + 256 G + 65536 B): "
-            "convert this image again with data/build_*.py"
-        )
+def _decode_png(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     # Four channels can be converted to integers faster than three.
-    return pngs.rgb_to_ids(decode_with(tf.raw_ops.DecodePng, "label", contents=encoded, channels=4))
+    with tf.control_dependencies([_require_colors(encoded)]):
+        pixels = tf.raw_ops.DecodePng(contents=tf.identity(encoded), channels=4)
+    rows, columns = tf.unstack(tf.shape(pixels, tf.int64)[:2])
+    sizes = "the label is (", rows, ", ", columns, "), but the image is (", height, ", ", width, ") (height, width)"
+    with tf.control_dependencies([require((rows == height) & (columns == width), *sizes, ": convert this image again")]):
+        # A pixel is one little-endian number, with alpha in the top byte.
+        return tf.bitwise.bitwise_and(tf.bitcast(pixels, tf.int32), 0x00FFFFFF)
 
 
-def decode_with(operation: Callable[..., tf.Tensor], what: str, **arguments: Any) -> np.ndarray:
-    """Runs a TensorFlow operation that decodes the `what` (image or label) of a record; raises DataError if it fails."""
-    try:
-        return operation(**arguments).numpy()
-    except tf.errors.OpError as error:
-        cause = _OP_NAMES.sub("", error.message).strip()
-        raise DataError(f"the {what} does not decode ({cause}): convert this image again") from None
+def _require_colors(encoded: tf.Tensor) -> tf.Operation:
+    header = tf.io.decode_raw(tf.strings.substr(encoded, 0, _PNG_HEADER_BYTES), tf.uint8)
+    # At least as many bytes, also of a file that is shorter.
+    padded = tf.concat([header, tf.zeros([_PNG_HEADER_BYTES], tf.uint8)], 0)
+    depth, kind = padded[24], padded[25]
+    is_png = tf.strings.substr(encoded, 0, len(_PNG_SIGNATURE)) == _PNG_SIGNATURE
+    is_colored = tf.reduce_any(kind == tf.constant(_PNG_COLORS, tf.uint8)) & (depth <= 8)
+    return require(
+        is_colored | ~is_png | (tf.strings.length(encoded) < _PNG_HEADER_BYTES),
+        "the label is a gray or 16-bit PNG, not an RGB PNG with 8 bits per channel (panoptic id = R + 256 G + 65536 B): "
+        "convert this image again with data/build_*.py",
+    )

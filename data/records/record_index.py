@@ -21,7 +21,12 @@ from protos import dataset_pb2
 # Layout: uint64 length, uint32 masked CRC of the length, data, uint32 masked CRC of the data.
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
+HEADER_BYTES, FOOTER_BYTES = _HEADER.size, _FOOTER.size
 _SCAN_THREADS = 16
+# Files whose records are remembered: a process opens the same ones for every device, and again after an error.
+_SCANS = 4096
+
+_Span = tuple[np.ndarray, np.ndarray, str | None]
 
 
 class ChecksumError(DataError):
@@ -152,15 +157,23 @@ def _matches(pattern: str, made_by: str) -> list[str]:
     return found
 
 
-def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str | None]:
+def _scan(path: str) -> _Span:
     """Offsets and lengths of the records of one file before any damage, and the description of the damage."""
+    try:
+        found = tf.io.gfile.stat(path)
+        return _scan_once(path, found.length, found.mtime_nsec)
+    except (OSError, tf.errors.OpError) as error:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), f"{path} cannot be read: {_one_line(error)}"
+
+
+@functools.lru_cache(_SCANS)
+def _scan_once(path: str, size: int, changed: int) -> _Span:
+    """_scan of a file that was changed last at the time `changed` (ns)."""
     offsets: list[int] = []
     lengths: list[int] = []
     damage = None
     try:
         _walk(path, offsets, lengths)
-    except (OSError, tf.errors.OpError) as error:
-        damage = f"{path} cannot be read: {_one_line(error)}"
     except DataError as error:
         damage = str(error)
     return np.array(offsets, np.int64), np.array(lengths, np.int64), damage

@@ -1,20 +1,22 @@
 """The TFRecord schema: one tf.train.Example per image, compatible with DeepLab2. For labels see label_coding."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from data.records import label_coding, segments
 from data.records.errors import DataError
-from data.records.label_coding import decode_label, decode_with, encode_label
-from data.records.label_map import LabelMap
+from data.records.graph_checks import failure_message, require
+from protos.descriptions import DatasetInfo
 
 IMAGE_FORMATS = ("jpeg", "png")
-LABEL = "image/segmentation/class/encoded"
 _NO_NAME = "image without a name"
+_IMAGE, _NAME, _HEIGHT, _WIDTH = "image/encoded", "image/filename", "image/height", "image/width"
+LABEL = "image/segmentation/class/encoded"
 _LABEL_FORMAT = "image/segmentation/class/format"
 
 
@@ -42,38 +44,76 @@ def build_example(
     Raises:
       DataError: the label has another size than the image, or an id that its format cannot store.
     """
-    strings = {"image/encoded": image, "image/filename": filename.encode(), "image/format": image_format.encode()}
+    strings = {_IMAGE: image, _NAME: filename.encode(), "image/format": image_format.encode()}
     if panoptic is not None:
         if panoptic.shape != (height, width):
             raise DataError(f"{filename}: the label is {panoptic.shape}, but the image is {(height, width)} (height, width)")
-        strings |= {LABEL: encode_label(panoptic, label_format), _LABEL_FORMAT: label_format.encode()}
+        strings |= {LABEL: label_coding.encode_label(panoptic, label_format), _LABEL_FORMAT: label_format.encode()}
     example = tf.train.Example()
     for key, value in strings.items():
         example.features.feature[key].bytes_list.value.append(value)
-    for key, value in {"height": height, "width": width, "channels": 3}.items():
-        example.features.feature[f"image/{key}"].int64_list.value.append(value)
+    for key, value in {_HEIGHT: height, _WIDTH: width, "image/channels": 3}.items():
+        example.features.feature[key].int64_list.value.append(value)
     return example
+
+
+def decode_example(serialized: tf.Tensor, *, with_label: bool) -> dict[str, tf.Tensor]:
+    """In a graph: decodes a serialized tf.train.Example.
+
+    Returns:
+      `image_name` string, `encoded` string (the image's bytes), `image` uint8 [h, w, 3] and, with a label, `panoptic` int32
+      [h, w], the panoptic id of each pixel.
+
+    Raises:
+      tf.errors.OpError: a feature is missing, bytes do not decode, or the sizes of image and label differ from those in the
+        record. graph_checks.failure_message says which.
+    """
+    kinds = {_IMAGE: tf.string, _NAME: tf.string, _HEIGHT: tf.int64, _WIDTH: tf.int64}
+    kinds |= {LABEL: tf.string, _LABEL_FORMAT: tf.string} if with_label else {}
+    features = tf.io.parse_single_example(
+        serialized, {key: tf.io.FixedLenSequenceFeature([], kind, allow_missing=True) for key, kind in kinds.items()}
+    )
+    encoded, height, width = (_only(features, key) for key in (_IMAGE, _HEIGHT, _WIDTH))
+    image = tf.raw_ops.DecodeImage(contents=encoded, channels=3, expand_animations=False)
+    image = tf.ensure_shape(image, [None, None, 3])
+    rows, columns = tf.unstack(tf.shape(image, tf.int64)[:2])
+    sizes = "the image is (", rows, ", ", columns, "), but image/height and image/width are (", height, ", ", width, ")"
+    with tf.control_dependencies([require((rows == height) & (columns == width), *sizes, ": convert it again")]):
+        result = {"image_name": _first(features[_NAME], ""), "encoded": encoded, "image": tf.identity(image)}
+        if with_label:
+            label = _only(features, LABEL), _first(features[_LABEL_FORMAT], "raw")
+            result["panoptic"] = label_coding.decode_label(*label, rows, columns)
+    return result
+
+
+def _only(features: Mapping[str, tf.Tensor], key: str) -> tf.Tensor:
+    missing = f"the record has no {key}: convert the dataset with data/build_*.py"
+    if key == LABEL:
+        missing = (
+            "the record has no label: use labeled records, or set decode_groundtruth_label: false to predict without metrics"
+        )
+    with tf.control_dependencies([require(tf.size(features[key]) == 1, missing)]):
+        return tf.identity(features[key])[0]
+
+
+def _first(values: tf.Tensor, default: str) -> tf.Tensor:
+    return tf.concat([values, [default]], 0)[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
     """A decoded record.
 
-    `name` identifies the image, `encoded` are its bytes, `image` is uint8 [h, w, 3], `label` is None if it was not requested.
-    `label_format` is the encoding of the label (empty without one) and `label_bytes` its size.
+    `name` identifies the image, `encoded` are its bytes, `image` is uint8 [h, w, 3], `panoptic` int32 [h, w] or None if it was
+    not requested. `label_format` is the encoding of the label (empty without one) and `label_bytes` its size.
     """
 
     name: bytes
     encoded: bytes
     image: np.ndarray
-    label: LabelMap | None
+    panoptic: np.ndarray | None
     label_format: str
     label_bytes: int
-
-    @property
-    def panoptic(self) -> np.ndarray | None:
-        """Panoptic id of each pixel, int32 [h, w]."""
-        return self.label and self.label.panoptic
 
 
 def parse_features(serialized: bytes) -> Mapping[str, tf.train.Feature]:
@@ -91,46 +131,45 @@ def shown_name(name: bytes) -> str:
 
 def image_name(features: Mapping[str, tf.train.Feature]) -> str:
     """shown_name of the image of a record."""
-    return shown_name(_string(features, "image/filename"))
+    names = features[_NAME].bytes_list.value if _NAME in features else ()
+    return shown_name(names[0] if names else b"")
 
 
-def decode_record(serialized: bytes, *, with_label: bool = True) -> Record:
-    """Combines parse_features and decode_features."""
-    return decode_features(parse_features(serialized), with_label=with_label)
-
-
-def decode_features(features: Mapping[str, tf.train.Feature], *, with_label: bool = True) -> Record:
-    """Decodes a record.
+def decode_record(serialized: bytes, *, with_label: bool = True, info: DatasetInfo | None = None) -> Record:
+    """Decodes a record outside of a graph, and checks the classes of its label if `info` describes them.
 
     Raises:
-      DataError: a key is missing, bytes do not decode, or the sizes of image and label differ from those in the record.
+      DataError: the record is not a tf.train.Example, or as decode_example and segments.require_classes.
     """
-    height, width = (_value(features, f"image/{side}", "int64_list") for side in ("height", "width"))
-    encoded = _value(features, "image/encoded")
-    image = decode_with(tf.raw_ops.DecodeImage, "image", contents=encoded, channels=3, expand_animations=False)
-    if image.shape[:2] != (height, width):
-        raise DataError(
-            f"the image is {image.shape[:2]}, but image/height and image/width are {(height, width)}: convert it again"
-        )
-    label, label_format, label_bytes = None, "", b""
-    if with_label:
-        if LABEL not in features:
-            advice = "use labeled records, or set decode_groundtruth_label: false to predict without metrics"
-            raise DataError(f"the record has no label: {advice}")
-        label_bytes = _value(features, LABEL)
-        label_format = _string(features, _LABEL_FORMAT).decode(errors="replace") or "raw"
-        label = decode_label(label_bytes, label_format, height, width)
-    return Record(_string(features, "image/filename"), encoded, image, label, label_format, len(label_bytes))
+    features = parse_features(serialized)
+    try:
+        tensors = _decoder(with_label, info)(tf.constant(serialized))
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        raise DataError(failure_message(error)) from None
+    image, panoptic = tensors["image"].numpy(), tensors["panoptic"].numpy() if with_label else None
+    coding = (_label_format(features), len(features[LABEL].bytes_list.value[0])) if with_label else ("", 0)
+    return Record(tensors["image_name"].numpy(), tensors["encoded"].numpy(), image, panoptic, *coding)
 
 
-def _string(features: Mapping[str, tf.train.Feature], key: str) -> bytes:
-    """An optional value, empty if it is missing."""
-    values = features[key].bytes_list.value if key in features else ()
-    return values[0] if values else b""
+@functools.cache
+def _decoder(with_label: bool, info: DatasetInfo | None) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    def decode(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.device("CPU:0"):
+            return decode_checked(serialized, with_label=with_label, info=info)
+
+    return decode
 
 
-def _value(features: Mapping[str, tf.train.Feature], key: str, kind: str = "bytes_list") -> Any:
-    values = getattr(features[key], kind).value if key in features else ()
-    if len(values) != 1:
-        raise DataError(f"the record has no {key}: convert the dataset with data/build_*.py")
-    return values[0]
+def decode_checked(serialized: tf.Tensor, *, with_label: bool, info: DatasetInfo | None) -> dict[str, tf.Tensor]:
+    """In a graph: decode_example, with segments.require_classes of the label if there are a label and `info`."""
+    example = decode_example(serialized, with_label=with_label)
+    if with_label and info:
+        with tf.control_dependencies([segments.require_classes(example["panoptic"], info)]):
+            example["panoptic"] = tf.identity(example["panoptic"])
+    return example
+
+
+def _label_format(features: Mapping[str, tf.train.Feature]) -> str:
+    values = features[_LABEL_FORMAT].bytes_list.value if _LABEL_FORMAT in features else ()
+    return values[0].decode(errors="replace") if values else "raw"

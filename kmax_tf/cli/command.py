@@ -14,14 +14,13 @@ from absl import app, flags, logging
 from protos.errors import UserError
 
 Main = Callable[[], int | None]
-Explain = Callable[[tf.errors.OpError], str | None]
 
 
 class Terminated(KeyboardInterrupt):
     """Raised on SIGTERM; handlers that clean up after Ctrl-C catch it too."""
 
 
-def run_command(main: Main, *, interrupted: str = "interrupted", explain: Explain = lambda _: None) -> None:
+def run_command(main: Main, *, interrupted: str = "interrupted") -> None:
     """Parses the flags, runs `main` and ends the process.
 
     Exit codes: the result of `main` (None: 0), 1 after an error that a user can fix (UserError, or an unreadable or unwritable
@@ -30,10 +29,9 @@ def run_command(main: Main, *, interrupted: str = "interrupted", explain: Explai
     Args:
       main: the command; reads its flags itself.
       interrupted: what to print after Ctrl-C or SIGTERM.
-      explain: returns the message for an error raised by a TensorFlow graph, or None if it does not recognize the error.
     """
     _complete_help(main)
-    app.run(lambda argv: exit_code(main, argv[1:], interrupted=interrupted, explain=explain))
+    app.run(lambda argv: exit_code(main, argv[1:], interrupted=interrupted))
 
 
 def _complete_help(main: Main) -> None:
@@ -48,7 +46,7 @@ def _complete_help(main: Main) -> None:
                 flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
-def exit_code(main: Main, arguments: list[str], *, interrupted: str, explain: Explain = lambda _: None) -> int | None:
+def exit_code(main: Main, arguments: list[str], *, interrupted: str) -> int | None:
     """Runs `main`, prints errors and returns the exit code; `arguments` are the command-line arguments that are not flags."""
     signal.signal(signal.SIGTERM, _terminate)
     if "verbosity" in flags.FLAGS and not flags.FLAGS["verbosity"].present:
@@ -62,7 +60,7 @@ def exit_code(main: Main, arguments: list[str], *, interrupted: str, explain: Ex
     except UserError as error:
         return _fail(str(error))
     except tf.errors.OpError as error:
-        message = explain(error) or _file_message(error)
+        message = _file_message(error)
         if message is None:
             raise
         return _fail(message)

@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data.input.pipeline import bad_example_message
 from data.records import schema
 from kmax_tf import ConfigError, load_config
 from kmax_tf.cli.command import exit_code
@@ -24,7 +23,7 @@ def _fails(capsys: pytest.CaptureFixture, config: pathlib.Path, model_dir: pathl
     def main() -> int:
         return run_experiment(load_config(config, overrides), "train", model_dir, make_strategy())
 
-    assert exit_code(main, [], interrupted="", explain=bad_example_message) == 1
+    assert exit_code(main, [], interrupted="") == 1
     before, marker, message = capsys.readouterr().err.partition("error: ")
     assert marker and "error: " not in message and "Traceback" not in before + message
     return message

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from data.input.example_reader import ExampleReader
-from data.input.pipeline import bad_example_message, input_problems, training_dataset
+from data.input.pipeline import input_problems, training_dataset
 from data.records import record_index
 from data.records.schema import DataError
 from kmax_tf.files.patterns import matching_files
@@ -65,11 +65,9 @@ def measure_input(job: InputJob, *, progress: Progress) -> dict[str, Any]:
         result = {"records": what, "decoding": _rate(_decoding(options, info)), "crops": {}, "machine": machine}
         for crop in job.crops:
             progress(f"input at crop {crop[0]}x{crop[1]}")
-            batches = training_dataset(_at_crop(options, crop), info, seed=0, batch_size=_BATCH)
-            try:
-                result["crops"]["x".join(map(str, crop))] = _rate(iter(batches))
-            except tf.errors.OpError as error:
-                raise DataError(bad_example_message(error) or str(error)) from None
+            problems = input_problems(options)
+            batches = training_dataset(_at_crop(options, crop), info, seed=0, batch_size=_BATCH, problems=problems)
+            result["crops"]["x".join(map(str, crop))] = _rate(problems.batches(batches))
     return result
 
 

@@ -1,6 +1,7 @@
 """Bad records: reported with FAIL, replaced and counted with SKIP."""
 
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -36,11 +37,14 @@ def _options(path, text=""):
     return text_format.Parse(base + text, dataset_pb2.DatasetOptions())
 
 
-def _first_error(dataset):
-    with pytest.raises(tf.errors.OpError) as caught:
-        for _ in dataset.take(4):
+def _first_error(make, options, **arguments):
+    """The error of the first of four batches that fails."""
+    problems = pipeline.input_problems(options)
+    dataset = make(options, INFO, batch_size=1, problems=problems, **arguments)
+    with pytest.raises(schema.DataError) as caught:
+        for _ in problems.batches(dataset.take(4)):
             pass
-    return pipeline.bad_example_message(caught.value)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(("kind", "name", "problem"), _KINDS)
@@ -48,11 +52,11 @@ def test_bad_records_are_named(tmp_path, kind, name, problem):
     write_records(tmp_path / "a.tfrecord", 1)
     path = tmp_path / "b.tfrecord"
     write_bad_records(path, "none", kind)
-    message = _first_error(pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=1))
+    message = _first_error(pipeline.evaluation_dataset, _options(tmp_path))
     assert message.startswith(f"Bad example: {path} record 1 ({name}): ")
     assert problem in message
     assert "\n" not in message
-    assert _first_error(pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=1)) == message
+    assert _first_error(pipeline.training_dataset, _options(tmp_path), seed=0) == message
 
 
 @pytest.mark.parametrize("kind", [kind for kind, _, _ in _KINDS])
@@ -64,7 +68,7 @@ def test_bad_records_are_replaced_in_training(tmp_path, kind, caplog):
     arguments = {"seed": 2, "batch_size": 4}
     with caplog.at_level(logging.WARNING, logger="absl"):
         dataset = pipeline.training_dataset(options, INFO, problems=problems, **arguments)
-        batches = list(dataset.take(4).as_numpy_iterator())
+        batches = list(problems.batches(dataset.take(4)))
     names = [name.decode() for batch in batches for name in batch["image_name"]]
     assert len(names) == 16 and set(names) == {"img_0_0", "img_0_1", "img_0_2"}
     # In each of four epochs, the bad record is drawn once as base and once as pasted image, and possibly as a replacement.
@@ -72,7 +76,11 @@ def test_bad_records_are_replaced_in_training(tmp_path, kind, caplog):
     assert caplog.text.count("It is skipped (on_bad_example: SKIP)") == 1 and "b.tfrecord record 0" in caplog.text
     # The replacement does not depend on where training starts.
     later = pipeline.training_dataset(options, INFO, start_step=2, **arguments)
-    for one, other in zip(batches[2:], later.take(2).as_numpy_iterator(), strict=True):
+    others = list(later.take(2).as_numpy_iterator())
+    # The two images of each example, and what they replace.
+    bad = [number for batch in others for number in batch[pipeline.REPORT][:, 2:].ravel() if number >= 0]
+    assert set(bad) == {3} and others[0][pipeline.REPORT].shape == (4, 2 + 2 * 31)
+    for one, other in zip(batches[2:], others, strict=True):
         for key in one:
             np.testing.assert_array_equal(one[key], other[key], err_msg=key)
 
@@ -80,8 +88,9 @@ def test_bad_records_are_replaced_in_training(tmp_path, kind, caplog):
 def test_training_ends_if_all_records_are_bad(tmp_path):
     write_bad_records(tmp_path / "a.tfrecord", "jpeg", "class")
     options = _options(tmp_path, "on_bad_example: SKIP")
-    message = _first_error(pipeline.training_dataset(options, INFO, seed=0, batch_size=1))
-    assert message.startswith("Bad example: too many examples cannot be used (see the warnings above)")
+    message = _first_error(pipeline.training_dataset, options, seed=0)
+    assert message.startswith("Bad example: too many examples cannot be used, such as ")
+    assert re.search("a.tfrecord record [01] .street.: the (image|label).*create these records again", message)
     assert list(pipeline.evaluation_dataset(options, INFO, batch_size=1)) == []
 
 
@@ -103,14 +112,39 @@ def test_a_record_with_a_changed_byte_is_reported_or_skipped(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 4] ^= 1
     path.write_bytes(data)
-    message = _first_error(pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=1))
+    message = _first_error(pipeline.evaluation_dataset, _options(tmp_path))
     assert message.startswith(f"Bad example: {path} record 0 (img_0_0): its checksum is wrong")
     options = _options(tmp_path, "on_bad_example: SKIP")
     assert len(list(pipeline.evaluation_dataset(options, INFO, batch_size=1))) == 1
 
 
-def test_other_errors_have_no_bad_example():
-    assert pipeline.bad_example_message(tf.errors.InvalidArgumentError(None, None, "shapes differ")) is None
+def test_other_errors_are_not_explained(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 2)
+    problems = pipeline.input_problems(_options(tmp_path))
+    dataset = pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=1, problems=problems)
+    dataset = dataset.map(lambda batch: batch | {"image": tf.reshape(batch["image"], [-1, 7])})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Input to reshape"):
+        list(problems.batches(dataset))
+
+
+def test_the_first_bad_example_of_a_later_step_is_named(tmp_path):
+    """The host finds the example by the step whose batch is missing, on any host."""
+    write_records(tmp_path / "a.tfrecord", 40)
+    write_bad_records(tmp_path / "b.tfrecord", "class")
+    options = _options(tmp_path, "augmentations { panoptic_copy_paste { panoptic_copy_paste_scale: 1 } }")
+    failed = 0
+    for shard in range(2):
+        problems = pipeline.input_problems(options)
+        dataset = pipeline.training_dataset(
+            options, INFO, seed=1, batch_size=4, shard=shard, num_shards=2, start_step=2, problems=problems
+        )
+        iterator, step = iter(dataset), 2
+        with pytest.raises(schema.DataError, match="b.tfrecord record 0 .street.: the label has class id 9"):
+            for step in range(2, 30):
+                with problems.explained(step):
+                    next(iterator)
+        failed += step
+    assert failed > 4, "a bad example in the very first step would prove little"
 
 
 def test_the_largest_instances_are_kept(tmp_path, caplog):
@@ -124,11 +158,11 @@ def test_the_largest_instances_are_kept(tmp_path, caplog):
     options.max_thing_id = 3
     problems = pipeline.input_problems(options)
     with caplog.at_level(logging.WARNING, logger="absl"):
-        (batch,) = pipeline.evaluation_dataset(options, INFO, batch_size=1, problems=problems)
+        (batch,) = problems.batches(pipeline.evaluation_dataset(options, INFO, batch_size=1, problems=problems))
     assert "image crowded (including pasted segments) has 2 instances more than max_thing_id = 3" in caplog.text
     assert "Raise max_thing_id" in caplog.text
     assert problems.dropped_instances == 2
-    numbers, semantic = batch["thing_id_mask_gt"][0, :32, :32].numpy(), batch["semantic_gt"][0, :32, :32].numpy()
+    numbers, semantic = batch["thing_id_mask_gt"][0, :32, :32], batch["semantic_gt"][0, :32, :32]
     np.testing.assert_array_equal(numbers, np.where(panoptic >= 768, -1, panoptic - 259).clip(-1))
     np.testing.assert_array_equal(semantic, np.where((panoptic == 257) | (panoptic == 258), 0, panoptic // 256))
 
@@ -142,10 +176,10 @@ def test_too_many_instances_after_pasting_are_reported_by_image(tmp_path, caplog
     problems = pipeline.input_problems(options)
     with caplog.at_level(logging.WARNING, logger="absl"):
         batches = pipeline.training_dataset(options, INFO, seed=0, batch_size=4, problems=problems)
-        batch = next(iter(batches))
+        batch = next(problems.batches(batches))
     assert "instances more than max_thing_id = 6" in caplog.text
     assert problems.dropped_instances > 0
-    assert batch["thing_id_mask_gt"].numpy().max() == 5
+    assert batch["thing_id_mask_gt"].max() == 5
 
 
 def test_only_the_first_crowded_images_are_reported(caplog):

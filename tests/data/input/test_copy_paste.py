@@ -6,11 +6,8 @@ import tensorflow as tf
 from panoptic_fixtures import INFO, random_panoptic
 
 from data.input import copy_paste
-from data.records import segment_codes
-from data.records.label_map import from_panoptic
+from data.input.copy_paste import PADDING as _PADDING
 from protos import dataset_pb2
-
-_PADDING = -1  # in the maps of these tests
 
 
 def _options(thing, stuff, void):
@@ -21,36 +18,18 @@ def _options(thing, stuff, void):
     )
 
 
-def _codes(panoptic):
-    """Codes of a map, where padding has the number after the last segment, and the codes of its segments."""
-    codes, segments = segment_codes.encode(from_panoptic(np.where(panoptic == _PADDING, panoptic.max(), panoptic)), INFO)
-    return np.where(panoptic == _PADDING, segment_codes.void_code(INFO, len(segments)), codes), segments
-
-
 def _paste(options, seed=0):
     rng = np.random.default_rng(seed)
     base, second = random_panoptic(rng, 40, 48), random_panoptic(rng, 40, 48)
     second[:, :9] = _PADDING
     images = [tf.fill([40, 48, 3], value) for value in (10.0, 20.0)]
-    (base_codes, base_segments), (paste_codes, paste_segments) = _codes(base), _codes(second)
-    image, codes = copy_paste.paste(
-        (images[0], tf.constant(base_codes, tf.int32)),
-        (images[1], tf.constant(paste_codes, tf.int32)),
-        (tf.constant(base_segments), tf.constant(paste_segments)),
-        tf.constant([seed, 5], tf.int64),
-        options,
-        INFO,
+    image, merged = copy_paste.paste(
+        (images[0], tf.constant(base)), (images[1], tf.constant(second)), tf.constant([seed, 5], tf.int64), options, INFO
     )
     pasted = image.numpy()[..., 0] == 20
     np.testing.assert_array_equal(image.numpy(), np.where(pasted, np.float32(20), np.float32(10))[..., None].repeat(3, -1))
-    # Classes do not change; the segments of both images have different numbers.
-    np.testing.assert_array_equal(segment_codes.class_ids(codes), np.where(pasted, second, base) // 256)
-    numbers = segment_codes.segment_numbers(codes).numpy()
-    assert set(numbers[pasted]) <= set(len(base_segments) + np.arange(len(paste_segments)))
-    np.testing.assert_array_equal(numbers[~pasted], np.unique(base, return_inverse=True)[1].reshape(base.shape)[~pasted])
-    np.testing.assert_array_equal(
-        segment_codes.is_instance(codes), np.isin(np.where(pasted, second, base) // 256, INFO.thing_ids)
-    )
+    # The segments of both images have different numbers.
+    np.testing.assert_array_equal(merged, np.where(pasted, -1 - second, base))
     assert not pasted[second == _PADDING].any()
     return pasted, second
 
@@ -78,13 +57,12 @@ def test_random_keeps_whole_segments_of_any_number():
 
 def test_only_segments_in_the_crop_are_drawn():
     """Segments outside the crop do not count: the share of images without pasted pixels is 1 / (present + 1)."""
-    segments = tf.constant(segment_codes.encode(from_panoptic(np.array([[768, 1024]], np.int32)), INFO)[1])
     base = (tf.zeros([2, 2, 3]), tf.zeros([2, 2], tf.int32))
-    second = (tf.ones([2, 2, 3]), tf.fill([2, 2], segments[1]))
+    second = (tf.ones([2, 2, 3]), tf.fill([2, 2], 1024))
     nothing = 0
     for seed in range(200):
         state = tf.constant([seed, 1], tf.int64)
-        image, _ = copy_paste.paste(base, second, (segments[:1], segments), state, _options("random", "random", "random"), INFO)
+        image, _ = copy_paste.paste(base, second, state, _options("random", "random", "random"), INFO)
         nothing += int(not image.numpy().any())
     assert 80 < nothing < 120
 

@@ -69,6 +69,7 @@ def test_training_batches_have_static_shapes(tmp_path):
         "semantic_loss_weight": ([2, 33, 33], tf.float32),
         "thing_id_mask_gt": ([2, 33, 33], tf.int32),
         "thing_id_class_gt": ([2, 40], tf.int32),
+        "input_report": ([2, 2], tf.int64),
     }
 
 
@@ -113,13 +114,51 @@ def test_evaluation_yields_all_records_in_order(tmp_path):
             np.testing.assert_array_equal(one["semantic_gt"][:24, :32], panoptic // 256)
 
 
+def test_records_in_file_systems_of_tensorflow(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 5)
+    tf.io.gfile.makedirs("ram://records")
+    tf.io.gfile.copy(str(tmp_path / "a.tfrecord"), "ram://records/a.tfrecord", overwrite=True)
+    arguments = {"seed": 1, "batch_size": 3}
+    local, remote = (_batches(_options(folder, _AUGMENTED), 3, **arguments) for folder in (tmp_path, "ram://records"))
+    _assert_equal(local, remote)
+    evaluated = [
+        list(pipeline.evaluation_dataset(_options(folder), INFO, batch_size=2).as_numpy_iterator())
+        for folder in (tmp_path, "ram://records")
+    ]
+    _assert_equal(*evaluated)
+
+
+def test_no_step_returns_to_python(tmp_path):
+    """Other processes run the graph, which must not refer to functions of this one."""
+    write_records(tmp_path / "a.tfrecord", 2)
+    for text in (_AUGMENTED, _AUGMENTED + "on_bad_example: SKIP"):
+        for dataset in (
+            pipeline.training_dataset(_options(tmp_path, text), INFO, seed=0, batch_size=1),
+            pipeline.evaluation_dataset(_options(tmp_path, text), INFO, batch_size=1),
+        ):
+            graph = tf.compat.v1.GraphDef.FromString(dataset._as_serialized_graph().numpy())
+            functions = [node.op for function in graph.library.function for node in function.node_def]
+            operations = {node.op for node in graph.node} | set(functions)
+            assert "TFRecordDatasetV2" in operations and len(operations) > 50
+            assert not [name for name in operations if "Py" in name]
+
+
 def test_evaluation_without_labels(tmp_path):
     image = np.zeros((20, 30, 3), np.uint8)
     with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
         writer.write(schema.build_example(encode(image), "png", "a", 20, 30, None).SerializeToString())
     options = _options(tmp_path, "decode_groundtruth_label: false")
     (batch,) = pipeline.evaluation_dataset(options, INFO, batch_size=4)
-    assert set(batch) == {"image", "image_name", "number", "num_records", "resized_size", "raw_size", "raw_image"}
+    assert set(batch) == {
+        "image",
+        "image_name",
+        "number",
+        "num_records",
+        "resized_size",
+        "raw_size",
+        "raw_image",
+        pipeline.REPORT,
+    }
     with pytest.raises(ConfigError, match="decode_groundtruth_label is false: training needs labels"):
         pipeline.training_dataset(options, INFO, seed=0, batch_size=1)
 
@@ -130,11 +169,16 @@ def test_skipped_examples_are_left_out_of_evaluation(tmp_path):
     options = _options(tmp_path, "on_bad_example: SKIP")
     problems = pipeline.input_problems(options)
     dataset = pipeline.evaluation_dataset(options, INFO, batch_size=2, problems=problems)
-    names = [name.decode() for batch in dataset for name in batch["image_name"].numpy()]
+    names = [name.decode() for batch in problems.batches(dataset) for name in batch["image_name"]]
     assert names == ["img_0_0", "img_0_1", "img_0_2", "street", "street"]
-    numbers = [int(number) for batch in dataset for number in batch["number"]]
-    assert numbers == [0, 1, 2, 3, 6] and {int(batch["num_records"][0]) for batch in dataset} == {7}
-    assert problems.skipped_examples == 6, "two in each of the three passes"
+    batches = list(problems.batches(dataset))
+    numbers = [int(number) for batch in batches for number in batch["number"]]
+    assert numbers == [0, 1, 2, 3, 6] and {int(batch["num_records"][0]) for batch in batches} == {7}
+    assert problems.skipped_examples == 4, "two in each of the two passes"
+    write_bad_records(tmp_path / "c.tfrecord", "jpeg", "jpeg")
+    dataset = pipeline.evaluation_dataset(options, INFO, batch_size=2, problems=problems)
+    assert [len(batch["image"]) for batch in problems.batches(dataset)] == [2, 2, 1]
+    assert problems.skipped_examples == 8, "also the last ones"
 
 
 def test_unusable_options(tmp_path):

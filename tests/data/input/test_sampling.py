@@ -2,44 +2,55 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from data.input import sampling
 
 
+def _numbers(positions, sizes=(40,), weights=(1.0,), *, seed=1, stream=0):
+    """The examples at some positions, chosen one by one in a graph."""
+    choose = sampling.training_choices(list(sizes), list(weights), seed=seed, stream=stream, skip=False)
+    dataset = tf.data.Dataset.from_tensor_slices(np.asarray(positions, np.int64)).map(choose)
+    return [int(number) for (number,) in dataset.as_numpy_iterator()]
+
+
 def test_every_epoch_is_another_permutation():
-    order = sampling.ExampleOrder(50, seed=3)
-    epochs = [[order.at(50 * epoch + i) for i in range(50)] for epoch in range(4)]
+    numbers = _numbers(range(200), [50], seed=3)
+    epochs = [tuple(numbers[50 * epoch : 50 * epoch + 50]) for epoch in range(4)]
     for epoch in epochs:
         assert sorted(epoch) == list(range(50))
-    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert len(set(epochs)) == 4
 
 
 def test_order_depends_only_on_seed_and_stream():
-    positions = range(500)
-    first = sampling.ExampleOrder(40, seed=1)
-    sequence = [first.at(p) for p in positions]
-    again = sampling.ExampleOrder(40, seed=1)
-    assert [again.at(p) for p in reversed(positions)] == sequence[::-1]
-    assert [sampling.ExampleOrder(40, seed=2).at(p) for p in range(40)] != sequence[:40]
-    assert [sampling.ExampleOrder(40, seed=1, stream=(1,)).at(p) for p in range(40)] != sequence[:40]
-    assert sorted(sampling.ExampleOrder(40, seed=-1).at(p) for p in range(40)) == list(range(40))
+    sequence = _numbers(range(500))
+    assert _numbers(range(499, -1, -1)) == sequence[::-1]
+    others = [_numbers(range(40), seed=2), _numbers(range(40), stream=1), _numbers(range(40), seed=-1)]
+    # All 64 bits of the seed count.
+    others += [_numbers(range(40), seed=seed) for seed in (257, 1 + 2**32, -(2**63), 2**63 - 1)]
+    assert len({tuple(other) for other in [sequence[:40], *others]}) == 8
+    assert all(sorted(other) == list(range(40)) for other in others)
+
+
+def test_many_epochs_are_many_permutations():
+    """TensorFlow's index_shuffle has only 256 permutations if one number of its seed varies."""
+    numbers = np.array(_numbers(range(0, 600 * 5), [5])).reshape(600, 5)
+    assert len({tuple(epoch) for epoch in numbers.tolist()}) > 100
+    # Each example comes first about equally often.
+    assert np.bincount(numbers[:, 0]).min() > 80
 
 
 @pytest.mark.parametrize("num_shards", [1, 2, 4])
 def test_shards_divide_every_batch(num_shards):
-    per_shard = 8 // num_shards
     for step in range(5):
-        used = [
-            sampling.position(step * per_shard + i, batch_size=8, shard=shard, num_shards=num_shards)
-            for shard in range(num_shards)
-            for i in range(per_shard)
-        ]
+        shards = [sampling.positions(step, batch_size=8, shard=shard, num_shards=num_shards) for shard in range(num_shards)]
+        used = np.concatenate(shards).tolist()
+        assert all(len(positions) == 8 // num_shards for positions in shards)
         assert used == list(range(8 * step, 8 * step + 8))
 
 
 def test_sources_share_every_thousand_positions_by_weight():
-    order = sampling.MixedOrder([70, 30], [3.0, 1.0], seed=2)
-    picked = [order.at(p) for p in range(4000)]
+    picked = _numbers(range(4000), [70, 30], [3.0, 1.0], seed=2)
     for first in range(0, 4000, 1000):
         block = picked[first : first + 1000]
         assert sum(i < 70 for i in block) == 750
@@ -52,11 +63,9 @@ def test_sources_share_every_thousand_positions_by_weight():
 
 def test_mixed_order_can_start_anywhere():
     sizes, weights = [5, 8, 3], [0.2, 0.7, 0.0001]
-    first = sampling.MixedOrder(sizes, weights, seed=1)
-    sequence = [first.at(p) for p in range(2500)]
-    again = sampling.MixedOrder(sizes, weights, seed=1)
-    assert [again.at(p) for p in range(2499, -1, -1)] == sequence[::-1]
-    assert sequence != [sampling.MixedOrder(sizes, weights, seed=3).at(p) for p in range(2500)]
+    sequence = _numbers(range(2500), sizes, weights)
+    assert _numbers(range(2499, -1, -1), sizes, weights) == sequence[::-1]
+    assert sequence != _numbers(range(2500), sizes, weights, seed=3)
     # The rarest source still has one position.
     assert sum(i >= 13 for i in sequence[:1000]) == 1
 
@@ -64,8 +73,7 @@ def test_mixed_order_can_start_anywhere():
 @pytest.mark.parametrize(("count", "first"), [(2, 0.7), (10, 0.91), (20, 0.9), (50, 0.5), (999, 0.5)])
 def test_shares_are_exact_to_a_thousandth(count, first):
     weights = [first] + [(1 - first) / (count - 1)] * (count - 1)
-    order = sampling.MixedOrder([1] * count, weights, seed=0)
-    shares = np.bincount([order.at(p) for p in range(1000)], minlength=count)
+    shares = np.bincount(_numbers(range(1000), [1] * count, weights, seed=0), minlength=count)
     assert shares.min() >= 1
     if count < 100:
         np.testing.assert_allclose(shares / 1000, weights, atol=0.001)
@@ -75,14 +83,14 @@ def test_replacements_of_bad_examples_depend_only_on_the_position():
     arguments = {"seed": 4, "stream": 0}
     plain = sampling.training_choices([9], [1.0], skip=False, **arguments)
     skipping = sampling.training_choices([9], [1.0], skip=True, **arguments)
-    for position in (0, 5, 33):
-        first, *others = skipping(position)
-        assert list(plain(position)) == [first]
-        assert [first, *others] == list(skipping(position))
-        assert len(set(others)) > 4 and set(others) <= set(range(9))
+    for position in map(tf.constant, np.array([0, 5, 33])):
+        first, *others = skipping(position).numpy()
+        assert plain(position).numpy().tolist() == [first]
+        assert [first, *others] == skipping(position).numpy().tolist()
+        assert len(others) == 30 and len(set(others)) > 4 and set(others) <= set(range(9))
     # With several sources, a bad example is replaced by one of the same source.
     mixed = sampling.training_choices([5, 7], [1.0, 1.0], skip=True, **arguments)
-    for position in range(20):
-        first, *others = mixed(position)
+    for position in map(tf.constant, np.arange(20)):
+        first, *others = mixed(position).numpy()
         assert {other < 5 for other in others} == {first < 5}
-    assert list(skipping(1))[1:] != list(skipping(2))[1:]
+    assert set(mixed(tf.constant(3, tf.int64)).numpy()) <= set(range(12))

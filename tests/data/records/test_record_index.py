@@ -32,6 +32,17 @@ def test_remote_files_are_read_through_tensorflow(tmp_path):
     assert [remote.read(i) for i in range(3)] == [local.read(i) for i in range(3)]
 
 
+def test_a_file_is_scanned_once_until_it_changes(tmp_path, monkeypatch):
+    path, scanned = tmp_path / "a.tfrecord", []
+    walk = record_index._walk
+    monkeypatch.setattr(record_index, "_walk", lambda *arguments: (scanned.append(arguments[0]), walk(*arguments)))
+    for count in (3, 3, 5):
+        if not path.exists() or count == 5:
+            write_records(path, count)
+        assert len(_index(str(path))) == count
+    assert scanned == [str(path)] * 2
+
+
 @pytest.mark.parametrize("cut", [1, 5, 200])
 def test_truncated_file(tmp_path, cut):
     path = tmp_path / "a.tfrecord"

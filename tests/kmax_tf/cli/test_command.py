@@ -55,14 +55,6 @@ def test_file_errors_of_tensorflow(capsys, tmp_path):
     assert _message(capsys, full) == "error: /a/b: No space left on device"
 
 
-def test_errors_of_graphs_are_explained(capsys):
-    def bad():
-        raise tf.errors.InvalidArgumentError(None, None, "details")
-
-    assert exit_code(bad, [], interrupted="", explain=lambda error: f"record 3: {error.message}") == 1
-    assert capsys.readouterr().err == "error: record 3: details\n"
-
-
 @pytest.mark.parametrize(
     "error",
     [OSError("no error of the system"), tf.errors.ResourceExhaustedError(None, None, "OOM; out of memory"), KeyError("x")],

@@ -1,0 +1,141 @@
+"""The training input on the workers of a tf.data service: other processes, which have TensorFlow and none of our code."""
+
+import contextlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from bad_records import write_bad_records
+from google.protobuf import text_format
+from panoptic_fixtures import INFO, write_records
+
+from data.input import data_service, pipeline
+from data.input.data_service import Patience
+from data.records.schema import DataError
+from protos import dataset_pb2
+from protos.descriptions import ConfigError
+
+_DISPATCHER = """
+from tensorflow.data.experimental import service
+server = service.DispatchServer(service.DispatcherConfig(port=0))
+print(server.target, flush=True)
+server.join()
+"""
+_WORKER = """
+import sys
+from tensorflow.data.experimental import service
+server = service.WorkerServer(service.WorkerConfig(sys.argv[1].removeprefix("grpc://")))
+print("ready", flush=True)
+server.join()
+"""
+_BATCH = 4
+
+
+@contextlib.contextmanager
+def _service(folder, workers):
+    """The address of a service and its worker processes, which run in another folder."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    processes = []
+
+    def start(code, *arguments):
+        command = [sys.executable, "-c", code, *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        processes.append(subprocess.Popen(command, cwd=folder, env=environment, **pipes))
+        return processes[-1]
+
+    try:
+        address = start(_DISPATCHER).stdout.readline().strip()
+        started = [start(_WORKER, address) for _ in range(workers)]
+        assert [worker.stdout.readline() for worker in started] == ["ready\n"] * workers
+        yield address, started
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _options(path, address=""):
+    return text_format.Parse(
+        f"""file_pattern: "{path}/*.tfrecord" crop_size: [33, 33] max_thing_id: 40 data_service: "{address}"
+        augmentations {{
+          min_scale_factor: 0.5 max_scale_factor: 2 autoaugment_policy_name: "simple_classification_policy"
+          panoptic_copy_paste {{ panoptic_copy_paste_scale: 0.5 }}
+        }}""",
+        dataset_pb2.DatasetOptions(),
+    )
+
+
+def _dataset(options, **arguments):
+    return pipeline.training_dataset(options, INFO, seed=5, batch_size=_BATCH, **arguments)
+
+
+def _assert_equal(one, other):
+    assert set(one) == set(other)
+    for key in one:
+        np.testing.assert_array_equal(one[key], other[key], err_msg=key)
+
+
+def test_one_worker_makes_the_batches_of_this_process(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    write_records(tmp_path / "a.tfrecord", 7)
+    monkeypatch.chdir(tmp_path)
+    with _service(tmp_path / "elsewhere", 1) as (address, _):
+        for shard in range(2):
+            arguments = {"start_step": 3, "shard": shard, "num_shards": 2}
+            made = _dataset(_options(".", address), **arguments).take(6).as_numpy_iterator()
+            expected = _dataset(_options("."), **arguments).take(6).as_numpy_iterator()
+            for one, other in zip(made, expected, strict=True):
+                _assert_equal(one, other)
+        write_bad_records(tmp_path / "b.tfrecord", "class")
+        options = _options(tmp_path, address)
+        problems = pipeline.input_problems(options)
+        with pytest.raises(DataError, match="b.tfrecord record 0 .street.: the label has class id 9"):
+            list(problems.batches(_dataset(options, problems=problems).take(8)))
+
+
+def test_several_workers_share_the_steps_until_they_end(tmp_path, monkeypatch):
+    write_records(tmp_path / "a.tfrecord", 8)
+    expected = list(_dataset(_options(tmp_path)).take(140).as_numpy_iterator())
+    steps = {batch["image"].tobytes(): step for step, batch in enumerate(expected)}
+    with _service(tmp_path, 2) as (address, (first, second)):
+        iterator = _dataset(_options(tmp_path, address)).as_numpy_iterator()
+        patience = Patience(address)
+        seen = []
+
+        def receive(count):
+            for _ in range(count):
+                batch = patience.wait_for(lambda: next(iterator))
+                seen.append(steps[batch["image"].tobytes()])
+                _assert_equal(batch, expected[seen[-1]])
+
+        receive(40)
+        assert len(set(seen)) == 40, "no step twice"
+        # Every step once: what is missing is in preparation.
+        assert set(range(40 - 20)) <= set(seen) <= set(range(40 + 20))
+        first.kill()
+        receive(40)
+        assert len(set(seen)) == 80, "the other worker goes on"
+        second.kill()
+        monkeypatch.setattr(data_service, "_SILENCE_SECONDS", 10.0)
+        with pytest.raises(DataError, match=f"data_service {address} has sent nothing for 10 seconds: have its workers ended"):
+            receive(60)
+
+
+def test_addresses_without_a_service(tmp_path):
+    write_records(tmp_path / "a.tfrecord", 1)
+    with pytest.raises(ConfigError, match="data_service grpc://localhost:1: .*refused.*start it as in docs/data_service.md"):
+        _dataset(_options(tmp_path, "grpc://localhost:1"))
+    with pytest.raises(ConfigError, match="data_service localhost:5050: it must have the form grpc://host:port"):
+        _dataset(_options(tmp_path, "localhost:5050"))
+    with pytest.raises(ConfigError, match="eval_dataset_options.data_service: only train_dataset_options can have one"):
+        pipeline.evaluation_dataset(_options(tmp_path, "grpc://localhost:1"), INFO, batch_size=1)
+
+
+def test_errors_while_waiting_reach_the_caller():
+    patience = Patience("grpc://anywhere:1")
+    assert patience.wait_for(lambda: 7) == 7
+    with pytest.raises(StopIteration):
+        patience.wait_for(lambda: next(iter(())))
+    assert patience.wait_for(lambda: 8) == 8
