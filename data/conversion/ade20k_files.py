@@ -108,7 +108,7 @@ def list_sources(root: pathlib.Path, split: str, info: DatasetInfo) -> tuple[Sou
         return tuple(PanopticImage(**vars(image)) for image in labeled)
     semantic, instance = (_folder(root, kind, split) for kind in ("annotations", "annotations_instance"))
     return tuple(
-        TwoFileImage(image.name, image.image_path, semantic / name, problem=image.problem, instance_path=instance / name)
+        TwoFileImage(image.name, image.image_path, semantic / name, instance_path=instance / name)
         for image, name in ((image, f"{image.name}.png") for image in images)
     )
 

@@ -78,9 +78,7 @@ def list_sources(root: pathlib.Path, split: str, info: DatasetInfo) -> tuple[tup
     if not folder.is_dir():
         raise DataError(f"{folder} is not a directory: --cityscapes_root must contain gtFine/{split}/<city>/")
     labels = [folder / image.image_path.parent.name / f"{image.name}_gtFine_instanceIds.png" for image in images]
-    return tuple(
-        InstanceIdsImage(image.name, image.image_path, label, problem=image.problem) for image, label in zip(images, labels)
-    ), info
+    return tuple(InstanceIdsImage(image.name, image.image_path, label) for image, label in zip(images, labels)), info
 
 
 def _list_images(folder: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
@@ -90,5 +88,4 @@ def _list_images(folder: pathlib.Path, split: str) -> tuple[SourceImage, ...]:
     paths = sorted(found, key=lambda path: path.name)
     if not paths:
         raise DataError(f"{folder} contains no images <city>/*{_IMAGE_SUFFIX}.png")
-    stems = ((path, path.stem.removesuffix(_IMAGE_SUFFIX)) for path in paths)
-    return tuple(SourceImage(stem, path, problem=image_lists.problem_of_name(stem)) for path, stem in stems)
+    return tuple(SourceImage(path.stem.removesuffix(_IMAGE_SUFFIX), path) for path in paths)

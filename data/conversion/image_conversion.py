@@ -83,8 +83,9 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[bytes | None
     Raises:
       UserError: image or label cannot be read, do not match, or break the rules of panoptic_map.
     """
-    if source.problem:
-        raise DataError(source.check())
+    problem = source.check()
+    if problem:
+        raise DataError(problem)
     image = read_image(source.image_path)
     # Annotations of rotated images give the size before or after rotation, so only the size of the label is checked.
     if source.size not in (None, (image.height, image.width)) and not image.rotated:

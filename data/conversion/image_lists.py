@@ -17,6 +17,7 @@ from kmax_tf.files.hidden import is_hidden
 from protos.descriptions import DatasetInfo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_BAD_NAME = "its name is not UTF-8, which records require: rename the file"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,9 @@ class SourceImage:
 
     def check(self) -> str:
         """Why the image cannot be converted, as far as that is known without reading its files; otherwise empty."""
-        if self.problem:
-            return f"{names.shown(self.image_path)}: {self.problem}"
+        problem = self.problem or ("" if names.is_utf8(self.name) else _BAD_NAME)
+        if problem:
+            return f"{names.shown(self.image_path)}: {problem}"
         missing = [names.shown(path) for path in self.files if not os.path.exists(path)]
         return f"{missing[0]} does not exist: download or create it, or remove it from the annotations" if missing else ""
 
@@ -94,10 +96,8 @@ def read_panoptic_json(
             continue
         file_name = entry.file_name or str(pathlib.PurePosixPath(entry.png).with_suffix(".jpg"))
         name, path = names.image_name(file_name), images_dir / file_name
-        if entry.png:
-            label, problem = panoptic_dir / entry.png, problem_of_name(name)
-        else:
-            label, problem = None, f"has no annotation (id {entry.id}): add one, or remove the image from the file"
+        label = panoptic_dir / entry.png if entry.png else None
+        problem = "" if label else f"has no annotation (id {entry.id}): add one, or remove the image from the file"
         sources.append(SourceImage(name, path, label, entry.segments_info, entry.size, problem))
     return LabeledImages(_sorted_by_name(sources, json_path), content.categories)
 
@@ -119,13 +119,13 @@ def with_annotations(
     categories.check_agreement(
         content.categories, expected, where=str(json_path), source=info.name, advice=advice, complete=True, with_names=False
     )
-    annotated = {names.plain_name(image.name): image for image in content.images if not image.problem}
+    annotated = {names.plain_name(image.name): image for image in content.images if image.label_path}
     labeled = []
     for image in images:
         found = annotated.get(image.name)
         if found:
             image = dataclasses.replace(image, label_path=found.label_path, segments=found.segments, size=found.size)
-        elif not image.problem:
+        else:
             problem = f"has no annotation in {json_path}: create that file again from all annotations"
             image = dataclasses.replace(image, problem=problem)
         labeled.append(image)
@@ -146,13 +146,7 @@ def list_images(images_dir: pathlib.Path) -> tuple[SourceImage, ...]:
     if not images_dir.is_dir():
         raise DataError(f"{images_dir} is not a directory: it must contain images")
     found = [p for p in images_dir.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(p.name)]
-    sources = [SourceImage(path.stem, path, problem=problem_of_name(path.stem)) for path in found]
-    return _sorted_by_name(sources, images_dir)
-
-
-def problem_of_name(name: str) -> str:
-    """Why an image cannot have this name; empty if it can."""
-    return "" if names.is_utf8(name) else "its name is not UTF-8, which records require: rename the file"
+    return _sorted_by_name([SourceImage(path.stem, path) for path in found], images_dir)
 
 
 def _sorted_by_name(images: list[SourceImage], where: pathlib.Path) -> tuple[SourceImage, ...]:

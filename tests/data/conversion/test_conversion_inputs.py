@@ -72,7 +72,7 @@ def test_names_that_are_not_utf8_are_refused_or_skipped(tmp_path, name):
     counts = conversion.convert(sources, tmp_path / "out", "val", _SETTINGS, skip_bad=True)
     assert counts.images == 2 and conversion_flags.summary("val", counts, tmp_path / "out", _SETTINGS).encode()
     if name.endswith("9"):
-        assert sum(bool(source.problem) for source in image_lists.list_images(tmp_path / "images")) == 1
+        assert sum(bool(source.check()) for source in image_lists.list_images(tmp_path / "images")) == 1
 
 
 def test_an_output_folder_whose_name_is_not_utf8(tmp_path):
