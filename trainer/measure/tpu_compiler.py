@@ -13,8 +13,9 @@ import sys
 import time
 from typing import Any
 
-# Otherwise libtpu asks the cloud which TPU this machine has.
+# Otherwise libtpu asks the cloud which TPU this machine has, and refuses to compile in two processes at a time.
 os.environ.update(
+    ALLOW_MULTIPLE_LIBTPU_LOAD="1",
     JAX_PLATFORMS="cpu",
     TPU_SKIP_MDS_QUERY="1",
     TPU_ACCELERATOR_TYPE="v4-8",
