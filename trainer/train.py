@@ -182,7 +182,7 @@ def run_experiment(
         else:
             print("the chief prints how the run gets on", flush=True)
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        return _run(config, mode, model_dir, strategy, from_chief(strategy, seed))
+        return _run(config, mode, model_dir, strategy, seed)
 
 
 def _run(
@@ -190,7 +190,7 @@ def _run(
 ) -> int:
     trains = mode in ("train", "train_and_eval")
     try:
-        experiment = build_experiment(config, strategy, seed)
+        experiment = build_experiment(config, strategy, from_chief(strategy, seed))
         print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
         run = Run(config, mode, model_dir, experiment)
         if trains and is_chief(strategy):
@@ -209,7 +209,7 @@ def _run(
         if not spans_hosts(strategy):
             raise
         saved = saved_checkpoints(model_dir)
-        kept = f"{saved[0]} holds the state of the run" if saved else "the run has not saved anything"
+        kept = f"{saved[0]} holds the state of the run" if saved else "The run has not saved anything"
         raise UserError(f"{lost_host(error)}. {kept}; the same command on all hosts continues") from None
 
 

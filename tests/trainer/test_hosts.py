@@ -17,6 +17,7 @@ from tiny_config import TINY
 
 from kmax_tf import load_config
 from protos.descriptions import ConfigError
+from protos.errors import UserError
 from trainer import checkpoints
 from trainer.checkpoints import RunCheckpoints, saved_checkpoints
 from trainer.distribution import from_chief, hosts_of_cluster, lost_host, make_strategy, sum_over_hosts
@@ -220,3 +221,15 @@ def test_continuous_evaluation_runs_on_one_host(tiny_config, tmp_path, monkeypat
     monkeypatch.setattr("trainer.train.spans_hosts", lambda strategy: True)
     with pytest.raises(ConfigError, match="continuous_eval runs on one host"):
         run_experiment(load_config(tiny_config), "continuous_eval", tmp_path, tf.distribute.get_strategy())
+
+
+def test_host_that_waits_in_vain_for_the_chief_says_so(tiny_config, tmp_path, monkeypatch):
+    def lose(*_):
+        raise tf.errors.UnavailableError(None, None, "Connection reset by peer")
+
+    monkeypatch.setattr("trainer.train.spans_hosts", lambda strategy: True)
+    monkeypatch.setattr("trainer.train.is_chief", lambda strategy: False)
+    monkeypatch.setattr("trainer.train.from_chief", lose)
+    with pytest.raises(UserError, match=r"^another host .* \(Connection reset by peer\). The run has not saved anything;"):
+        run_experiment(load_config(tiny_config), "train", tmp_path / "model", tf.distribute.get_strategy())
+    assert not (tmp_path / "model").exists()

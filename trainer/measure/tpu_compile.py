@@ -147,13 +147,14 @@ def run_compiler(python: str, path: pathlib.Path, topology: str) -> dict[str, An
         raise UserError(f"--tpu_python={python}: {error.strerror}; make tpu-compiler installs the compiler there") from None
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
-    cause = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    cause = (done.stderr.strip().splitlines() or [""])[-1]
     if "ModuleNotFoundError" in cause:
         raise UserError(
             f"--tpu_python={python}: {cause}: install {_COMPILER.with_suffix('.txt')} into an environment of its own, and name "
             "its Python"
         )
-    raise UserError(f"the compiler for TPUs ended early, perhaps because memory ran out: {cause}")
+    killed = " (killed, probably because memory ran out)" if done.returncode < 0 else ""
+    raise UserError(f"the compiler for TPUs failed with exit code {done.returncode}{killed}: {cause}")
 
 
 def verdict(result: dict[str, Any], chip: Chip) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import sys
 import time
 from typing import Any
 
-# Otherwise libtpu asks the cloud which TPU this machine has.
+# Otherwise libtpu asks the cloud which TPU this machine has, and refuses to compile in two processes at a time.
 os.environ.update(
+    ALLOW_MULTIPLE_LIBTPU_LOAD="1",
     JAX_PLATFORMS="cpu",
     TPU_SKIP_MDS_QUERY="1",
     TPU_ACCELERATOR_TYPE="v4-8",
@@ -51,9 +52,8 @@ def _remove_copies(operation: ir.Operation) -> None:
                     inner.operation.erase()
 
 
-def compile_program(module: ir.Module, topology: str) -> dict[str, Any]:
-    """Compiles for one device of the topology; raises what the compiler raises."""
-    device = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0]
+def compile_program(module: ir.Module, device: jax.Device) -> dict[str, Any]:
+    """Compiles for one device; raises what the compiler raises."""
     options = xla_client.CompileOptions()
     options.num_replicas = options.num_partitions = 1
     options.device_assignment = xla_client.DeviceAssignment.create(np.array([[device.id]]))
@@ -71,9 +71,10 @@ def compile_program(module: ir.Module, topology: str) -> dict[str, Any]:
 
 def main() -> None:
     module = parse_program(pathlib.Path(sys.argv[1]).read_bytes())
+    device = topologies.get_topology_desc(platform="tpu", topology_name=sys.argv[2]).devices[0]
     started = time.perf_counter()
     try:
-        result = compile_program(module, sys.argv[2])
+        result = compile_program(module, device)
     except (jax.errors.JaxRuntimeError, ValueError, NotImplementedError) as error:
         result = {"error": str(error)}
     print(json.dumps(result | {"seconds": time.perf_counter() - started}))
