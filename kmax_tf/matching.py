@@ -29,15 +29,14 @@ def match(cost: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     valid = tf.cast(valid, tf.bool)
     cost = _finite(tf.cast(cost, tf.float32), valid)
     rows, slots = cost.shape[1], cost.shape[2]
-    # The solver needs at least as many columns as rows, so images with more rows than slots are solved slot by slot.
-    crowded = tf.reduce_sum(tf.cast(valid, tf.int32), 1) > slots
-    slot_of_row = _solve(cost, valid & ~crowded[:, None], tf.ones([tf.shape(cost)[0], slots], tf.bool))
-    if rows <= slots:
-        return slot_of_row
-    by_slot = _solve(tf.transpose(cost, [0, 2, 1]), tf.repeat(crowded[:, None], slots, 1), valid)
-    pairs = tf.one_hot(by_slot, rows, axis=1, dtype=tf.int32)  # [B,G,N]
-    row_used = tf.reduce_sum(pairs, 2) > 0
-    return tf.where(row_used, tf.argmax(pairs, 2, output_type=tf.int32), slot_of_row)
+    allowed = tf.ones([tf.shape(cost)[0], slots], tf.bool)
+    if rows > slots:
+        # Rows that get no slot take free columns, as many as there are more valid rows than slots.
+        surplus = tf.reduce_sum(tf.cast(valid, tf.int32), 1, keepdims=True) - slots
+        allowed = tf.concat([allowed, tf.range(rows - slots) < surplus], 1)
+        cost = tf.pad(cost, [[0, 0], [0, 0], [0, rows - slots]])
+    column_of_row = _solve(cost, valid, allowed)
+    return tf.where(column_of_row < slots, column_of_row, -1)
 
 
 def nonfinite_costs(cost: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

@@ -25,9 +25,12 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * devices)
 from kmax_tf import load_config
 from kmax_tf.checkpoints.variable_names import named_variables
+from kmax_tf.pixel_encoders import convnext
 from trainer.eval_loop import EvalLoop
 from trainer.experiment import build_experiment
 from trainer.train_loop import TrainLoop
+# One block a stage is traced soonest.
+convnext.VARIANTS["atto"] = convnext.Variant((1, 1, 1, 1), (8, 16, 32, 64))
 strategy = tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(devices)])
 config = load_config(sys.argv[1], (
     "model_options.backbone.drop_path_keep_prob=1", "model_options.decoder.use_semantic_decoder=false",
@@ -59,7 +62,7 @@ def test_two_replicas_equal_one(tiny_config):
     assert one[0].keys() == two[0].keys()
     for name, value in one[0].items():
         np.testing.assert_allclose(two[0][name], value, rtol=1e-4, err_msg=name)
-    assert len(one[1]) > 300
+    assert len(one[1]) > 200
     for name, value in one[1].items():
         np.testing.assert_allclose(two[1][name], value, rtol=1e-4, atol=1e-6, err_msg=name)
     assert one[2] == two[2], "the last batch of three images is filled up for two devices"

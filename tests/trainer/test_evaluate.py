@@ -116,7 +116,7 @@ def test_images_are_paired_by_name_when_asked(files, tmp_path):
     renamed.write_text(json.dumps(content))
     done = start(truth, renamed, folder)
     assert done.returncode == 1 and "no prediction for image 2" in done.stderr
-    assert "--pair_images_by=name pairs images by name" in done.stderr
+    assert "--pair_images_by=name pairs images by them" in done.stderr
 
 
 def test_ids_are_compared_by_value(files, tmp_path):
