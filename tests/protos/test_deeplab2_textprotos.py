@@ -206,7 +206,7 @@ def test_every_field_is_read_or_listed_as_ignored():
     # The criterion looks up the options of registered terms by name.
     read |= set(registered("kmax_tf.losses", "LOSS_TERMS"))
     # data/input/copy_paste.py composes these names.
-    assert 'f"panoptic_copy_paste_{region}_option"' in (ROOT / "data/input/copy_paste.py").read_text()
+    assert 'f"panoptic_copy_paste_{name}_option"' in (ROOT / "data/input/copy_paste.py").read_text()
     read |= {f"panoptic_copy_paste_{region}_option" for region in ("thing", "stuff", "void")}
     assert {field for owner, field in fields if field not in IGNORED.get(owner, {})} <= read
 

@@ -83,12 +83,14 @@ def test_weaker_magnitudes():
 
 def test_draw_follows_the_policy():
     uniform = np.stack(np.meshgrid(np.linspace(0, 0.999, 50), np.linspace(0, 0.99, 20), np.linspace(0, 0.99, 20)), -1)
-    draws = tf.map_fn(
-        lambda u: tuple(vars(autoaugment.draw(u, autoaugment.Policy())).values()),
-        tf.constant(uniform.reshape(-1, 3), tf.float32),
-        fn_output_signature=(tf.int32, tf.bool, tf.bool),
-    )
-    sub_policy, applied, whole = (value.numpy() for value in draws)
+
+    @tf.function
+    def draws(uniform):
+        signature = (tf.int32, tf.bool, tf.bool)
+        policy = autoaugment.Policy()
+        return tf.map_fn(lambda u: tuple(vars(autoaugment.draw(u, policy)).values()), uniform, fn_output_signature=signature)
+
+    sub_policy, applied, whole = (value.numpy() for value in draws(tf.constant(uniform.reshape(-1, 3), tf.float32)))
     np.testing.assert_array_equal(np.bincount(sub_policy), [4000] * 5)
     shares = np.stack([applied[sub_policy == s].mean(0) for s in range(5)])
     np.testing.assert_allclose(shares, [[0.4, 0.2], [0.0, 0.2], [0.2, 0.2], [0.2, 0.6], [0.2, 0.2]], atol=0.051)

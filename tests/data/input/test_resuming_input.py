@@ -1,4 +1,4 @@
-"""200 steps of input with interruptions: the same examples, positions, flips and scales, on one host and on two."""
+"""60 steps of input with interruptions: the same examples, positions, flips and scales, on one host and on two."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from panoptic_fixtures import INFO, write_records
 from data.input import pipeline
 from protos import dataset_pb2
 
-_STEPS, _BATCH = 200, 4
+_STEPS, _BATCH = 60, 4
 
 
 def _options(path):
@@ -67,11 +67,11 @@ def test_interrupted_runs_see_what_an_uninterrupted_one_sees(tmp_path, num_shard
     assert len(images) == _STEPS * _BATCH
     # No example is lost or repeated between hosts: every source uses all its examples in every epoch.
     real = [line[0] for line in images if line[0].startswith(b"img_0")]
-    assert len(real) == pytest.approx(600, abs=20)
+    assert len(real) == pytest.approx(0.75 * len(images), abs=10)
     for epoch in range(len(real) // 7):
         assert len(set(real[7 * epoch : 7 * epoch + 7])) == 7
     draws = np.array([line[2] for line in images])
-    assert draws.shape == (800, 2, 4)
+    assert draws.shape == (len(images), 2, 4)
     np.testing.assert_allclose(np.unique(draws[:, 0, 0]), np.arange(3, 18) / 10, atol=1e-6)
     np.testing.assert_allclose(np.unique(draws[:, 1, 0]), np.linspace(0.15, 0.85, 8), atol=1e-6)
     assert 0.4 < draws[..., 3].mean() < 0.6
