@@ -217,7 +217,7 @@ def test_restore_size_crops_and_takes_the_nearest(resized, raw):
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        ("scene_panoptic", "did you mean scenes_panoptic"),
+        ("scene_panoptic", 'did you mean "scenes_panoptic"'),
         ("", "neither train_dataset_options.dataset nor eval_dataset_options.dataset is set"),
     ],
 )
