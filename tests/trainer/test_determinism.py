@@ -22,11 +22,12 @@ BY_ARRIVAL = ("AccumulateNV2", "TemporaryVariable", "AssignAdd")
 
 @pytest.fixture
 def default_graph_optimizers():
-    """The state before a run, which an earlier test may have changed: the setting holds for the whole process."""
+    """The state before a run, which an earlier test may have changed: the settings hold for the whole process."""
     before = tf.config.optimizer.get_experimental_options()
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+    defaults = {"arithmetic_optimization": True, "disable_meta_optimizer": False}
+    tf.config.optimizer.set_experimental_options(defaults)
     yield
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": before.get("arithmetic_optimization", True)})
+    tf.config.optimizer.set_experimental_options({name: before.get(name, value) for name, value in defaults.items()})
 
 
 def _experiment(config_path, overrides: Sequence[str]) -> tuple[Experiment, dict[str, tf.Tensor]]:

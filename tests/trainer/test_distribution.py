@@ -23,6 +23,7 @@ import tensorflow as tf
 devices = int(sys.argv[2])
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * devices)
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # starts sooner
 from kmax_tf import load_config
 from kmax_tf.checkpoints.variable_names import named_variables
 from kmax_tf.pixel_encoders import convnext

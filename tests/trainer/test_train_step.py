@@ -49,7 +49,11 @@ def _gradients(experiment, batch, seed):
 @pytest.mark.usefixtures("few_blocks")
 @pytest.mark.parametrize(
     ("encoder", "precision"),
-    [("kmax_resnet50", "FLOAT32"), ("kmax_axial_resnet50", "FLOAT32"), ("kmax_convnext_atto", "BFLOAT16")],
+    [
+        pytest.param("kmax_resnet50", "FLOAT32", marks=pytest.mark.slow),  # its blocks are also in the next one
+        ("kmax_axial_resnet50", "FLOAT32"),
+        ("kmax_convnext_atto", "BFLOAT16"),
+    ],
 )
 def test_recomputed_blocks_change_neither_losses_nor_gradients_nor_statistics(tiny_config, encoder, precision):
     overrides = (f"model_options.backbone.name={encoder}", f"trainer_options.mixed_precision={precision}")
