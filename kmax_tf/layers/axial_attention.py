@@ -50,9 +50,7 @@ class AxisAttention(tf_keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         length = x.shape[1] or tf.shape(x)[1]
-        # As one matrix: the gradient of a batched product has a kernel for each of the n sequences.
-        qkv = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), tf.cast(self.qkv_kernel, x.dtype))
-        qkv = self.qkv_norm(tf.reshape(qkv, [-1, length, qkv.shape[1]]), training=training)
+        qkv = self.qkv_norm(tf.matmul(x, tf.cast(self.qkv_kernel, x.dtype)), training=training)
         query, key, value = (
             tf.reshape(part, [-1, length, HEADS, part.shape[-1] // HEADS])
             for part in tf.split(qkv, [self.key_depth, self.key_depth, self.value_depth], -1)
