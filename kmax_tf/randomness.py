@@ -6,12 +6,11 @@ draw in the step takes the next seed of the stream, in tracing order.
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-_local = threading.local()
+from kmax_tf.scoped_value import ScopedValue
 
 
 class RandomStream:
@@ -29,29 +28,22 @@ class RandomStream:
     def replayed(self, draws: int) -> Iterator[None]:
         """Draws what this stream has drawn, or will draw, after its first `draws` numbers."""
         copy = RandomStream(self._seed, draws)
-        with _opened(copy):
+        with _open_stream.set(copy):
             yield
         self._draws = max(self._draws, copy._draws)
 
 
-@contextlib.contextmanager
-def _opened(stream: RandomStream) -> Iterator[None]:
-    outer = getattr(_local, "stream", None)
-    _local.stream = stream
-    try:
-        yield
-    finally:
-        _local.stream = outer
+_open_stream: ScopedValue[RandomStream | None] = ScopedValue(None)
 
 
 def random_stream(seed: tf.Tensor) -> contextlib.AbstractContextManager[None]:
     """Derives every draw of this thread inside the context from `seed`, an int32 tensor of shape [2]."""
-    return _opened(RandomStream(tf.cast(seed, tf.int32)))
+    return _open_stream.set(RandomStream(tf.cast(seed, tf.int32)))
 
 
 def replay() -> Callable[[], contextlib.AbstractContextManager[None]]:
     """Makes contexts in which the same numbers are drawn each time: those that come next now. Needs an open stream."""
-    stream = getattr(_local, "stream", None)
+    stream = _open_stream.get()
     if stream is None:
         raise RuntimeError("draws without a stream of their own cannot be repeated; open random_stream")
     return functools.partial(stream.replayed, stream._draws)
@@ -59,7 +51,7 @@ def replay() -> Callable[[], contextlib.AbstractContextManager[None]]:
 
 def uniform(shape: tf.Tensor | tuple[int, ...]) -> tf.Tensor:
     """Uniform float32 numbers in [0, 1) from the open stream, or from TensorFlow's global generator if none is open."""
-    stream = getattr(_local, "stream", None)
+    stream = _open_stream.get()
     if stream is None:
         return tf.random.uniform(shape)
     return tf.random.stateless_uniform(shape, stream.next_seed())

@@ -8,24 +8,18 @@ gradients and, if the channels come last, normalizes with one pass of the fused 
 import contextlib
 import dataclasses
 import math
-import threading
-from collections.abc import Iterator
 
 import tensorflow as tf
 import tf_keras
 
-_local = threading.local()
+from kmax_tf.scoped_value import ScopedValue
+
+_kept = ScopedValue(False)
 
 
-@contextlib.contextmanager
-def moving_statistics_kept(kept: bool = True) -> Iterator[None]:
+def moving_statistics_kept(kept: bool = True) -> contextlib.AbstractContextManager[None]:
     """If `kept`, batch norm in training leaves its moving statistics as they are."""
-    outer = getattr(_local, "kept", False)
-    _local.kept = kept
-    try:
-        yield
-    finally:
-        _local.kept = outer
+    return _kept.set(kept)
 
 
 class BatchNorm(tf_keras.layers.Layer):
@@ -116,7 +110,7 @@ class BatchNorm(tf_keras.layers.Layer):
         return y
 
     def _update(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
-        if getattr(_local, "kept", False):
+        if _kept.get():
             return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign_sub((moving - tf.reshape(value, moving.shape)) * (1.0 - self.momentum))

@@ -1,27 +1,20 @@
 """Gradient checkpointing: the backward pass computes the inside of a block again, instead of memory keeping it till then."""
 
 import contextlib
-import threading
-from collections.abc import Iterator
 
 import tensorflow as tf
 import tf_keras
 
 from kmax_tf import randomness
 from kmax_tf.layers.normalization import moving_statistics_kept
+from kmax_tf.scoped_value import ScopedValue
 
-_local = threading.local()
+_enabled = ScopedValue(False)
 
 
-@contextlib.contextmanager
-def recomputed_blocks(enabled: bool) -> Iterator[None]:
+def recomputed_blocks(enabled: bool) -> contextlib.AbstractContextManager[None]:
     """Of blocks that are called here with `run_block` and training, memory keeps the input alone if `enabled`."""
-    outer = getattr(_local, "enabled", False)
-    _local.enabled = enabled
-    try:
-        yield
-    finally:
-        _local.enabled = outer
+    return _enabled.set(enabled)
 
 
 def run_block(block: tf_keras.layers.Layer, x: tf.Tensor, training: bool) -> tf.Tensor:
@@ -29,7 +22,7 @@ def run_block(block: tf_keras.layers.Layer, x: tf.Tensor, training: bool) -> tf.
 
     Computed again, a block draws the same random numbers, and does not update the moving statistics of batch norm once more.
     """
-    if not (training and getattr(_local, "enabled", False)):
+    if not (training and _enabled.get()):
         return block(x, training=training)
     passes = []
     replay = randomness.replay()
