@@ -37,7 +37,7 @@ class ExampleReader:
         try:
             return self._decode(number)
         except DataError as error:
-            self._problems.bad_example(f"{self._index.describe(number)} ({self.name(number)}): {error}")
+            self._problems.bad_example(self._described(number, error))
             return None
 
     def _problem(self, number: int) -> str | None:
@@ -45,8 +45,11 @@ class ExampleReader:
         try:
             self._decode(number)
         except DataError as error:
-            return f"{self._index.describe(number)} ({self.name(number)}): {error}"
+            return self._described(number, error)
         return None
+
+    def _described(self, number: int, error: DataError) -> str:
+        return f"{self._index.describe(number)} ({self.name(number)}): {error}"
 
     def _decode(self, number: int) -> Record:
         return schema.decode_record(self._index.read(number), with_label=self._with_label, info=self._info)

@@ -53,6 +53,15 @@ def layer_of(kind, *, deep_supervision=True):
     return layer, {name: variable.numpy() for name, variable in weights.items()}
 
 
+def projections(weights, pixels, centers):
+    """The function product(x, name of a projection), and the projected pixels and centers."""
+
+    def product(x, name):
+        return x @ weights[f"{name}/dense/kernel"]
+
+    return product, gelu(product(gelu(pixels).reshape(2, -1, C), "project_pixels")), gelu(product(centers, "project_centers"))
+
+
 def test_attention_against_loops():
     query, key, value = random_array(2, 5, 16), random_array(2, 7, 16, seed=1), random_array(2, 7, 32, seed=2)
     np.testing.assert_allclose(Attention(NORM)(query, key, value), attend(query, key, value), rtol=1e-4, atol=1e-5)
@@ -63,12 +72,7 @@ def test_cross_attention_has_one_softmax_over_pixels_and_centers(deep_supervisio
     layer, weights = layer_of(CrossAttentionLayer, deep_supervision=deep_supervision)
     pixels, centers = random_array(2, HEIGHT, WIDTH, C), random_array(2, N, E, seed=1)
     same_pixels, updated, prediction = layer(pixels, centers)
-
-    def product(x, name):
-        return x @ weights[f"{name}/dense/kernel"]
-
-    pixel_space = gelu(product(gelu(pixels).reshape(2, -1, C), "project_pixels"))
-    center_space = gelu(product(centers, "project_centers"))
+    product, pixel_space, center_space = projections(weights, pixels, centers)
     query, center_key, center_value = np.split(product(center_space, "query_key_value"), [E // 2, E], -1)
     pixel_key, pixel_value = np.split(product(pixel_space, "pixel_key_value"), [E // 2], -1)
     key, value = np.concatenate([pixel_key, center_key], 1), np.concatenate([pixel_value, center_value], 1)
@@ -84,12 +88,7 @@ def test_pixels_attend_to_the_old_centers(kind):
     layer, weights = layer_of(kind)
     pixels, centers = random_array(2, HEIGHT, WIDTH, C), random_array(2, N, E, seed=1)
     updated_pixels, _, _ = layer(pixels, centers)
-
-    def product(x, name):
-        return x @ weights[f"{name}/dense/kernel"]
-
-    pixel_space = gelu(product(gelu(pixels).reshape(2, -1, C), "project_pixels"))
-    center_space = gelu(product(centers, "project_centers"))
+    product, pixel_space, center_space = projections(weights, pixels, centers)
     _, key, value = np.split(product(center_space, "query_key_value"), [E // 2, E], -1)
     retrieved = attend(product(pixel_space, "pixel_attention/query"), key, value)
     update = product(retrieved, "pixel_attention/output_projection").reshape(pixels.shape)
