@@ -11,6 +11,7 @@ import tensorflow as tf
 from data.input.data_service import Patience
 from data.input.pipeline import REPORT, InputProblems, input_problems, training_dataset
 from protos.errors import UserError
+from trainer.curves import Curves
 from trainer.distribution import sum_over_hosts
 from trainer.experiment import Experiment
 from trainer.progress import Stopwatch, progress_line
@@ -28,10 +29,15 @@ class NonFiniteLossError(UserError):
 class TrainLoop(orbit.AbstractTrainer):
     """Runs steps, checks their losses, prints progress and writes summaries."""
 
-    def __init__(self, experiment: Experiment, stop: threading.Event):
-        """`stop`: when it is set, the loop raises StopRequested after the step in progress, or after the loop on the device."""
+    def __init__(self, experiment: Experiment, stop: threading.Event, curves: Curves | None = None):
+        """`stop`: when it is set, the loop raises StopRequested after the step in progress, or after the loop on the device.
+
+        `curves` gets the mean terms of each loop.
+        """
         self._experiment = experiment
         self._stop = stop
+        self._curves = curves
+        self._compiled = False
         self._on_device = runs_on_device(experiment)
         self._run = make_device_loop(experiment) if self._on_device else make_train_step(experiment)
         self._iterator = None
@@ -49,15 +55,18 @@ class TrainLoop(orbit.AbstractTrainer):
         """
         if self._iterator is None:
             self._iterator = iter(self._dataset(int(self._experiment.global_step.numpy()), self._problems))
-            if not self._experiment.global_step.numpy():
-                print("compiling the first step ...", flush=True)
-        watch = Stopwatch()
+        if not self._compiled:
+            print("compiling the first step ...", flush=True)
+        watch, is_timed = Stopwatch(), self._compiled or not self._on_device
         history, reports = self._loop_on_device(num_steps) if self._on_device else self._step_by_step(int(num_steps), watch)
         for report in reports:
             self._problems.add_report(report)
         self._check(history)
-        steps = len(history["total_loss"])
-        self._report({k: float(v.mean()) for k, v in history.items()}, steps / watch.elapsed, watch.input_share)
+        # The first step of this process is left out: most of its time is compiling.
+        steps = len(history["total_loss"]) - (not self._compiled)
+        speed = steps / watch.elapsed if is_timed else 0.0
+        self._compiled = True
+        self._report({k: float(v.mean()) for k, v in history.items()}, speed, watch.input_share)
         if self._must_stop():
             raise StopRequested
 
@@ -77,6 +86,8 @@ class TrainLoop(orbit.AbstractTrainer):
             watch.add_wait(time.perf_counter() - before)
             reports += self._experiment.strategy.experimental_local_results(batch.pop(REPORT))
             history.append(self._run(batch))
+            if len(history) == 1 and not self._compiled:
+                watch.restart()
             if self._must_stop():
                 break
         terms = {name: np.array([terms[name].numpy() for terms in history]) for name in history[0]}
@@ -141,6 +152,8 @@ class TrainLoop(orbit.AbstractTrainer):
         problems = self._problems
         line = progress_line(step, total, terms, steps_per_second, input_share, rate)
         print(line + (f"  skipped {problems.skipped_examples}" if problems.skipped_examples else ""), flush=True)
+        if self._curves:
+            self._curves.add(step, terms)
         for name, value in terms.items():
             tf.summary.scalar(f"losses/train_{name}", value, step=step)
         tf.summary.scalar("learning_rate", rate, step=step)
