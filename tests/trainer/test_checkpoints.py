@@ -1,5 +1,7 @@
 """Checkpoints of a run: never a damaged one, and a seed that is kept."""
 
+import shutil
+
 import pytest
 
 from kmax_tf import CheckpointError, load_config
@@ -92,3 +94,22 @@ def test_a_run_that_goes_back_forgets_what_it_reached_later(tmp_path):
     _evaluated(tmp_path, 20, 35.0)
     assert _evaluated(tmp_path, 10, 5.0) and not _evaluated(tmp_path, 12, 4.0)
     assert best_checkpoint(tmp_path).endswith("best/ckpt-10")
+
+
+@pytest.mark.usefixtures("few_blocks")
+def test_checkpoints_written_in_the_background_hold_the_values_of_their_step(tiny_config, tmp_path):
+    config = load_config(tiny_config, ("trainer_options.background_checkpoints=true",))
+    experiment = build_experiment(config, make_strategy(), seed=0)
+    manager = _save_two(experiment, tmp_path / "run")
+    centers = named_variables(experiment.model)["kmax_decoder/cluster_centers"]
+    centers.assign(centers * 0 + 3.0)  # while the second one is being written
+    manager.sync()
+    for step in (1, 2):
+        manager.restore(str(tmp_path / "run" / f"ckpt-{step}"))
+        assert experiment.global_step.numpy() == step and (centers.numpy() == step).all()
+
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").write_text("no folder")
+    manager.save(checkpoint_number=3, check_interval=False)
+    with pytest.raises(CheckpointError, match="ckpt-3 could not be written"):
+        manager.sync()
