@@ -76,8 +76,12 @@ class RunCheckpoints(tf.train.CheckpointManager):
         """
         super().sync()
         path, self._unfinished = self._unfinished, None
-        if path and not pathlib.Path(f"{path}.index").exists():
-            raise CheckpointError(f"{path} could not be written (background_checkpoints): is the disk full?")
+        if path:
+            try:
+                # TensorFlow reports the error of its thread with the next checkpoint only, or when Python ends.
+                self.checkpoint._async_checkpointer()._check_async_thread_error()
+            except tf.errors.OpError as error:
+                raise CheckpointError(f"{path} could not be written: {first_line(error)}") from None
 
     def restore_or_initialize(self) -> str | None:
         """Restores the newest readable checkpoint and returns its path; without any checkpoint, initializes the model.

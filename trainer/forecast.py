@@ -1,6 +1,7 @@
 """What a training will need, before its first step: memory by the traced graph, and disk for checkpoints."""
 
 import pathlib
+import re
 import shutil
 
 import psutil
@@ -12,7 +13,8 @@ from trainer.experiment import Experiment
 # Outputs of these share the memory of their input, or belong to variables.
 _ALIASES = ("Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "PreventGradient")
 _NOT_COUNTED = ("ReadVariableOp", "Const", "Placeholder")
-_GRADIENTS = "gradients"
+# Names of operations that tf.gradients makes, in a loop, too.
+_OF_GRADIENTS = re.compile(r"(.*/)?gradients(_\d+)?/")
 
 
 def report_needs(step: tf.types.experimental.ConcreteFunction, experiment: Experiment, model_dir: pathlib.Path) -> None:
@@ -64,10 +66,10 @@ def kept_bytes(graph: tf.Graph) -> int:
     """
     tensors = {}
     for operation in graph.get_operations():
-        if not operation.name.startswith(_GRADIENTS):
+        if not _OF_GRADIENTS.match(operation.name):
             continue
         for tensor in map(_source, operation.inputs):
-            if not tensor.op.name.startswith(_GRADIENTS) and not tensor.op.type.startswith(_NOT_COUNTED):
+            if not _OF_GRADIENTS.match(tensor.op.name) and not tensor.op.type.startswith(_NOT_COUNTED):
                 tensors[tensor.ref()] = _size(tensor)
     return sum(tensors.values()) + max(map(kept_bytes, _functions_called_by(graph)), default=0)
 

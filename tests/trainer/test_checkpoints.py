@@ -110,6 +110,7 @@ def test_checkpoints_written_in_the_background_hold_the_values_of_their_step(tin
 
     shutil.rmtree(tmp_path / "run")
     (tmp_path / "run").write_text("no folder")
+    experiment.global_step.assign(3)
     manager.save(checkpoint_number=3, check_interval=False)
     with pytest.raises(CheckpointError, match="ckpt-3 could not be written"):
         manager.sync()

@@ -43,6 +43,7 @@ folder = pathlib.Path(tempfile.mkdtemp())
 loop = TrainLoop(experiment, folder, threading.Event())
 loop._report = lambda terms, *_: print("TERMS", json.dumps(terms))
 loop.train(tf.constant(1))
+assert loop._run.experimental_get_tracing_count() == 1
 norms = {k: float(tf.norm(v)) for k, v in named_variables(experiment.model).items()}
 print("NORMS", json.dumps(norms))
 EvalLoop(experiment, folder, threading.Event()).evaluate(tf.constant(-1))
