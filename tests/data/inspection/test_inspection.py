@@ -180,13 +180,13 @@ def test_note_on_classes_with_one_instance_per_image(tmp_path):
 
 
 def test_sizes_in_the_input_and_segments_that_evaluation_removes(tmp_path):
-    """Images of 24x32 pixels are enlarged to 48x65 in evaluation, but not in training."""
+    """Images of 24x32 pixels are enlarged to 49x65 in evaluation, but not in training."""
     panoptics = write_records(tmp_path / "val.tfrecord", 12)
     write_records(tmp_path / "train.tfrecord", 3, seed=1)
     limits = ("evaluator_options.thing_area_limit=200", "evaluator_options.stuff_area_limit=700")
     limits += ("eval_dataset_options.min_resize_value=65",)
     findings = run_inspection(tmp_path, evaluation=True, overrides=(*limits, "train_dataset_options.batch_size=4"))
-    areas, factor = [[] for _ in range(5)], 48 * 65 / (24 * 32)
+    areas, factor = [[] for _ in range(5)], 49 * 65 / (24 * 32)
     for panoptic in panoptics:
         for label, area in zip(*np.unique(panoptic, return_counts=True)):
             areas[label // 256].append(area * factor)
@@ -198,10 +198,10 @@ def test_sizes_in_the_input_and_segments_that_evaluation_removes(tmp_path):
     assert [cell.strip() for cell in rows[1].split("|")][-3:-1] == [f"{np.median(areas[1]):.0f}", str(below[1])]
     notes = "\n".join(findings.notes)
     assert "eval: segments that are smaller than thing_area_limit" in notes and f"cat {below[1]} of {len(areas[1])}" in notes
-    assert "objects are 2.0x larger in evaluation (images are scaled by 2.02) than in training (by 1.00 and 1 to 1)" in notes
+    assert "objects are 2.0x larger in evaluation (images are scaled by 2.04) than in training (by 1.00 and 1 to 1)" in notes
     assert "train: batch_size = 4 is more than the 3 records" in notes
-    assert "eval: 26% of the input is padding, without augmentation: crop_size: [65, 65]" not in notes
-    assert "eval: 26% of the input is padding, without augmentation: raise" in notes
+    assert "crop_size: [65, 65] fits" not in notes
+    assert "eval: 25% of the input is padding, without augmentation: raise" in notes
 
 
 def test_a_crop_of_the_shape_of_the_images_is_named(tmp_path):
