@@ -1,6 +1,5 @@
 """The four modes, and what a run leaves behind."""
 
-import glob
 import json
 import pathlib
 import re
@@ -16,6 +15,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kmax_tf import load_config
+from kmax_tf.files.tensorflow_paths import literal_path
 from protos.config import config_to_text
 from trainer import eval_loop
 from trainer.checkpoints import best_checkpoint
@@ -56,10 +56,8 @@ def test_the_best_checkpoint_and_the_curves(trained):
     history = _history(trained)
     best = max(history, key=lambda entry: entry["pq"])["step"]
     assert best_checkpoint(trained) == f"{trained}/best/ckpt-{best}"
-    assert (
-        tf.train.load_checkpoint(glob.escape(best_checkpoint(trained))).get_tensor("global_step/.ATTRIBUTES/VARIABLE_VALUE")
-        == best
-    )
+    stored = tf.train.load_checkpoint(literal_path(best_checkpoint(trained)))
+    assert stored.get_tensor("global_step/.ATTRIBUTES/VARIABLE_VALUE") == best
     with Image.open(trained / "train" / "curves.png") as picture:
         assert picture.width > picture.height > 300
 
