@@ -109,6 +109,8 @@ def _value_problems(config: message.Message) -> Iterator[str]:
         rule = RULES.get(owner, {}).get(field.name)
         if rule and (problem := rule.problem(value)):
             yield f"{path}: {problem}"
+        elif isinstance(value, str) and "\0" in value:
+            yield f"{path}: {value!r} contains a NUL character; remove it"
 
 
 def _ignored_fields(config: message.Message) -> dict[str, None]:
