@@ -138,6 +138,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "batchnorm_epsilon": _ABOVE_0,
         "backbone_learning_rate_multiplier": _AT_LEAST_0,
         "adamw_weight_decay": _AT_LEAST_0,
+        "ema_decay": _BELOW_1,
     },
     "SingleLossOptions": {"weight": _AT_LEAST_0, "top_k_percent": _KEEP_PROBABILITY},
 }

@@ -13,6 +13,7 @@ from kmax_tf import CheckpointError
 from kmax_tf.checkpoints.errors import first_line
 from kmax_tf.checkpoints.loading import check_checkpoint
 from kmax_tf.checkpoints.origin import read_origin
+from kmax_tf.checkpoints.tensorflow_files import holds_averages
 from kmax_tf.files.tensorflow_paths import literal_path
 from protos import trainer_pb2
 from protos.descriptions import ConfigError
@@ -41,18 +42,40 @@ class RunCheckpoints(tf.train.CheckpointManager):
         )
         # Otherwise each host of a TPU writes to its own disk.
         on_tpu = isinstance(experiment.strategy, tf.distribute.TPUStrategy)
-        self._options = tf.train.CheckpointOptions(experimental_io_device="/job:localhost" if on_tpu else None)
+        device = "/job:localhost" if on_tpu else None
+        self._options = tf.train.CheckpointOptions(experimental_io_device=device)
+        self._save_options = tf.train.CheckpointOptions(
+            experimental_io_device=device, enable_async=options.background_checkpoints
+        )
+        self._unfinished: str | None = None
         self._experiment = experiment
         self._model_dir = model_dir
         self._initialize = initialize
 
     def save(self, *args, **kwargs) -> str | None:
         """Saves as tf.train.CheckpointManager does; the path is one in model_dir."""
-        path = super().save(*args, **kwargs | {"options": self._options})
+        path = super().save(*args, **kwargs | {"options": self._save_options})
+        if path and self._save_options.experimental_enable_async_checkpoint:
+            self._unfinished = path
         if path and self._scratch:
             for file in pathlib.Path(self._scratch.name).glob(f"{pathlib.PurePath(path).name}.*"):
                 file.unlink()
         return path and str(self._model_dir / pathlib.PurePath(path).name)
+
+    def sync(self) -> None:
+        """Waits until the checkpoint that a thread is writing is complete.
+
+        Raises:
+          CheckpointError: it could not be written.
+        """
+        super().sync()
+        path, self._unfinished = self._unfinished, None
+        if path:
+            try:
+                # TensorFlow reports the error of its thread with the next checkpoint only, or when Python ends.
+                self.checkpoint._async_checkpointer()._check_async_thread_error()
+            except tf.errors.OpError as error:
+                raise CheckpointError(f"{path} could not be written: {first_line(error)}") from None
 
     def restore_or_initialize(self) -> str | None:
         """Restores the newest readable checkpoint and returns its path; without any checkpoint, initializes the model.
@@ -88,6 +111,8 @@ class RunCheckpoints(tf.train.CheckpointManager):
         if damaged:
             raise CheckpointError(f"none of the checkpoints is readable: {', '.join(damaged)}; move them away to start again")
         self._initialize()
+        if self._experiment.averages:
+            self._experiment.averages.reset()
         self._last_checkpoint_step = 0
         return None
 
@@ -98,8 +123,11 @@ class RunCheckpoints(tf.train.CheckpointManager):
           CheckpointError: it is damaged, or of another model or optimizer.
         """
         check_checkpoint(self._experiment.model, path)
-        has_origin = read_origin(path) is not None
-        checkpoint = self.checkpoint if has_origin else self._experiment.checkpoint(with_origin=False)
+        experiment = self._experiment
+        has_origin, has_averages = read_origin(path) is not None, holds_averages(path)
+        checkpoint = self.checkpoint
+        if not has_origin or experiment.averages and not has_averages:
+            checkpoint = experiment.checkpoint(with_origin=has_origin, with_averages=has_averages)
         try:
             status = checkpoint.restore(literal_path(path), self._options)
             # Otherwise TensorFlow warns of each variable of another optimizer.
@@ -111,6 +139,9 @@ class RunCheckpoints(tf.train.CheckpointManager):
             raise CheckpointError(
                 f"{path}: the optimizer state does not fit: solver_options.optimizer has changed since; set it back"
             ) from None
+        if experiment.averages and not has_averages:
+            experiment.averages.reset()
+            print(f"{path} has no averages of the weights (ema_decay): they start from its weights", flush=True)
 
 
 def saved_checkpoints(model_dir: pathlib.Path) -> list[str]:

@@ -80,18 +80,19 @@ class EvalLoop(orbit.AbstractEvaluator):
         results = self._results_writer(step)
         evaluated, record = 0, None
         progress, watch = Progress("evaluation", "images"), Stopwatch()
-        for example, maps, example_losses in itertools.islice(self._predictions(), limit):
-            evaluated, record = evaluated + 1, example
-            if not self._is_chief:
-                continue
-            name = example["image_name"].decode(errors="replace")
-            if self._labels:
-                evaluator.update(name, maps, tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy())
-                losses.append(example_losses)
-            if results:
-                results.add(f"{name}.jpg", maps["panoptic_pred"], maps)
-            self._pictures.add(step, example, maps)
-            progress.update(evaluated)
+        with self._experiment.evaluated_weights():
+            for example, maps, example_losses in itertools.islice(self._predictions(), limit):
+                evaluated, record = evaluated + 1, example
+                if not self._is_chief:
+                    continue
+                name = example["image_name"].decode(errors="replace")
+                if self._labels:
+                    evaluator.update(name, maps, tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy())
+                    losses.append(example_losses)
+                if results:
+                    results.add(f"{name}.jpg", maps["panoptic_pred"], maps)
+                self._pictures.add(step, example, maps)
+                progress.update(evaluated)
         seconds = watch.elapsed
         print(f"evaluated {evaluated} images in {duration(seconds)} ({evaluated / seconds:.2f} images/s)", flush=True)
         if results:

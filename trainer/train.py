@@ -40,10 +40,12 @@ from trainer.distribution import LOST_HOST, from_chief, is_chief, lost_host, mak
 from trainer.eval_loop import EvalLoop
 from trainer.experiment import Experiment, build_experiment
 from trainer.initial_weights import load_initial_weights, load_weights_to_evaluate
+from trainer.profiling import StepProfile, parse_steps
 from trainer.progress import silence_orbit_reports
 from trainer.resuming import check_resumed_config
 from trainer.stopping import Stop, StopRequested, stop_on_signals
 from trainer.train_loop import TrainLoop
+from trainer.training_log import describe_run
 
 LOSS_TERMS = tuple(
     field.name for field in trainer_pb2.LossOptions.DESCRIPTOR.fields if field.name not in IGNORED["LossOptions"]
@@ -54,7 +56,14 @@ MODES = ["train_and_eval", "train", "eval", "continuous_eval"]
 class Run:
     """One invocation: an experiment, its folder, and the controller that alternates training and evaluation."""
 
-    def __init__(self, config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, experiment: Experiment):
+    def __init__(
+        self,
+        config: experiment_pb2.ExperimentOptions,
+        mode: str,
+        model_dir: pathlib.Path,
+        experiment: Experiment,
+        profile: StepProfile | None,
+    ):
         self.config = config
         self.experiment = experiment
         self.model_dir = model_dir
@@ -65,7 +74,7 @@ class Run:
         self.evaluation = EvalLoop(experiment, model_dir, self.stop) if evaluates else None
         self.controller = orbit.Controller(
             global_step=experiment.global_step,
-            trainer=TrainLoop(experiment, self.stop) if trains else None,
+            trainer=TrainLoop(experiment, model_dir, self.stop, profile) if trains else None,
             evaluator=self.evaluation,
             strategy=experiment.strategy,
             # Loops end at multiples of their length, where summaries are due, wherever they begin.
@@ -157,9 +166,15 @@ def run_seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) 
 
 
 def run_experiment(
-    config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, strategy: tf.distribute.Strategy
+    config: experiment_pb2.ExperimentOptions,
+    mode: str,
+    model_dir: pathlib.Path,
+    strategy: tf.distribute.Strategy,
+    profile_steps: tuple[int, int] | None = None,
 ) -> int:
     """Carries out one of MODES in `model_dir`, going on from the newest checkpoint there; returns the exit code.
+
+    `profile_steps`: the first and the last training step to profile, if any.
 
     Raises:
       UserError: config, data, checkpoint or folder cannot be used, or another process trains there; the message says what to
@@ -182,19 +197,26 @@ def run_experiment(
         else:
             print("the chief prints how the run gets on", flush=True)
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        return _run(config, mode, model_dir, strategy, seed)
+        profile = StepProfile(*profile_steps, model_dir) if profile_steps and is_chief(strategy) else None
+        return _run(config, mode, model_dir, strategy, seed, profile)
 
 
 def _run(
-    config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, strategy: tf.distribute.Strategy, seed: int
+    config: experiment_pb2.ExperimentOptions,
+    mode: str,
+    model_dir: pathlib.Path,
+    strategy: tf.distribute.Strategy,
+    seed: int,
+    profile: StepProfile | None,
 ) -> int:
     trains = mode in ("train", "train_and_eval")
     try:
         experiment = build_experiment(config, strategy, from_chief(strategy, seed))
         print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
-        run = Run(config, mode, model_dir, experiment)
+        run = Run(config, mode, model_dir, experiment, profile)
         if trains and is_chief(strategy):
             write_text(model_dir / "config.textproto", config_to_text(config))
+            describe_run(config, model_dir, int(experiment.global_step.numpy()))
         code = 0
         if trains:
             code = run.train()
@@ -238,7 +260,8 @@ def main() -> int:
         return 0
     model_dir = pathlib.Path(values.model_dir or pathlib.Path("runs") / config.experiment_name).absolute()
     silence_orbit_reports()
-    return run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus))
+    profile_steps = parse_steps(values.profile_steps) if values.profile_steps else None
+    return run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus), profile_steps)
 
 
 def run() -> None:
@@ -248,6 +271,7 @@ def run() -> None:
     define_path("model_dir", "Checkpoints, metrics and summaries; default runs/<experiment_name>.")
     flags.DEFINE_string("master", "", "Name or address of a TPU, or local on a TPU host.")
     flags.DEFINE_integer("num_gpus", 0, "GPUs to use; 0: the CPU.")
+    flags.DEFINE_string("profile_steps", None, "First and last training step to profile for TensorBoard: A,B.")
     flags.DEFINE_bool("print_config", False, "Print the config with base, overrides and defaults filled in; do nothing else.")
     run_command(main)
 

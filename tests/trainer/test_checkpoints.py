@@ -1,5 +1,7 @@
 """Checkpoints of a run: never a damaged one, and a seed that is kept."""
 
+import shutil
+
 import pytest
 
 from kmax_tf import CheckpointError, load_config
@@ -58,3 +60,23 @@ def test_seed_is_that_of_the_config_or_one_that_is_kept(tiny_config, tmp_path):
     drawn = run_seed(config, tmp_path)
     assert run_seed(config, tmp_path) == drawn
     assert 0 <= drawn < 2**31
+
+
+@pytest.mark.usefixtures("few_blocks")
+def test_checkpoints_written_in_the_background_hold_the_values_of_their_step(tiny_config, tmp_path):
+    config = load_config(tiny_config, ("trainer_options.background_checkpoints=true",))
+    experiment = build_experiment(config, make_strategy(), seed=0)
+    manager = _save_two(experiment, tmp_path / "run")
+    centers = named_variables(experiment.model)["kmax_decoder/cluster_centers"]
+    centers.assign(centers * 0 + 3.0)  # while the second one is being written
+    manager.sync()
+    for step in (1, 2):
+        manager.restore(str(tmp_path / "run" / f"ckpt-{step}"))
+        assert experiment.global_step.numpy() == step and (centers.numpy() == step).all()
+
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").write_text("no folder")
+    experiment.global_step.assign(3)
+    manager.save(checkpoint_number=3, check_interval=False)
+    with pytest.raises(CheckpointError, match="ckpt-3 could not be written"):
+        manager.sync()
