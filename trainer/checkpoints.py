@@ -1,5 +1,8 @@
 """Checkpoints of a run on disk: saving, resuming, and falling back when the newest one is damaged."""
 
+import glob
+import json
+import os
 import pathlib
 import re
 import shutil
@@ -13,13 +16,16 @@ from kmax_tf import CheckpointError
 from kmax_tf.checkpoints.errors import first_line
 from kmax_tf.checkpoints.loading import check_checkpoint
 from kmax_tf.checkpoints.origin import read_origin
-from kmax_tf.checkpoints.tensorflow_files import holds_averages
+from kmax_tf.checkpoints.tensorflow_files import holds_averages, resolve_checkpoint
+from kmax_tf.files.atomic import write_text
 from kmax_tf.files.tensorflow_paths import literal_path
 from protos import trainer_pb2
 from protos.descriptions import ConfigError
 from trainer.distribution import from_chief, is_chief, sum_over_hosts
 from trainer.experiment import Experiment
 
+# Folder of the best checkpoint of a run, below its own.
+BEST = "best"
 _INDEX = re.compile(r"(ckpt-(\d+))\.index")
 _UNFINISHED = re.compile(r"ckpt-\d+_temp")
 
@@ -149,6 +155,46 @@ def saved_checkpoints(model_dir: pathlib.Path) -> list[str]:
     paths = model_dir.iterdir() if model_dir.is_dir() else ()
     found = [match for path in paths if (match := _INDEX.fullmatch(path.name))]
     return [str(model_dir / match[1]) for match in sorted(found, key=lambda match: int(match[2]), reverse=True)]
+
+
+def keep_best(model_dir: pathlib.Path, step: int, pq: float | None) -> bool:
+    """Copies the checkpoint of `step` to `<model_dir>/best` if its PQ is the best so far; returns whether it is.
+
+    Without a PQ, or if the checkpoint is no longer there, nothing happens. A run that goes back to an earlier step forgets what
+    it reached later.
+    """
+    folder, name = model_dir / BEST, f"ckpt-{step}"
+    note = folder / "best.json"
+    before = json.loads(note.read_text()) if note.exists() else None
+    files = list(model_dir.glob(f"{glob.escape(name)}.*"))
+    if pq is None or not files or (before and before["step"] < step and before["pq"] >= pq):
+        return False
+    folder.mkdir(exist_ok=True)
+    for file in files:
+        copy = folder / f".{file.name}.part"
+        shutil.copyfile(file, copy)
+        copy.replace(folder / file.name)
+    write_text(note, json.dumps({"step": step, "pq": pq}) + "\n")
+    for file in folder.glob("ckpt-*"):
+        if not file.name.startswith(f"{name}."):
+            file.unlink()
+    return True
+
+
+def best_checkpoint(model_dir: str | os.PathLike[str]) -> str:
+    """Prefix of the checkpoint with the best PQ of the run in a folder.
+
+    Raises:
+      CheckpointError: the run has not been evaluated yet, or did not keep it.
+    """
+    folder = pathlib.Path(model_dir) / BEST
+    note = folder / "best.json"
+    if not note.exists():
+        raise CheckpointError(
+            f"{model_dir} keeps no best checkpoint: train_and_eval keeps one from the first evaluation on, if "
+            "trainer_options.keep_best is not false"
+        )
+    return resolve_checkpoint(str(folder / f"ckpt-{json.loads(note.read_text())['step']}"))
 
 
 def remove_unfinished_checkpoints(model_dir: pathlib.Path) -> None:

@@ -20,22 +20,23 @@ import orbit
 import tensorflow as tf
 from absl import flags, logging
 
-from data.records.record_index import source_patterns
 from kmax_tf import CheckpointError, ConfigError, load_config
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_config_flags, define_path
 from kmax_tf.files.atomic import write_text
 from kmax_tf.files.lock import own_folder
-from protos import experiment_pb2, trainer_pb2
+from protos import experiment_pb2
 from protos.config import config_to_text
 from protos.errors import UserError
-from protos.rules import IGNORED
 from trainer.checkpoints import (
+    BEST,
     RunCheckpoints,
+    keep_best,
     prepare_model_dir,
     remove_unfinished_checkpoints,
     saved_checkpoints,
 )
+from trainer.curves import draw_curves
 from trainer.distribution import LOST_HOST, from_chief, is_chief, lost_host, make_strategy, spans_hosts, sum_over_hosts
 from trainer.eval_loop import EvalLoop
 from trainer.experiment import Experiment, build_experiment
@@ -43,13 +44,11 @@ from trainer.initial_weights import load_initial_weights, load_weights_to_evalua
 from trainer.profiling import StepProfile, parse_steps
 from trainer.progress import silence_orbit_reports
 from trainer.resuming import check_resumed_config
+from trainer.start_checks import check_data, check_mode, check_weights
 from trainer.stopping import Stop, StopRequested, stop_on_signals
 from trainer.train_loop import TrainLoop
 from trainer.training_log import describe_run
 
-LOSS_TERMS = tuple(
-    field.name for field in trainer_pb2.LossOptions.DESCRIPTOR.fields if field.name not in IGNORED["LossOptions"]
-)
 MODES = ["train_and_eval", "train", "eval", "continuous_eval"]
 
 
@@ -71,6 +70,7 @@ class Run:
         options = config.trainer_options
         trains, evaluates = mode in ("train", "train_and_eval"), mode != "train"
         self._is_chief = is_chief(experiment.strategy)
+        self._keeps = trains and self._is_chief
         self.evaluation = EvalLoop(experiment, model_dir, self.stop) if evaluates else None
         self.controller = orbit.Controller(
             global_step=experiment.global_step,
@@ -119,8 +119,16 @@ class Run:
         return from_chief(self.experiment.strategy, self.evaluation.is_done(step)) > 0
 
     def evaluate(self) -> None:
-        """Evaluates the weights as they are."""
+        """Evaluates the weights as they are; in a training, keeps the best checkpoint and draws the curves."""
         self.controller.evaluate(self.config.evaluator_options.eval_steps)
+        if not self._keeps:
+            return
+        self.controller.checkpoint_manager.sync()
+        history, step = self.evaluation.history(), int(self.experiment.global_step.numpy())
+        pq = next((entry["pq"] for entry in history if entry["step"] == step), None)
+        if self.config.trainer_options.keep_best and keep_best(self.model_dir, step, pq):
+            print(f"the best PQ so far, {pq:.1f}: kept in {self.model_dir / BEST}", flush=True)
+        draw_curves(self.model_dir / "train", history)
 
     def evaluate_continuously(self) -> None:
         """Evaluates each new checkpoint until the last step, or until none has come for continuous_eval_timeout seconds."""
@@ -144,13 +152,8 @@ class Run:
     def _initialize(self, mode: str) -> None:
         if mode != "eval":
             load_initial_weights(self.experiment)
-        elif self.config.model_options.initial_checkpoint:
-            load_weights_to_evaluate(self.experiment)
         else:
-            raise ConfigError(
-                f"{self.model_dir} holds no checkpoint to evaluate, and model_options.initial_checkpoint names none: "
-                "correct --model_dir, or set the field"
-            )
+            load_weights_to_evaluate(self.experiment)
 
 
 def run_seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) -> int:
@@ -181,7 +184,10 @@ def run_experiment(
         change.
     """
     trains = mode in ("train", "train_and_eval")
-    _check_mode(config, mode, trains)
+    check_mode(config, mode)
+    check_data(config, mode)
+    if not saved_checkpoints(model_dir):
+        check_weights(config, mode, model_dir)
     if mode == "continuous_eval" and spans_hosts(strategy):
         raise ConfigError("continuous_eval runs on one host: start it without TF_CONFIG, beside the training")
     with contextlib.ExitStack() as stack:
@@ -233,23 +239,6 @@ def _run(
         saved = saved_checkpoints(model_dir)
         kept = f"{saved[0]} holds the state of the run" if saved else "The run has not saved anything"
         raise UserError(f"{lost_host(error)}. {kept}; the same command on all hosts continues") from None
-
-
-def _check_mode(config: experiment_pb2.ExperimentOptions, mode: str, trains: bool) -> None:
-    """Refuses a config that is right in itself, but lacks what `mode` needs."""
-    name = config.experiment_name
-    for section, needed in (("train_dataset_options", trains), ("eval_dataset_options", mode != "train")):
-        if needed and not config.HasField(section):
-            raise ConfigError(f"{name}: mode {mode} needs {section}")
-        options = getattr(config, section)
-        unfilled = [pattern for patterns in source_patterns(options) for pattern in patterns if "${" in pattern]
-        if needed and unfilled:
-            raise ConfigError(f"{name}: {section}.file_pattern: {unfilled[0]} is a placeholder; name the TFRecord files there")
-    losses = config.trainer_options.loss_options
-    if trains and not any(losses.HasField(term) for term in LOSS_TERMS):
-        raise ConfigError(
-            f"{name}: trainer_options.loss_options: no term is set, nothing would be learned; {', '.join(LOSS_TERMS)}"
-        )
 
 
 def main() -> int:

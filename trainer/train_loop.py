@@ -42,6 +42,7 @@ class TrainLoop(orbit.AbstractTrainer):
         self._experiment = experiment
         self._model_dir = model_dir
         self._stop = stop
+        self._compiled = False
         self._profile = profile
         self._log: TrainingLog | None = None
         self._skipped_steps = self._skipped_in_a_row = 0
@@ -64,18 +65,19 @@ class TrainLoop(orbit.AbstractTrainer):
             self._iterator = iter(self._dataset(int(self._experiment.global_step.numpy()), self._problems))
             if is_chief(self._experiment.strategy):
                 self._log = TrainingLog(self._model_dir, int(self._experiment.global_step.numpy()))
-            if not self._experiment.global_step.numpy():
-                print("compiling the first step ...", flush=True)
+            print("compiling the first step ...", flush=True)
             self._report_needs(num_steps)
-        watch = Stopwatch()
+        watch, is_timed = Stopwatch(), self._compiled or not self._on_device
         history, reports = self._loop_on_device(num_steps) if self._on_device else self._step_by_step(int(num_steps), watch)
         for report in reports:
             self._problems.add_report(report)
         finite = self._check(history)
-        steps = len(history["total_loss"])
+        # The first step of this process is left out: most of its time is compiling.
+        steps = len(history["total_loss"]) - (not self._compiled)
+        self._compiled = True
         if finite.any():
             means = {k: float(v[finite].mean()) for k, v in history.items()}
-            self._report(means, steps / watch.elapsed, watch.input_share)
+            self._report(means, steps / watch.elapsed if is_timed else 0.0, watch.input_share)
         if self._must_stop():
             raise StopRequested
 
@@ -105,6 +107,8 @@ class TrainLoop(orbit.AbstractTrainer):
             reports += self._experiment.strategy.experimental_local_results(batch.pop(REPORT))
             with self._profiled(step + 1, step + 1):
                 history.append(self._run(batch))
+            if len(history) == 1 and not self._compiled:
+                watch.restart()
             if self._must_stop():
                 break
         terms = {name: np.array([terms[name].numpy() for terms in history]) for name in history[0]}
@@ -195,7 +199,7 @@ class TrainLoop(orbit.AbstractTrainer):
                 "learning_rate": rate,
                 "encoder_learning_rate": encoder_rate,
                 GRADIENT_NORM: norm,
-                "speed/steps_per_second": steps_per_second,
+                **({"speed/steps_per_second": steps_per_second} if steps_per_second else {}),
                 "input_wait_share": input_share,
                 "skipped_steps": self._skipped_steps,
                 "input/skipped_examples": problems.skipped_examples,

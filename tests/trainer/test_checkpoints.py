@@ -6,7 +6,7 @@ import pytest
 
 from kmax_tf import CheckpointError, load_config
 from kmax_tf.checkpoints.variable_names import named_variables
-from trainer.checkpoints import RunCheckpoints
+from trainer.checkpoints import RunCheckpoints, best_checkpoint, keep_best
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
 from trainer.train import run_seed
@@ -60,6 +60,40 @@ def test_seed_is_that_of_the_config_or_one_that_is_kept(tiny_config, tmp_path):
     drawn = run_seed(config, tmp_path)
     assert run_seed(config, tmp_path) == drawn
     assert 0 <= drawn < 2**31
+
+
+def _evaluated(folder, step, pq):
+    """Saves a checkpoint of `step` that has this PQ, and returns whether it is the best one."""
+    for ending in ("index", "data-00000-of-00001"):
+        (folder / f"ckpt-{step}.{ending}").write_text(f"{step} {ending}")
+    return keep_best(folder, step, pq)
+
+
+def test_the_best_checkpoint_is_kept(tmp_path):
+    with pytest.raises(CheckpointError, match="keeps no best checkpoint: train_and_eval keeps one"):
+        best_checkpoint(tmp_path)
+    assert [_evaluated(tmp_path, 10, 20.0), _evaluated(tmp_path, 20, 35.5), _evaluated(tmp_path, 30, 35.5)] == [
+        True,
+        True,
+        False,
+    ]
+    # Without labels, or without files, there is nothing to compare or to keep.
+    assert not _evaluated(tmp_path, 40, None) and not keep_best(tmp_path, 50, 99.0)
+    for file in tmp_path.glob("ckpt-*"):
+        file.unlink()
+    assert best_checkpoint(tmp_path) == f"{tmp_path}/best/ckpt-20"
+    assert sorted(path.name for path in (tmp_path / "best").glob("*")) == [
+        "best.json",
+        "ckpt-20.data-00000-of-00001",
+        "ckpt-20.index",
+    ]
+    assert (tmp_path / "best" / "ckpt-20.index").read_text() == "20 index"
+
+
+def test_a_run_that_goes_back_forgets_what_it_reached_later(tmp_path):
+    _evaluated(tmp_path, 20, 35.0)
+    assert _evaluated(tmp_path, 10, 5.0) and not _evaluated(tmp_path, 12, 4.0)
+    assert best_checkpoint(tmp_path).endswith("best/ckpt-10")
 
 
 @pytest.mark.usefixtures("few_blocks")
