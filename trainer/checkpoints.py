@@ -31,6 +31,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
         options: trainer_pb2.TrainerOptions = experiment.config.trainer_options
         # Saving adds up variables over hosts, so that all take part; what the others write is deleted.
         self._scratch = None if is_chief(experiment.strategy) else tempfile.TemporaryDirectory(prefix="kmax_checkpoints_")
+        _remove_damaged_list(model_dir)
         super().__init__(
             experiment.checkpoint(),
             literal_path(self._scratch.name if self._scratch else str(model_dir)),
@@ -118,6 +119,15 @@ def saved_checkpoints(model_dir: pathlib.Path) -> list[str]:
     paths = model_dir.iterdir() if model_dir.is_dir() else ()
     found = [match for path in paths if (match := _INDEX.fullmatch(path.name))]
     return [str(model_dir / match[1]) for match in sorted(found, key=lambda match: int(match[2]), reverse=True)]
+
+
+def _remove_damaged_list(model_dir: pathlib.Path) -> None:
+    """Removes TensorFlow's list of checkpoints if it is damaged: TensorFlow would not write another one."""
+    try:
+        tf.train.get_checkpoint_state(str(model_dir))
+    except ValueError as error:
+        logging.warning("%s: removed, because it is damaged (%s)", model_dir / "checkpoint", error)
+        (model_dir / "checkpoint").unlink(missing_ok=True)
 
 
 def remove_unfinished_checkpoints(model_dir: pathlib.Path) -> None:
