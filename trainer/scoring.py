@@ -124,7 +124,7 @@ def evaluate(
 
     total = PanopticQuality(classes, boundaries=boundaries)
     progress = Progress("evaluation", "images", len(ground_truth.segments))
-    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
         try:
             for done, quality in enumerate(threads.map(score, ground_truth.segments), 1):
                 total.merge(quality)

@@ -24,6 +24,7 @@ from trainer.gallery.rows import confused_pixels, error_labels, segment_rows
 from trainer.scoring import Result, ScoredImage, classes_of
 
 _PAGE = pathlib.Path(__file__).parent / "page"
+_DATA = "data.js"
 _LONGEST_SIDE = 800
 _JPEG_QUALITY = 85
 
@@ -45,6 +46,8 @@ class Gallery:
         self._numbers = {image_id: number for number, image_id in enumerate(ground_truth.segments)}
         self._rows: dict[Id, dict] = {}
         self._pixels: dict[Id, collections.Counter] = {}
+        # Without its data, the page of an earlier gallery cannot show new pictures under old names.
+        (folder / _DATA).unlink(missing_ok=True)
         for kind in ("image", "prediction", "truth", "errors"):
             (folder / "pictures" / kind).mkdir(parents=True, exist_ok=True)
 
@@ -103,7 +106,7 @@ class Gallery:
         for file in sorted(_PAGE.iterdir()):
             shutil.copyfile(file, self._folder / file.name)
         # A script, because pages from disk may not fetch files.
-        write_text(self._folder / "data.js", f"window.GALLERY = {json.dumps(content, separators=(',', ':'))};\n")
+        write_text(self._folder / _DATA, f"window.GALLERY = {json.dumps(content, separators=(',', ':'))};\n")
         return self._folder / "index.html"
 
 

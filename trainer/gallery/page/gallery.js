@@ -2,6 +2,10 @@
 "use strict";
 
 const data = window.GALLERY;
+if (!data) {
+  document.body.textContent = "data.js is missing: the gallery is not finished. Run evaluate.py again.";
+  throw new Error("data.js is missing");
+}
 const LAYERS = [["image", "Image"], ["prediction", "Prediction"], ["truth", "Truth"], ["errors", "Errors"]];
 const PAGE = 48;
 const state = { layer: "prediction", sort: "worst", class: "", errors: "", search: "", opacity: 1, shown: [], drawn: 0, open: -1, viewerLayer: "prediction" };
@@ -140,8 +144,8 @@ const VIEWER_LAYERS = [...LAYERS, ["all", "All"]];
 function openViewer(position) {
   state.open = position;
   state.viewerLayer = state.layer;
+  byId("viewer").showModal(); // before drawing, which needs its size
   drawViewer();
-  if (!byId("viewer").open) byId("viewer").showModal();
 }
 
 function setViewerLayer(layer) {
