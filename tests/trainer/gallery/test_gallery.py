@@ -125,7 +125,7 @@ def test_wrong_segments_are_striped_over_missed_ones():
     truth, prediction = np.full([40, 40], 5), np.full([40, 40], 7)
     truth[:, 30:] = 0
     errors = layers.ErrorLabels(frozenset({5}), frozenset({7}), frozenset(), frozenset(), ())
-    drawn = np.asarray(Image.open(io.BytesIO(layers.draw_errors(truth, prediction, errors))).convert("RGB"))
+    drawn = np.asarray(Image.open(io.BytesIO(layers.draw_errors(truth, prediction, errors))).convert("RGBA"))[..., :3]
     shares = {kind: (drawn[:, :29] == layers.ERROR_COLORS[kind]).all(-1).mean() for kind in (layers.MISSED, layers.WRONG)}
     assert 0.4 < shares[layers.MISSED] < 0.6 and shares[layers.MISSED] + shares[layers.WRONG] == pytest.approx(1)
     assert (drawn[:, 31:] == layers.ERROR_COLORS[layers.WRONG]).all()
