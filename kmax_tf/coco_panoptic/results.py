@@ -15,7 +15,7 @@ from PIL import Image
 
 from kmax_tf.coco_panoptic import categories, names, pngs
 from kmax_tf.coco_panoptic.values import LARGEST_SEGMENT_ID, PanopticFileError
-from kmax_tf.drawing.pictures import segment_color
+from kmax_tf.drawing.colors import segment_color
 from kmax_tf.evaluation.segments import decode_segments
 from kmax_tf.files.atomic import write_text
 from protos.descriptions import DatasetInfo

@@ -1,4 +1,4 @@
-"""The evaluate door on files whose scores are known by hand."""
+"""The command evaluate on files whose scores are known by hand."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ from PIL import Image
 
 from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
 from kmax_tf.coco_panoptic.values import PanopticFileError
-from trainer import evaluate
+from trainer import scoring
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "trainer" / "evaluate.py"
 CATEGORIES = [
@@ -59,11 +59,11 @@ def files(tmp_path):
 
 
 def score(truth, prediction):
-    return evaluate.evaluate(read_panoptic_file(truth), read_panoptic_file(prediction))
+    return scoring.evaluate(read_panoptic_file(truth), read_panoptic_file(prediction))
 
 
 def start(truth, prediction, *arguments):
-    """The door as a user runs it, from another folder."""
+    """The command as a user runs it, from another folder."""
     command = [sys.executable, SCRIPT, f"--ground_truth_json={truth}", f"--predictions_json={prediction}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=pathlib.Path(truth).parent)
 
@@ -241,10 +241,10 @@ def test_names_of_images_go_before_those_of_pngs(tmp_path):
     _list_images(truth, {1: "a/x.jpg", 2: "b/y.jpg"})
     files = [read_panoptic_file(path) for path in (truth, prediction)]
     with pytest.raises(PanopticFileError, match="1.png: image 1 is 1 x 100"):
-        evaluate.evaluate(files[0], evaluate.pair_by_name(*files))
+        scoring.evaluate(files[0], scoring.pair_by_name(*files))
     _list_images(prediction, {1: "y.png", 2: "x.png", 3: "z.png"})
     files = [read_panoptic_file(path) for path in (truth, prediction)]
-    assert evaluate.evaluate(files[0], evaluate.pair_by_name(*files)) == expected
+    assert scoring.evaluate(files[0], scoring.pair_by_name(*files)) == expected
     _list_images(prediction, {1: "y.png", 2: "y.jpg", 3: "z.png"})
     with pytest.raises(PanopticFileError, match="names of images: images 1 and 2 have files with the same name, y.jpg"):
-        evaluate.pair_by_name(files[0], read_panoptic_file(prediction))
+        scoring.pair_by_name(files[0], read_panoptic_file(prediction))
