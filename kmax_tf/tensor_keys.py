@@ -9,6 +9,8 @@ if TYPE_CHECKING:  # exported models also run without TensorFlow
 CLASS_LOGITS = "transformer_class_logits"  # [B,N,C+1], ordered things, stuff, void
 MASK_LOGITS = "pixel_space_mask_logits"  # [B,h,w,N]
 PIXEL_FEATURES = "pixel_space_normalized_feature"  # [B,h,w,D]
+# Output of each kMaX decoder layer with a branch of relaxation.masks.
+RELAXATION_LOGITS = "relaxation_semantic_logits"  # [B,h,w,C], ordered things, stuff
 # Outputs of the model only.
 SEMANTIC_LOGITS = "semantic_logits"  # [B,hs,ws,class ids]
 AUXILIARY_OUTPUTS = "auxiliary_outputs"  # a tuple of dicts, one for each kMaX decoder layer

@@ -14,7 +14,7 @@ from protos.errors import ConfigError, UserError, nearest
 from protos.inheritance import read_with_bases
 from protos.overrides import apply_overrides, override_paths
 from protos.parsing import parse_text
-from protos.text_files import expand_home
+from protos.text_files import expand_home, usable_path
 from protos.validation import check_model_defaults, check_required, dataset_sections, per_side, validate
 
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
@@ -34,7 +34,7 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> expe
     Raises:
       ConfigError: the file, an override or a value is invalid.
     """
-    path = _installed(pathlib.Path(path).expanduser())
+    path = _installed(usable_path(path, ConfigError))
     config, bases = read_with_bases(path, _parse)
     apply_overrides(config, overrides)
     overridden = override_paths(overrides)

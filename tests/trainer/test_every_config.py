@@ -19,10 +19,9 @@ from trainer.predict import load_saved_model
 from trainer.train import run_experiment
 
 ROOT = pathlib.Path(__file__).parents[2]
-CONFIGS = {str(path.relative_to(ROOT / "configs")): path for path in sorted((ROOT / "configs").glob("*/*.textproto"))}
+CONFIGS = {str(path.relative_to(ROOT / "configs")): path for path in sorted((ROOT / "configs").glob("*/**/*.textproto"))}
 SIZE = 65
 QUICK = (
-    "train_dataset_options.batch_size=2",
     "trainer_options.seed=1",
     "trainer_options.steps_per_loop=1",
     "trainer_options.solver_options.training_number_of_steps=2",
@@ -70,7 +69,8 @@ def train_and_export(name: str, records: pathlib.Path, folder: pathlib.Path) -> 
         for section in ("train_dataset_options", "eval_dataset_options")
         for field in (f"file_pattern=[{records}]", f"crop_size=[{SIZE},{SIZE}]")
     ]
-    config = load_config(CONFIGS[name], [*overrides, *QUICK])
+    batch = max(2, load_config(CONFIGS[name]).trainer_options.accumulate_steps)
+    config = load_config(CONFIGS[name], [*overrides, *QUICK, f"train_dataset_options.batch_size={batch}"])
     run_experiment(config, "train_and_eval", folder / "run", make_strategy())
     assert (folder / "run" / "eval" / "metrics.json").exists()
 
