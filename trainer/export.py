@@ -27,7 +27,6 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from data.scenes.scene_drawing import draw_scene
 from kmax_tf import Predictor
 from kmax_tf.checkpoints.config import given_config
 from kmax_tf.checkpoints.tensorflow_files import resolve_checkpoint
@@ -38,10 +37,11 @@ from kmax_tf.image_files import read_rgb
 from kmax_tf.prediction.in_memory import input_size
 from kmax_tf.prediction.model_card import CARD_FILE, ModelCard
 from kmax_tf.prediction.opening import DESCRIPTION_FILE, FIXED_SIZE_FILES, SAVED_MODEL, SAVED_MODEL_FILE, is_exported
+from kmax_tf.prediction.placement import resize_bilinear
 from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info
 from protos.errors import UserError
-from trainer.formats.card import FORMATS, origin, recorded_metrics, write_format
+from trainer.formats.card import FORMATS, check_packages, origin, recorded_metrics, write_format
 from trainer.formats.tflite_format import PRECISIONS
 from trainer.inference import PanopticPredictor, load_predictor
 
@@ -65,22 +65,22 @@ def export(
       predictor: the model.
       config: its config.
       output_dir: the folder to write.
-      formats: some of FORMATS.
+      formats: some of FORMATS, whose packages are installed (check_packages).
       checkpoint: prefix of the checkpoint of the model, whose metrics are noted in model.json; empty: unknown.
-      picture: the image to verify with, uint8 [H,W,3]; None: a drawn scene.
+      picture: the image to verify with, uint8 [H,W,3]; None: noise_picture.
       tflite_weights: one of PRECISIONS.
 
     Returns:
       The share of pixels with the same panoptic label, by format.
 
     Raises:
-      UserError: output_dir is in use, cannot be written or contains other files; a format needs a package that is not
-        installed; or an exported model predicts something else than the in-memory model.
+      UserError: output_dir is in use, cannot be written or contains other files; or an exported model predicts something
+        else than the in-memory model.
     """
     if output_dir.exists() and any(output_dir.iterdir()) and not is_exported(output_dir):
         raise UserError(f"output_dir {output_dir} contains files, but no model of this command: choose another folder")
     partial = output_dir.with_name(output_dir.name + ".partial")
-    picture = drawn_scene() if picture is None else picture
+    picture = noise_picture() if picture is None else picture
     try:
         with own_folder(partial, shown=output_dir):
             # An export that was interrupted leaves files.
@@ -134,9 +134,15 @@ def _verify(predictor: PanopticPredictor, path: pathlib.Path, picture: np.ndarra
     return shares["panoptic_pred"]
 
 
-def drawn_scene() -> np.ndarray:
-    """A picture to compare models on, uint8 [H,W,3]: the same at each call."""
-    return draw_scene(np.random.default_rng(0), descriptions.load("scenes_panoptic")).image
+def noise_picture() -> np.ndarray:
+    """A picture to compare models on, uint8 [480,640,3], the same at each call: noise of all scales, as in photographs.
+
+    In a drawn picture, a near-tie between two masks is one of a whole area of the same color.
+    """
+    rng = np.random.default_rng(0)
+    octaves = (resize_bilinear(rng.normal(size=(3 << k, 4 << k, 3)), (480, 640)) / 2**k for k in range(8))
+    values = sum(octaves)
+    return np.clip(128 + 64 * values / values.std(), 0, 255).astype(np.uint8)
 
 
 def main() -> None:
@@ -149,6 +155,7 @@ def main() -> None:
         sizes = _image_size_overrides(config, values.image_size)
         config = given_config(values.config_file, values.checkpoint, [*values.override, *sizes])
     picture = read_rgb(values.check_image) if values.check_image else None
+    check_packages(values.format)
     print(f"building the model and loading {values.checkpoint} ...", flush=True)
     predictor = load_predictor(config, values.checkpoint)
     output_dir = pathlib.Path(values.output_dir).resolve()
@@ -182,7 +189,7 @@ def run() -> None:
     define_config_flags(required=False, help_text="Config of the checkpoint, if it is not the one beside it.")
     define_path("output_dir", "Folder to write; an export in it is replaced.", required=True)
     flags.DEFINE_list("format", [SAVED_MODEL], f"Formats of the exported model, separated by commas: {', '.join(FORMATS)}.")
-    define_path("check_image", "Photograph on which to compare the exported model with that in memory; default: a drawn scene.")
+    define_path("check_image", "Photograph on which to compare the exported model with that in memory; default: noise.")
     flags.DEFINE_list("image_size", None, "Height,width of the network input in pixels (32k+1); default: that of evaluation.")
     flags.DEFINE_enum("tflite_weights", "float32", PRECISIONS, "Precision of the weights in model.tflite.")
     run_command(main)

@@ -8,7 +8,7 @@ from kmax_tf.prediction.model_card import CARD_FILE, read_card
 from kmax_tf.prediction.runtimes import load_file, needed
 from protos import descriptions
 from protos.descriptions import ConfigError
-from protos.text_files import expand_home
+from protos.text_files import usable_path
 
 # Stored next to an exported model: the dataset description, with the classes in its maps.
 DESCRIPTION_FILE = "dataset.textproto"
@@ -29,7 +29,7 @@ def open_engine(path: str | os.PathLike[str], *, clusters: bool) -> Engine:
       CheckpointError: the checkpoint is damaged or does not fit its config.
       MissingPackageError: the format needs a package that is not installed.
     """
-    path = pathlib.Path(expand_home(os.fspath(path)))
+    path = usable_path(path, ConfigError)
     folder, name = find_export(path)
     if folder is None:
         return _open_checkpoint(path, clusters)

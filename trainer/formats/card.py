@@ -3,7 +3,7 @@
 import json
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,6 +12,7 @@ from kmax_tf.checkpoints.origin import version
 from kmax_tf.files.tensorflow_paths import literal_path
 from kmax_tf.prediction.in_memory import input_size
 from kmax_tf.prediction.opening import SAVED_MODEL, SAVED_MODEL_FILE
+from kmax_tf.prediction.runtimes import needed
 from protos import experiment_pb2
 from trainer.formats.network import Network
 from trainer.formats.onnx_format import write_onnx
@@ -25,7 +26,18 @@ _FIXED_SIZE: Mapping[str, Callable[..., dict[str, Any]]] = {
     "tflite": write_tflite,
 }
 FORMATS = (SAVED_MODEL, *_FIXED_SIZE)
+# To write a format and to verify it.
+_PACKAGES = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}
 _STEP = re.compile(r"ckpt-(\d+)")
+
+
+def check_packages(formats: Sequence[str]) -> None:
+    """Raises MissingPackageError if a package that one of the formats needs is not installed."""
+    for name in formats:
+        packages = _PACKAGES.get(name, ())
+        install = " ".join(package.replace("_", "-") for package in packages)
+        for package in packages:
+            needed(package, f"--format={name}", f"{install}, or in a clone pip install -c constraints.txt -e '.[{name}]'")
 
 
 def write_format(
@@ -36,11 +48,7 @@ def write_format(
     *,
     tflite_weights: str = "float32",
 ) -> dict[str, Any]:
-    """Writes one of FORMATS to a folder and returns its entry in model.json.
-
-    Raises:
-      MissingPackageError: the format needs a package that is not installed.
-    """
+    """Writes one of FORMATS, whose packages are installed, to a folder and returns its entry in model.json."""
     if name == SAVED_MODEL:
         return _write_saved_model(predictor, folder)
     options = {"precision": tflite_weights} if name == "tflite" else {}

@@ -6,22 +6,18 @@ from typing import Any
 import numpy as np
 
 from kmax_tf.prediction.opening import FIXED_SIZE_FILES
-from kmax_tf.prediction.runtimes import needed
 from trainer.formats.network import Network, described, described_outputs
 
-_PACKAGES = "tf2onnx onnx onnxruntime, or in a clone pip install -c constraints.txt -e '.[onnx]'"
 _OPSET = 18  # the newest that tf2onnx writes
 
 
 def write_onnx(network: Network, folder: pathlib.Path) -> dict[str, Any]:
-    """Writes model.onnx for batches of any size, and returns its entry in model.json.
+    """Writes model.onnx for batches of any size, and returns its entry in model.json."""
+    import onnx  # an extra of this project
+    import tf2onnx
 
-    Raises:
-      MissingPackageError: tf2onnx or onnx are not installed.
-    """
-    converter, onnx = (needed(package, "--format=onnx", _PACKAGES) for package in ("tf2onnx", "onnx"))
     function = network.function(None)
-    model, _ = converter.convert.from_function(function, input_signature=[network.spec(None)], opset=_OPSET)
+    model, _ = tf2onnx.convert.from_function(function, input_signature=[network.spec(None)], opset=_OPSET)
     _correct_sizes(model.graph, onnx.numpy_helper)
     file = FIXED_SIZE_FILES["onnx"]
     onnx.save(model, str(folder / file))
