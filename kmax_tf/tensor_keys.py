@@ -1,6 +1,9 @@
 """Keys of the tensor dicts that model, input, losses and post-processing exchange. B: batch, N: slots, C: classes."""
 
-import tensorflow as tf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # exported models also run without TensorFlow
+    import tensorflow as tf
 
 # Outputs of the model, and of each kMaX decoder layer.
 CLASS_LOGITS = "transformer_class_logits"  # [B,N,C+1], ordered things, stuff, void
@@ -17,5 +20,5 @@ SEMANTIC_WEIGHT = "semantic_loss_weight"  # [B,H,W]
 THING_MASK_GT = "thing_id_mask_gt"  # [B,H,W], index of the instance or -1
 THING_CLASS_GT = "thing_id_class_gt"  # [B,T], class id of each instance
 
-Outputs = dict[str, tf.Tensor | tuple[dict[str, tf.Tensor], ...]]
-Targets = dict[str, tf.Tensor]
+Outputs = dict[str, "tf.Tensor | tuple[dict[str, tf.Tensor], ...]"]
+Targets = dict[str, "tf.Tensor"]
