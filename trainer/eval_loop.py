@@ -56,7 +56,8 @@ class EvalLoop(orbit.AbstractEvaluator):
         self._eval_dir = model_dir / "eval"
         options = experiment.config.evaluator_options
         pictures = pathlib.Path(options.override_save_dir) if options.override_save_dir else model_dir / "vis"
-        self._pictures = PictureBook(pictures, options.num_vis_samples if options.save_predictions else 0, experiment.info)
+        count, limit = options.num_vis_samples if options.save_predictions else 0, max(options.eval_steps, 0)
+        self._pictures = PictureBook(pictures, count, experiment.info, limit)
         self._problems = input_problems(self._options)
         self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=self._problems)
         self._damaged_files = self._problems.skipped_examples
