@@ -153,9 +153,15 @@ for name in ("tensorflow", "tf_keras", "PIL", "scipy", "matplotlib", "pycocotool
     sys.modules[name] = None
 import numpy as np
 from kmax_tf import Predictor
-result = Predictor(sys.argv[1])(list(np.load(sys.argv[2]).values()))
+predictor = Predictor(sys.argv[1])
+result = predictor(list(np.load(sys.argv[2]).values()))
 print(sum(len(prediction.segments) for prediction in result))
 np.savez(sys.argv[3], *(prediction.panoptic for prediction in result))
+for call in (lambda: predictor("photo.jpg"), result[0].draw, result[0].to_coco):
+    try:
+        call()
+    except Exception as error:
+        print(error)
 """
 
 
@@ -168,7 +174,10 @@ def test_onnx_runs_without_tensorflow(exported, predictor, tmp_path):
     command = [sys.executable, "-c", _ALONE, tmp_path, tmp_path / "images.npz", tmp_path / "maps.npz"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 6
+    segments, *errors = done.stdout.splitlines()
+    assert int(segments) > 6
+    packages = [error.rpartition("pip install ")[2] for error in errors]
+    assert packages == ["pillow", "scipy pillow", "scipy pillow"], errors
     for image, panoptic in zip(_images(), np.load(tmp_path / "maps.npz").values(), strict=True):
         assert np.mean(panoptic == _in_memory(predictor, image)["panoptic_pred"]) >= 0.999
 
