@@ -15,6 +15,7 @@ from protos.errors import ConfigError, nearest
 
 # The input pipeline encodes class ids in 15 bits.
 _LARGEST_ID = 32767
+_LARGEST_LABEL = (1 << 31) - 1
 DESCRIPTIONS_DIR = pathlib.Path(__file__).resolve().parents[1] / "data" / "descriptions"
 DEFAULT_CONVERTER = dataset_pb2.DatasetDescription().converter
 _MOST_LISTED = 20
@@ -123,6 +124,12 @@ def _problems(proto: dataset_pb2.DatasetDescription, categories: list[int]) -> I
         yield f"ignore_label {ignored} is also a class id; use 0 (with class ids from 1) or 255"
     if ignored > _LARGEST_ID or len(proto.classes) > _LARGEST_ID:
         yield f"ignore_label {ignored} and all class ids must be at most {_LARGEST_ID}; 0 and 255 are usual"
+    largest = (max(ignored, len(proto.classes)) + 1) * proto.panoptic_label_divisor - 1
+    if largest > _LARGEST_LABEL:
+        yield (
+            f"panoptic_label_divisor {proto.panoptic_label_divisor} gives panoptic ids up to {largest}, which do not fit into "
+            "32 bits; use a smaller one, such as 256 or 1000"
+        )
     if proto.panoptic_label_divisor < 2:
         yield f"panoptic_label_divisor must be at least 2, not {proto.panoptic_label_divisor}"
     twice = sorted({c for c in categories if categories.count(c) > 1})
@@ -150,18 +157,20 @@ def find(dataset: str, relative_to: pathlib.Path | None = None) -> pathlib.Path:
     Raises:
       ConfigError: there is no such description; the message lists the known names.
     """
-    shipped = DESCRIPTIONS_DIR / f"{dataset}.textproto"
+    folders = [pathlib.Path()] if relative_to is None else [relative_to, pathlib.Path()]
+    candidates = [text_files.usable_path(dataset, ConfigError, folder) for folder in folders]
+    shipped = text_files.usable_path(f"{dataset}.textproto", ConfigError, DESCRIPTIONS_DIR)
     if shipped.is_file():
         return shipped
-    path = pathlib.Path(dataset).expanduser()
-    candidates = [path] if path.is_absolute() or relative_to is None else [relative_to / path, path]
     for candidate in candidates:
         if candidate.is_file():
             return candidate.resolve()
     known = sorted(p.stem for p in DESCRIPTIONS_DIR.glob("*.textproto"))
+    beside = [str(path) for candidate in candidates for path in sorted(candidate.parent.glob("*.textproto"))]
+    meant = nearest(str(candidates[0]), [path for path in beside if pathlib.Path(path).name != "config.textproto"])
     raise ConfigError(
-        f"dataset {dataset!r} is neither a description in {DESCRIPTIONS_DIR} ({', '.join(known)}) nor a file"
-        f"{nearest(dataset, known)}"
+        f"dataset {dataset!r} is neither a description in {DESCRIPTIONS_DIR} ({', '.join(known)}) nor a file (looked for "
+        f"{' and '.join(str(candidate.absolute()) for candidate in candidates)}){nearest(dataset, known) or meant}"
     )
 
 

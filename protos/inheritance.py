@@ -7,6 +7,7 @@ from google.protobuf import message
 
 from protos import descriptions, experiment_pb2
 from protos.descriptions import ConfigError
+from protos.text_files import usable_path
 
 Read = Callable[[pathlib.Path], experiment_pb2.ExperimentOptions]
 
@@ -27,7 +28,10 @@ def read_with_bases(path: pathlib.Path, read: Read) -> tuple[experiment_pb2.Expe
     nearest, name = path, config.base
     config.ClearField("base")
     while name:
-        base_path = nearest.parent / pathlib.Path(name).expanduser()
+        try:
+            base_path = usable_path(name, ConfigError, nearest.parent)
+        except ConfigError as error:
+            raise ConfigError(f"{nearest}: base: {error}") from None
         files = [path, *bases, base_path]
         if base_path.resolve() in [file.resolve() for file in files[:-1]]:
             chain = " -> ".join(map(str, files))

@@ -41,12 +41,34 @@ def expand_home(path: str) -> str:
     Shells expand `~` only at the start of a word, not after `--flag=`.
 
     Raises:
-      UserError: there is no such user.
+      UserError: there is no such user, or its name is none.
     """
-    expanded = os.path.expanduser(path)
+    try:
+        expanded = os.path.expanduser(path)
+    except ValueError as problem:
+        raise UserError(f"{path!r}: is not a path ({problem}): correct it") from None
     if expanded.startswith("~"):
         raise UserError(
             f"{path}: the home directory of {path.partition('/')[0]} is unknown; write the full path, or ./{path} for a "
             "folder with this name"
         )
     return expanded
+
+
+def usable_path(text: str | os.PathLike[str], error: type[UserError], folder: pathlib.Path = pathlib.Path()) -> pathlib.Path:
+    """The path of a file that need not exist; a relative one starts at `folder`.
+
+    Raises:
+      error: no file can have this name, its links lead in a circle, or it is in the home directory of an unknown user.
+    """
+    try:
+        path = folder / expand_home(os.fspath(text))
+        os.stat(path)
+    except UserError as problem:
+        raise error(str(problem)) from None
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"{os.fspath(text)!r}: cannot be the path of a file ({reason}): correct it") from None
+    return path

@@ -96,7 +96,7 @@ def training_dataset(
         examples, bad = zip(*(reader.read_first(choose(position)) for choose in choices))
         return list(examples), list(bad)
 
-    problems.watch(examples, options.max_thing_id, order)
+    problems.watch(examples, options.max_thing_id, order, pastes=prepare.paste_jitter is not None)
     make = _training_example(read, prepare, options, info, seed, with_draws)
     # A data service divides the steps among its workers, so that batches stay together.
     dataset = tf.data.Dataset.range(start_step, tf.int64.max).map(positions).unbatch()

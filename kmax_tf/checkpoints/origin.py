@@ -3,10 +3,12 @@
 import dataclasses
 import importlib.metadata
 import json
+from collections.abc import MutableMapping
 
 import tensorflow as tf
 
-from kmax_tf.files.tensorflow_paths import literal_path
+from kmax_tf.checkpoints.errors import readable
+from kmax_tf.checkpoints.tensorflow_files import open_checkpoint
 from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info
 from protos.descriptions import DatasetInfo
@@ -44,15 +46,22 @@ class OriginState(tf.train.experimental.PythonState):
     def deserialize(self, string_value: str) -> None:
         del string_value
 
+    def _copy_trackable_to_cpu(self, object_map: MutableMapping[object, object]) -> None:
+        """What TensorFlow calls before a thread writes a checkpoint; the origin does not change, so it needs no copy."""
+        object_map[self] = self
+
 
 def read_origin(prefix: str) -> Origin | None:
     """The origin of the checkpoint with this prefix; None if it has none (written by DeepLab2 or an earlier version).
 
     Raises:
-      tf.errors.OpError, RuntimeError, ValueError: the checkpoint cannot be read.
+      CheckpointError: the checkpoint is damaged.
     """
-    reader, key = tf.train.load_checkpoint(literal_path(prefix)), f"{ATTRIBUTE}/.ATTRIBUTES/py_state"
-    return Origin(**json.loads(reader.get_tensor(key))) if reader.has_tensor(key) else None
+    key = f"{ATTRIBUTE}/.ATTRIBUTES/py_state"
+    reader = open_checkpoint(prefix)
+    with readable(prefix, "checkpoint"):
+        found = json.loads(reader.get_tensor(key)) if reader.has_tensor(key) else None
+        return found and Origin(*(str(found[field.name]) for field in dataclasses.fields(Origin)))
 
 
 def version() -> str:

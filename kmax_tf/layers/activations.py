@@ -1,13 +1,22 @@
 """Activations of kMaX-DeepLab."""
 
+import contextlib
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from kmax_tf.scoped_value import ScopedValue
+
 Activation = Callable[[tf.Tensor], tf.Tensor]
 
+_for_tflite = ScopedValue(False)
 _SQRT_HALF = 0.7071067811865476
 _DENSITY_AT_ZERO = 0.3989422804014327
+
+
+def tflite_operations() -> contextlib.AbstractContextManager[None]:
+    """Inside the context, graphs contain GELU as the TFLite converter knows it, which has no erf; the values are the same."""
+    return _for_tflite.set(True)
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
@@ -17,6 +26,8 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     as many passes over memory as the automatic one. The slope is all that training keeps for it; without gradients, a graph
     leaves it out.
     """
+    if _for_tflite.get():
+        return 0.5 * x * (1.0 + tf.math.erf(x * _SQRT_HALF))
 
     @tf.custom_gradient
     def forward(x: tf.Tensor):

@@ -15,11 +15,17 @@ import tf_keras
 from kmax_tf.scoped_value import ScopedValue
 
 _kept = ScopedValue(False)
+_only_finite = ScopedValue(False)
 
 
 def moving_statistics_kept(kept: bool = True) -> contextlib.AbstractContextManager[None]:
     """If `kept`, batch norm in training leaves its moving statistics as they are."""
     return _kept.set(kept)
+
+
+def only_finite_statistics(only: bool = True) -> contextlib.AbstractContextManager[None]:
+    """If `only`, a batch whose mean or variance is not finite leaves the moving statistics as they are."""
+    return _only_finite.set(only)
 
 
 class BatchNorm(tf_keras.layers.Layer):
@@ -113,7 +119,10 @@ class BatchNorm(tf_keras.layers.Layer):
         if _kept.get():
             return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign_sub((moving - tf.reshape(value, moving.shape)) * (1.0 - self.momentum))
+            value = tf.reshape(value, moving.shape)
+            if _only_finite.get():
+                value = tf.where(tf.reduce_all(tf.math.is_finite(value)), value, moving)
+            moving.assign_sub((moving - value) * (1.0 - self.momentum))
 
     def _broadcast(self, parameter: tf.Variable) -> tf.Tensor:
         """Reshapes a parameter to the rank of the input."""

@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 
 import pytest
 from google.protobuf import text_format
@@ -67,6 +68,24 @@ def test_model_defaults_apply_to_fields_that_the_config_leaves_unset(tmp_path):
     assert list(model.max_deeplab.num_decoders) == [1, 0, 0]
 
 
+@pytest.mark.parametrize("text", [PETS.replace("256", "2147483647"), PETS.replace("256", "1073741825")])
+def test_panoptic_ids_must_fit_into_32_bits(text):
+    with pytest.raises(ConfigError, match="panoptic_label_divisor .* gives panoptic ids up to .* do not fit into 32 bits"):
+        parsed(text)
+    assert parsed(PETS.replace("256", "1073741824")).void_label == 0
+
+
 def test_error_for_an_invalid_model_default_names_field_and_file(tmp_path):
     with pytest.raises(ConfigError, match=r"pets.textproto: model_defaults.max_deeplab.num_mask_slots: 0 must be at least 1"):
         resolve(tmp_path, "pets", PETS + "model_defaults { max_deeplab { num_mask_slots: 0 } }")
+
+
+def test_a_misspelt_description_is_looked_for_and_compared_with_its_neighbours(tmp_path):
+    (tmp_path / "mine.textproto").write_text("")
+    (tmp_path / "config.textproto").write_text("")
+    with pytest.raises(ConfigError) as error:
+        descriptions.find("mina.textproto", relative_to=tmp_path)
+    assert f"(looked for {tmp_path}/mina.textproto and {pathlib.Path.cwd()}/mina.textproto)" in str(error.value)
+    assert str(error.value).endswith(f'; did you mean "{tmp_path}/mine.textproto"?')
+    with pytest.raises(ConfigError, match='; did you mean "coco_panoptic"'):
+        descriptions.find("coco_panoptics", relative_to=tmp_path)

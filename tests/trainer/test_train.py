@@ -1,5 +1,6 @@
 """The four modes, and what a run leaves behind."""
 
+import glob
 import json
 import pathlib
 import re
@@ -9,11 +10,17 @@ import sys
 import tempfile
 
 import pytest
+import tensorflow as tf
 from command_line import ROOT, run_script
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kmax_tf import load_config
 from protos.config import config_to_text
+from trainer import eval_loop
+from trainer.checkpoints import best_checkpoint
 from trainer.distribution import make_strategy
+from trainer.eval_loop import EvalLoop
 from trainer.train import run_experiment
 
 METRICS = ("pq", "sq", "rq", "pq_things", "pq_stuff", "mean_iou", "ap")
@@ -46,6 +53,29 @@ def test_pictures_results_summaries_and_marker(trained, records):
     assert load_config(trained / "config.textproto").trainer_options.solver_options.training_number_of_steps == 4
 
 
+def test_the_best_checkpoint_and_the_curves(trained):
+    history = _history(trained)
+    best = max(history, key=lambda entry: entry["pq"])["step"]
+    assert best_checkpoint(trained) == f"{trained}/best/ckpt-{best}"
+    assert (
+        tf.train.load_checkpoint(glob.escape(best_checkpoint(trained))).get_tensor("global_step/.ATTRIBUTES/VARIABLE_VALUE")
+        == best
+    )
+    with Image.open(trained / "train" / "curves.png") as picture:
+        assert picture.width > picture.height > 300
+
+
+def test_pq_of_each_class_is_in_tensorboard(trained):
+    events = EventAccumulator(str(trained / "eval")).Reload()
+    latest = _history(trained)[-1]["per_class"]
+    shown = {name for name, of_class in latest.items() if of_class["tp"] + of_class["fp"] + of_class["fn"]}
+    tags = [tag for tag in events.Tags()["tensors"] if tag.startswith("pq_of_classes/")]
+    assert {tag.partition("/")[2] for tag in tags} >= shown > set()
+    for name in shown:
+        value = tf.make_ndarray(events.Tensors(f"pq_of_classes/{name}")[-1].tensor_proto)
+        assert value == pytest.approx(latest[name]["pq"], rel=1e-5)
+
+
 @pytest.mark.parametrize("mode", ["eval", "continuous_eval"])
 def test_evaluating_the_checkpoint_gives_the_same_metrics(model_dir, run_config, mode):
     before = _history(model_dir)
@@ -54,6 +84,18 @@ def test_evaluating_the_checkpoint_gives_the_same_metrics(model_dir, run_config,
     assert [entry["step"] for entry in after] == [2, 4]
     for key in METRICS:
         assert after[-1][key] == pytest.approx(before[-1][key], abs=1e-4), key
+
+
+@pytest.mark.parametrize("damaged", ['{"step": 4, "pq"', "\0" * 30, "[]", '{"pq": 3}', "\udcff"])
+def test_damaged_lines_of_metrics_are_left_out(tmp_path, damaged):
+    loop = EvalLoop.__new__(EvalLoop)
+    loop._eval_dir = tmp_path
+    lines = [json.dumps({"step": 2, "pq": 1.5}), damaged, json.dumps({"step": 6, "pq": 2.5})]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines), errors="surrogateescape")
+    assert [loop.is_done(step) for step in (2, 4, 6)] == [True, False, True]
+    loop._write_metrics({"step": 4, "pq": 3.5})
+    written = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert written == [2, 6, 4]
 
 
 def test_finished_run_is_left_alone(model_dir, capsys):
@@ -89,6 +131,8 @@ def test_sigterm_saves_and_the_same_command_continues(tiny_config, tmp_path):
     # No second line of Orbit for each report.
     assert "| step:" not in resumed.stdout
     assert f"ckpt-{stopped}" in resumed.stdout and f"trained to step {stopped + 1}" in resumed.stdout
+    # It compiles again, and knows no speed without that step.
+    assert "compiling the first step" in resumed.stdout and "? steps/s  ETA ?" in resumed.stdout
 
 
 def test_unquoted_patterns_and_unknown_fields_are_refused(tiny_config, tmp_path):
@@ -112,3 +156,16 @@ def test_printed_config_is_the_resolved_one(tmp_path):
     assert load_config(printed) == load_config(variant, [override])
     assert "base:" not in result.stdout and "seed: 4" in result.stdout and "batch_size: 2" in result.stdout
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("passed", "expected"),
+    [
+        (0, "0 predicted segments passed .* is 0.31 .needed: 0.7 for things and 0.5 for stuff.: early"),
+        (3, "3 .*: none of them"),
+    ],
+)
+def test_a_pq_of_zero_is_explained(passed, expected):
+    options = load_config(ROOT / "configs/demo/scenes.textproto").evaluator_options
+    per_class = {"disc": {"tp": 0, "fp": passed, "fn": 2}, "sky": {"tp": 0, "fp": 0, "fn": 3}}
+    assert re.search(expected, eval_loop._why_zero({"pq": 0.0, "per_class": per_class}, 0.3099, options))
