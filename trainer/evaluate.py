@@ -7,7 +7,8 @@ Images are paired by id. trainer/predict.py derives ids from the names of images
 
 Follows the official script of COCO: predictions in crowd regions and void are not errors, every image of the ground truth needs
 a prediction, classes without any segment are not part of the means. Prints a table of the classes and, as the last line, one
-JSON object with pq, sq, rq, pq_things, pq_stuff (percent) and per_class; --boundary_pq adds boundary_pq, boundary_sq and so on.
+JSON object with pq, sq, rq, pq_things, pq_stuff (percent) and per_class. --boundary_pq adds boundary_pq, boundary_sq and so on,
+--mask_ap the twelve numbers of COCO's mask AP.
 
     python trainer/evaluate.py --ground_truth_json=G --predictions_json=P --images_dir=I --gallery=D
 
@@ -56,6 +57,8 @@ def format_table(result: Result) -> str:
     means = {"all": ("pq", "sq", "rq"), "things": ("pq_things",), "stuff": ("pq_stuff",)}
     if "boundary_pq" in result:
         means["boundaries"] = ("boundary_pq", "boundary_sq", "boundary_rq")
+    if "ap" in result:
+        means["mask AP"] = ("ap", "ap_50", "ap_75")
     for name, keys in means.items():
         values = " ".join("     -" if result[k] is None else f"{result[k]:6.2f}" for k in keys)
         lines.append(f"{name:{width}} {values}")
@@ -94,7 +97,7 @@ def _score(predictions: PanopticFile) -> None:
     for note in (*ground_truth.notes, *predictions.notes, scoring.extra_predictions(predictions, paired)):
         if note:
             logging.warning("%s", note)
-    options = {"boundaries": values.boundary_pq}
+    options = {"boundaries": values.boundary_pq, "average_precision": values.mask_ap}
     scored = paired if by_name else predictions
     if values.gallery:
         result = _make_gallery(ground_truth, scored, paired, options)
@@ -124,6 +127,7 @@ def run() -> None:
         "pair_images_by", "id", ["id", "name"], "By image_id, or by file names: those of the images, or else of the PNGs."
     )
     flags.DEFINE_bool("boundary_pq", False, "Also compute Boundary PQ (arXiv 2103.16562).")
+    flags.DEFINE_bool("mask_ap", False, "Also compute COCO's mask AP of things, which need scores.")
     define_path("gallery", "Folder for a gallery of all images: pictures, errors and statistics in a page for a browser.")
     define_path("images_dir", "The images of the ground truth, for --gallery; they may be in subfolders.")
     flags.DEFINE_enum("submission", None, ["coco", "cityscapes", "ade20k"], "Benchmark for whose test server to write files.")

@@ -3,7 +3,7 @@
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from kmax_tf.coco_panoptic.categories import Category
 from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, few
 from kmax_tf.coco_panoptic.values import PanopticFileError
+from kmax_tf.evaluation.mask_ap import MaskAP
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality
 from kmax_tf.evaluation.segment_matching import LabelPairs, SegmentMatches
 from kmax_tf.evaluation.segments import Segment, count_labels
@@ -81,18 +82,21 @@ def evaluate(
     predictions: PanopticFile,
     *,
     boundaries: bool = False,
+    average_precision: bool = False,
     visit: Callable[[ScoredImage], None] | None = None,
 ) -> Result:
     """PQ of predictions in percent, as `PanopticQuality.result` returns it, for the images of the ground truth.
 
+    With `average_precision`, there are also the twelve numbers of COCO's mask AP (MaskAP.result) of the things.
+
     Args:
       ground_truth, predictions: images are paired by id.
-      boundaries: whether to compute Boundary PQ, too.
+      boundaries, average_precision: whether to compute Boundary PQ and mask AP, too.
       visit: is called with each image, by several threads and in any order.
 
     Raises:
       PanopticFileError: an image has no prediction, a category is unknown or different in the predictions, sizes differ, or
-        PNG and JSON disagree about segments.
+        PNG and JSON disagree about segments, or a thing has no score.
     """
     categories.require_complete(ground_truth.categories, str(ground_truth.path))
     categories.check_agreement(
@@ -114,25 +118,46 @@ def evaluate(
     _check_categories(ground_truth, predictions)
     classes = classes_of(ground_truth.categories)
 
-    def score(image_id: Id) -> PanopticQuality:
-        pairs, maps = _read_pairs(ground_truth, predictions, image_id)
-        quality = PanopticQuality(classes, boundaries=boundaries)
-        matches = quality.add(pairs)
-        if visit:
-            visit(ScoredImage(image_id, *maps, pairs, matches, quality))
-        return quality
+    things = [c.id for c in classes if c.is_thing] if average_precision else []
 
-    total = PanopticQuality(classes, boundaries=boundaries)
+    def score(image_id: Id) -> tuple[PanopticQuality, MaskAP]:
+        pairs, (true, predicted) = _read_pairs(ground_truth, predictions, image_id)
+        quality, ap = PanopticQuality(classes, boundaries=boundaries), MaskAP(things)
+        matches = quality.add(pairs)
+        if average_precision:
+            # Names that have the order of the ids.
+            name = f"{image_id:020d}" if isinstance(image_id, int) else image_id
+            ap.update(name, true, pairs.true, predicted, pairs.predicted, _scores(predictions, image_id, things))
+        if visit:
+            visit(ScoredImage(image_id, true, predicted, pairs, matches, quality))
+        return quality, ap
+
+    total, total_ap = PanopticQuality(classes, boundaries=boundaries), MaskAP(things)
     progress = Progress("evaluation", "images", len(ground_truth.segments))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
         try:
-            for done, quality in enumerate(threads.map(score, ground_truth.segments), 1):
+            for done, (quality, ap) in enumerate(threads.map(score, ground_truth.segments), 1):
                 total.merge(quality)
+                total_ap.merge(ap)
                 progress.update(done)
         except BaseException:
             threads.shutdown(cancel_futures=True)
             raise
-    return total.result()
+    result = total.result()
+    per_class = result.pop("per_class")
+    return result | (total_ap.result() if average_precision else {}) | {"per_class": per_class}
+
+
+def _scores(predictions: PanopticFile, image_id: Id, things: Collection[int]) -> dict[int, float]:
+    """Scores of the predicted things of an image, by segment id."""
+    found = {i: record for i, record in predictions.segments[image_id].items() if record.category_id in things}
+    for segment_id, record in found.items():
+        if record.score is None:
+            raise PanopticFileError(
+                f"{predictions.path}: image {image_id}: segment {segment_id} has no score, which AP needs: create the "
+                "predictions with trainer/predict.py, or leave out --mask_ap"
+            )
+    return {segment_id: record.score for segment_id, record in found.items()}
 
 
 def _have_names(ground_truth: PanopticFile, predictions: PanopticFile, missing: list[Id]) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kmax_tf.drawing.colors import cluster_color
+from kmax_tf.drawing.colors import Color, cluster_color
 from kmax_tf.drawing.pictures import cluster_assignment, color_table, contact_sheet, overlay_panoptic
 from kmax_tf.evaluation.segments import count_labels, count_pairs
 from protos.descriptions import ClassInfo, DatasetInfo
@@ -53,7 +53,8 @@ def cluster_figure(
 ) -> np.ndarray:
     """Input, cluster assignment of each decoder, prediction and label, and a legend of the clusters: uint8 [h, w, 3].
 
-    The legend links the color of each slot in the last decoder to the class in which its pixels end (cluster_uses).
+    The legend links the color of each slot in the last decoder to the class in which its pixels end (cluster_uses). Colors are
+    numbered from the largest cluster to the smallest one, so that those of large clusters differ, and equal in all decoders.
 
     Args:
       image: uint8 [H, W, 3].
@@ -61,19 +62,22 @@ def cluster_figure(
       panoptic, truth: prediction and label, int [H, W]; without a label, its picture is left out.
       info: the classes in these maps.
     """
-    pictures = [image, *(cluster_assignment(slots, image.shape[:2]) for slots in decoders)]
+    uses = cluster_uses(decoders[-1], panoptic, info)
+    order = dict.fromkeys([use.slot for use in uses] + [slot for slots in decoders[::-1] for slot in count_labels(slots)])
+    colors = {slot: cluster_color(rank) for rank, slot in enumerate(order)}
+    pictures = [image, *(cluster_assignment(slots, image.shape[:2], colors) for slots in decoders)]
     titles = ["image", *(f"decoder_{i}" for i in range(len(decoders)))]
     for title, labels in (("prediction", panoptic), ("label", truth)):
         if labels is not None:
             pictures.append(overlay_panoptic(image, labels, info))
             titles.append(title)
     sheet = contact_sheet([pictures], titles)
-    uses = [use for use in cluster_uses(decoders[-1], panoptic, info) if use.share >= _SMALLEST][: _COLUMNS * _MOST_ROWS]
-    height = -(-len(uses) // _COLUMNS)
-    tables = [color_table([_legend_row(use) for use in uses[i : i + height]], 16) for i in range(0, len(uses), height)]
+    rows = [_legend_row(use, colors[use.slot]) for use in uses if use.share >= _SMALLEST][: _COLUMNS * _MOST_ROWS]
+    height = -(-len(rows) // _COLUMNS)
+    tables = [color_table(rows[i : i + height], 16) for i in range(0, len(rows), height)]
     return contact_sheet([[sheet], [contact_sheet([tables])]])
 
 
-def _legend_row(use: ClusterUse) -> tuple[tuple, str]:
+def _legend_row(use: ClusterUse, cluster: Color) -> tuple[tuple[Color, Color], str]:
     name, color = (use.class_info.name, use.class_info.color) if use.class_info else ("void", _VOID_COLOR)
-    return (cluster_color(use.slot), color), f"{use.slot}: {name} {100 * use.purity:.0f} % ({100 * use.share:.1f} % of pixels)"
+    return (cluster, color), f"{use.slot}: {name} {100 * use.purity:.0f} % ({100 * use.share:.1f} % of pixels)"

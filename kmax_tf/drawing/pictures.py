@@ -150,10 +150,11 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
     return np.asarray(canvas)
 
 
-def cluster_assignment(slots: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def cluster_assignment(slots: np.ndarray, size: tuple[int, int], colors: Mapping[int, Color] | None = None) -> np.ndarray:
     """Draws the hard assignment of pixels to cluster centers, one color per center, as in the kMaX paper: uint8 [H, W, 3].
 
-    `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture.
+    `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture. The default
+    of `colors` is cluster_color of the slot.
     """
-    colors = np.array([cluster_color(i) for i in range(slots.max() + 1)], np.uint8)
-    return np.asarray(Image.fromarray(colors[slots]).resize((size[1], size[0]), Image.Resampling.NEAREST))
+    palette = np.array([colors[i] if colors and i in colors else cluster_color(i) for i in range(slots.max() + 1)], np.uint8)
+    return np.asarray(Image.fromarray(palette[slots]).resize((size[1], size[0]), Image.Resampling.NEAREST))

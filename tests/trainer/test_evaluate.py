@@ -94,9 +94,16 @@ def test_scores_by_hand(files):
 def test_folders_are_flags_and_a_perfect_prediction_scores_100(files, tmp_path):
     truth, _ = files
     shutil.move(tmp_path / "truth", tmp_path / "png")
-    done = start(truth, truth, "--ground_truth_dir=png", "--predictions_dir=png")
+    (tmp_path / "images").mkdir()
+    for image_id, width in ((1, 200), (2, 100)):
+        Image.new("RGB", (width, 1)).save(tmp_path / "images" / f"{image_id}.jpg")
+    options = ["--ground_truth_dir=png", "--predictions_dir=png", "--boundary_pq", "--gallery=gallery", "--images_dir=images"]
+    done = start(truth, truth, *options)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["pq"] == pytest.approx(100)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["pq"] == result["boundary_pq"] == pytest.approx(100)
+    assert f"gallery of 2 images: open {tmp_path / 'gallery' / 'index.html'} in a browser" in done.stdout
+    assert (tmp_path / "gallery" / "pictures" / "errors" / "000001.png").is_file()
 
 
 def test_images_are_paired_by_name_when_asked(files, tmp_path):
@@ -154,6 +161,12 @@ def test_what_does_not_count_is_told(files):
             "prediction.json: 1 of 3 predictions are for no image of the ground truth and do not count, first: 3.png"
             in done.stderr
         )
+
+
+def test_options_that_need_others_are_named(files, tmp_path):
+    done = start(*files, "--gallery=gallery")
+    assert done.returncode == 1 and "--gallery also needs --images_dir" in done.stderr
+    assert not (tmp_path / "gallery").exists()
 
 
 def test_failure_is_one_message_and_exit_code_1(files, tmp_path):
