@@ -146,6 +146,13 @@ def test_the_card_describes_the_export(exported, tiny_config):
         assert entry["input"]["shape"][-1] == 3 and entry["outputs"], name
 
 
+def test_metrics_are_those_of_the_step(model_dir):
+    for checkpoint in (model_dir / "ckpt-4", model_dir / "best" / "ckpt-4"):
+        assert card.recorded_metrics(str(checkpoint)) == {"step": 4, "pq": 0.4}
+    for other in (model_dir / "ckpt-5", model_dir / "released", model_dir / "a" / "b" / "ckpt-4"):
+        assert card.recorded_metrics(str(other)) is None
+
+
 # Nothing but NumPy, protobuf, ONNX Runtime and these modules.
 _ALONE = """
 import sys
