@@ -83,7 +83,7 @@ def _verify(predictor: PanopticPredictor, folder: pathlib.Path) -> None:
 def main() -> None:
     config = load_config(flags.FLAGS.config_file, flags.FLAGS.override)
     print(f"building the model and loading {flags.FLAGS.checkpoint} ...", flush=True)
-    predictor = load_predictor(config, flags.FLAGS.checkpoint)
+    predictor = load_predictor(config, flags.FLAGS.checkpoint, compiled=False)
     output_dir = pathlib.Path(flags.FLAGS.output_dir).resolve()
     export(predictor, config, output_dir)
     size = sum(f.stat().st_size for f in output_dir.rglob("*") if f.is_file())

@@ -13,6 +13,7 @@ from data.input.pipeline import REPORT, InputProblems, input_problems, training_
 from protos.errors import UserError
 from trainer.distribution import sum_over_hosts
 from trainer.experiment import Experiment
+from trainer.graph_optimizers import graphs_run_as_traced
 from trainer.progress import Stopwatch, progress_line
 from trainer.stopping import StopRequested
 from trainer.train_step import Terms, make_device_loop, make_train_step, runs_on_device
@@ -52,7 +53,8 @@ class TrainLoop(orbit.AbstractTrainer):
             if not self._experiment.global_step.numpy():
                 print("compiling the first step ...", flush=True)
         watch = Stopwatch()
-        history, reports = self._loop_on_device(num_steps) if self._on_device else self._step_by_step(int(num_steps), watch)
+        with graphs_run_as_traced(self._experiment.strategy):
+            history, reports = self._loop_on_device(num_steps) if self._on_device else self._step_by_step(int(num_steps), watch)
         for report in reports:
             self._problems.add_report(report)
         self._check(history)

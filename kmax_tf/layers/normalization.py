@@ -145,7 +145,9 @@ class BatchNorm(tf_keras.layers.Layer):
         if _kept.get():
             return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign_sub((moving - tf.reshape(value, moving.shape)) * (1.0 - self.momentum))
+            if value.shape != moving.shape:
+                value = tf.reshape(value, moving.shape)
+            moving.assign_sub((moving - value) * (1.0 - self.momentum))
 
     def _broadcast(self, parameter: tf.Variable) -> tf.Tensor:
         """Reshapes a parameter to the rank of the input."""
