@@ -65,6 +65,7 @@ def _read(path: pathlib.Path) -> tuple[bytes | None, Image.Image, str, bool]:
     try:
         data = pngs.read_bytes(path)
         with Image.open(io.BytesIO(data)) as image:
+            pngs.check_size(image)
             kind = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(image.format or "", "")
             rotated = image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
             if kind and image.mode == "RGB" and not rotated and "transparency" not in image.info:
