@@ -166,9 +166,11 @@ def find(dataset: str, relative_to: pathlib.Path | None = None) -> pathlib.Path:
         if candidate.is_file():
             return candidate.resolve()
     known = sorted(p.stem for p in DESCRIPTIONS_DIR.glob("*.textproto"))
+    beside = [str(path) for candidate in candidates for path in sorted(candidate.parent.glob("*.textproto"))]
+    meant = nearest(str(candidates[0]), [path for path in beside if pathlib.Path(path).name != "config.textproto"])
     raise ConfigError(
-        f"dataset {dataset!r} is neither a description in {DESCRIPTIONS_DIR} ({', '.join(known)}) nor a file"
-        f"{nearest(dataset, known)}"
+        f"dataset {dataset!r} is neither a description in {DESCRIPTIONS_DIR} ({', '.join(known)}) nor a file (looked for "
+        f"{' and '.join(str(candidate.absolute()) for candidate in candidates)}){nearest(dataset, known) or meant}"
     )
 
 

@@ -15,6 +15,9 @@ from protos.parsing import explain, unknown_field
 
 _ITEM = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^,]+)\s*(?:,|$)""")
 
+# Fields of the same name that a message lists.
+_MOST_ALIKE = 3
+
 
 def apply_overrides(config: message.Message, overrides: Sequence[str]) -> None:
     """Applies overrides to `config` in the given order.
@@ -87,7 +90,10 @@ def _field(config: message.Message, owner: message.Message, name: str, path: str
     leaf = path.rpartition(".")[2]
     elsewhere = [known for known in _paths(config.DESCRIPTOR) if known.rpartition(".")[2] == leaf]
     if elsewhere:
-        raise ConfigError(f'{owner.DESCRIPTOR.name} has no field "{name}"{nearest(path, elsewhere, cutoff=0)}')
+        # Of fields that several sections have, the one of training is meant most often.
+        alike = sorted(elsewhere, key=lambda known: not known.startswith("train"))[:_MOST_ALIKE]
+        meant = nearest(path, elsewhere, cutoff=0) if "." in path else f"; did you mean {' or '.join(map(json.dumps, alike))}?"
+        raise ConfigError(f'{owner.DESCRIPTOR.name} has no field "{name}"{meant}')
     raise ConfigError(unknown_field(owner.DESCRIPTOR, name))
 
 

@@ -115,6 +115,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "ffn_channels": _AT_LEAST_1,
         "num_dropped_mask_slots": _AT_LEAST_0,
     },
+    "RelaxationOptions": {"num_relaxed_decoders": _AT_LEAST_1, "class_relaxation": _PROBABILITY},
     "PixelDecoderOptions": {"channels": multiple_of(8), "num_blocks": _AT_LEAST_1, "bottleneck_dilation": _AT_LEAST_1},
     "TrainerOptions": {
         "num_checkpoints_to_keep": _AT_LEAST_1,
@@ -137,6 +138,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "batchnorm_epsilon": _ABOVE_0,
         "backbone_learning_rate_multiplier": _AT_LEAST_0,
         "adamw_weight_decay": _AT_LEAST_0,
+        "ema_decay": _BELOW_1,
     },
     "SingleLossOptions": {"weight": _AT_LEAST_0, "top_k_percent": _KEEP_PROBABILITY},
 }

@@ -168,6 +168,8 @@ def _model_problems(model: model_pb2.ModelOptions, info: DatasetInfo) -> Iterato
     decoders = list(transformer.num_decoders)
     if len(decoders) != 3 or sum(decoders) < 1:
         yield f"max_deeplab.num_decoders: {decoders} must have three values (stride 32, 16, 8), not all zero"
+    if transformer.relaxation.masks and not transformer.deep_supervision:
+        yield "max_deeplab.relaxation.masks: has no effect without deep_supervision; set deep_supervision: true"
     channels = transformer.auxiliary_semantic_head.output_channels
     if channels != info.num_ids:
         yield (
@@ -198,6 +200,10 @@ def _training_problems(config: experiment_pb2.ExperimentOptions) -> Iterator[str
     if config.HasField("train_dataset_options") and steps > 0 and batch % steps:
         yield f"train_dataset_options.batch_size: {batch} must be divisible by trainer_options.accumulate_steps, {steps}"
     solver = trainer.solver_options
+    if solver.skip_nonfinite_steps and solver.optimizer != "adamw":
+        yield f"trainer_options.solver_options.skip_nonfinite_steps: needs optimizer 'adamw', not {solver.optimizer!r}"
+    if trainer.HasField("solver_options") and not solver.base_learning_rate:
+        logging.warning("trainer_options.solver_options.base_learning_rate: it is 0, so nothing is learned")
     if trainer.HasField("solver_options") and solver.warmup_steps >= solver.training_number_of_steps > 0:
         logging.warning(
             "trainer_options.solver_options.warmup_steps: the warm-up of %d steps does not end in the %d training steps, so "

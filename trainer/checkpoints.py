@@ -1,5 +1,8 @@
 """Checkpoints of a run on disk: saving, resuming, and falling back when the newest one is damaged."""
 
+import glob
+import json
+import os
 import pathlib
 import re
 import shutil
@@ -13,12 +16,16 @@ from kmax_tf import CheckpointError
 from kmax_tf.checkpoints.errors import first_line
 from kmax_tf.checkpoints.loading import check_checkpoint
 from kmax_tf.checkpoints.origin import read_origin
+from kmax_tf.checkpoints.tensorflow_files import holds_averages, resolve_checkpoint
+from kmax_tf.files.atomic import write_text
 from kmax_tf.files.tensorflow_paths import literal_path
 from protos import trainer_pb2
 from protos.descriptions import ConfigError
 from trainer.distribution import from_chief, is_chief, sum_over_hosts
 from trainer.experiment import Experiment
 
+# Folder of the best checkpoint of a run, below its own.
+BEST = "best"
 _INDEX = re.compile(r"(ckpt-(\d+))\.index")
 _UNFINISHED = re.compile(r"ckpt-\d+_temp")
 
@@ -42,18 +49,40 @@ class RunCheckpoints(tf.train.CheckpointManager):
         )
         # Otherwise each host of a TPU writes to its own disk.
         on_tpu = isinstance(experiment.strategy, tf.distribute.TPUStrategy)
-        self._options = tf.train.CheckpointOptions(experimental_io_device="/job:localhost" if on_tpu else None)
+        device = "/job:localhost" if on_tpu else None
+        self._options = tf.train.CheckpointOptions(experimental_io_device=device)
+        self._save_options = tf.train.CheckpointOptions(
+            experimental_io_device=device, enable_async=options.background_checkpoints
+        )
+        self._unfinished: str | None = None
         self._experiment = experiment
         self._model_dir = model_dir
         self._initialize = initialize
 
     def save(self, *args, **kwargs) -> str | None:
         """Saves as tf.train.CheckpointManager does; the path is one in model_dir."""
-        path = super().save(*args, **kwargs | {"options": self._options})
+        path = super().save(*args, **kwargs | {"options": self._save_options})
+        if path and self._save_options.experimental_enable_async_checkpoint:
+            self._unfinished = path
         if path and self._scratch:
             for file in pathlib.Path(self._scratch.name).glob(f"{pathlib.PurePath(path).name}.*"):
                 file.unlink()
         return path and str(self._model_dir / pathlib.PurePath(path).name)
+
+    def sync(self) -> None:
+        """Waits until the checkpoint that a thread is writing is complete.
+
+        Raises:
+          CheckpointError: it could not be written.
+        """
+        super().sync()
+        path, self._unfinished = self._unfinished, None
+        if path:
+            try:
+                # TensorFlow reports the error of its thread with the next checkpoint only, or when Python ends.
+                self.checkpoint._async_checkpointer()._check_async_thread_error()
+            except tf.errors.OpError as error:
+                raise CheckpointError(f"{path} could not be written: {first_line(error)}") from None
 
     def restore_or_initialize(self) -> str | None:
         """Restores the newest readable checkpoint and returns its path; without any checkpoint, initializes the model.
@@ -89,6 +118,8 @@ class RunCheckpoints(tf.train.CheckpointManager):
         if damaged:
             raise CheckpointError(f"none of the checkpoints is readable: {', '.join(damaged)}; move them away to start again")
         self._initialize()
+        if self._experiment.averages:
+            self._experiment.averages.reset()
         self._last_checkpoint_step = 0
         return None
 
@@ -99,8 +130,11 @@ class RunCheckpoints(tf.train.CheckpointManager):
           CheckpointError: it is damaged, or of another model or optimizer.
         """
         check_checkpoint(self._experiment.model, path)
-        has_origin = read_origin(path) is not None
-        checkpoint = self.checkpoint if has_origin else self._experiment.checkpoint(with_origin=False)
+        experiment = self._experiment
+        has_origin, has_averages = read_origin(path) is not None, holds_averages(path)
+        checkpoint = self.checkpoint
+        if not has_origin or experiment.averages and not has_averages:
+            checkpoint = experiment.checkpoint(with_origin=has_origin, with_averages=has_averages)
         try:
             status = checkpoint.restore(literal_path(path), self._options)
             # Otherwise TensorFlow warns of each variable of another optimizer.
@@ -112,6 +146,9 @@ class RunCheckpoints(tf.train.CheckpointManager):
             raise CheckpointError(
                 f"{path}: the optimizer state does not fit: solver_options.optimizer has changed since; set it back"
             ) from None
+        if experiment.averages and not has_averages:
+            experiment.averages.reset()
+            print(f"{path} has no averages of the weights (ema_decay): they start from its weights", flush=True)
 
 
 def saved_checkpoints(model_dir: pathlib.Path) -> list[str]:
@@ -119,6 +156,46 @@ def saved_checkpoints(model_dir: pathlib.Path) -> list[str]:
     paths = model_dir.iterdir() if model_dir.is_dir() else ()
     found = [match for path in paths if (match := _INDEX.fullmatch(path.name))]
     return [str(model_dir / match[1]) for match in sorted(found, key=lambda match: int(match[2]), reverse=True)]
+
+
+def keep_best(model_dir: pathlib.Path, step: int, pq: float | None) -> bool:
+    """Copies the checkpoint of `step` to `<model_dir>/best` if its PQ is the best so far; returns whether it is.
+
+    Without a PQ, or if the checkpoint is no longer there, nothing happens. A run that goes back to an earlier step forgets what
+    it reached later.
+    """
+    folder, name = model_dir / BEST, f"ckpt-{step}"
+    note = folder / "best.json"
+    before = json.loads(note.read_text()) if note.exists() else None
+    files = list(model_dir.glob(f"{glob.escape(name)}.*"))
+    if pq is None or not files or (before and before["step"] < step and before["pq"] >= pq):
+        return False
+    folder.mkdir(exist_ok=True)
+    for file in files:
+        copy = folder / f".{file.name}.part"
+        shutil.copyfile(file, copy)
+        copy.replace(folder / file.name)
+    write_text(note, json.dumps({"step": step, "pq": pq}) + "\n")
+    for file in folder.glob("ckpt-*"):
+        if not file.name.startswith(f"{name}."):
+            file.unlink()
+    return True
+
+
+def best_checkpoint(model_dir: str | os.PathLike[str]) -> str:
+    """Prefix of the checkpoint with the best PQ of the run in a folder.
+
+    Raises:
+      CheckpointError: the run has not been evaluated yet, or did not keep it.
+    """
+    folder = pathlib.Path(model_dir) / BEST
+    note = folder / "best.json"
+    if not note.exists():
+        raise CheckpointError(
+            f"{model_dir} keeps no best checkpoint: train_and_eval keeps one from the first evaluation on, if "
+            "trainer_options.keep_best is not false"
+        )
+    return resolve_checkpoint(str(folder / f"ckpt-{json.loads(note.read_text())['step']}"))
 
 
 def _remove_damaged_list(model_dir: pathlib.Path) -> None:

@@ -46,7 +46,10 @@ def make_strategy(master: str = "", num_gpus: int = 0) -> tf.distribute.Strategy
         return tf.distribute.TPUStrategy(resolver)
     gpus = tf.config.list_physical_devices("GPU")
     if num_gpus < 0 or num_gpus > len(gpus):
-        raise ConfigError(f"--num_gpus={num_gpus}: TensorFlow sees {len(gpus)} GPUs on this machine")
+        advice = (
+            "omit --num_gpus to run on the CPU, or check nvidia-smi and install what TensorFlow needs: pip install '.[gpu]'"
+        )
+        raise ConfigError(f"--num_gpus={num_gpus}: TensorFlow sees {len(gpus)} GPUs on this machine: {advice}")
     hosts = hosts_of_cluster(os.environ.get(_TF_CONFIG, ""))
     # Others are left to other processes.
     tf.config.set_visible_devices(gpus[:num_gpus], "GPU")

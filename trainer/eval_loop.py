@@ -19,7 +19,8 @@ from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text
 from kmax_tf.postprocessing.postprocessor import build_postprocessor, predict_maps
 from kmax_tf.postprocessing.raw_size import restore_size
-from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS
+from protos import evaluator_pb2
 from trainer.distribution import is_chief, spans_hosts, sum_over_hosts
 from trainer.experiment import Experiment
 from trainer.pictures import PictureBook
@@ -35,6 +36,7 @@ _SCALARS = {
     "evaluation/iou/IoU": "mean_iou",
     "evaluation/ap/AP_Mask": "ap",
 }
+_CONFIDENCE = "highest_confidence"
 # Numbers that devices have no use for.
 _FOR_THE_HOST = ("number", "num_records", "resized_size", "raw_size")
 
@@ -54,7 +56,8 @@ class EvalLoop(orbit.AbstractEvaluator):
         self._eval_dir = model_dir / "eval"
         options = experiment.config.evaluator_options
         pictures = pathlib.Path(options.override_save_dir) if options.override_save_dir else model_dir / "vis"
-        self._pictures = PictureBook(pictures, options.num_vis_samples if options.save_predictions else 0, experiment.info)
+        count, limit = options.num_vis_samples if options.save_predictions else 0, max(options.eval_steps, 0)
+        self._pictures = PictureBook(pictures, count, experiment.info, limit)
         self._problems = input_problems(self._options)
         self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=self._problems)
         self._damaged_files = self._problems.skipped_examples
@@ -76,25 +79,28 @@ class EvalLoop(orbit.AbstractEvaluator):
         """
         step = int(self._experiment.global_step.numpy())
         limit = int(num_steps) if num_steps >= 0 else None
+        confidence = 0.0
         evaluator = PanopticEvaluator(self._experiment.info, self._experiment.config.evaluator_options)
         losses: list[dict[str, float]] = []
         results = self._results_writer(step)
         evaluated, record = 0, None
         progress, watch = Progress("evaluation", "images"), Stopwatch()
-        for example, maps, example_losses in itertools.islice(self._predictions(), limit):
-            evaluated, record = evaluated + 1, example
-            if not self._is_chief:
-                continue
-            name = example["image_name"].decode(errors="replace")
-            if self._labels:
-                evaluator.update(name, maps, tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy())
-                losses.append(example_losses)
-            if results:
-                results.add(f"{name}.jpg", maps["panoptic_pred"], maps)
-            self._pictures.add(step, example, maps)
-            progress.update(evaluated)
+        with self._experiment.evaluated_weights():
+            for example, maps, example_losses in itertools.islice(self._predictions(), limit):
+                evaluated, record = evaluated + 1, example
+                confidence = max(confidence, example_losses.pop(_CONFIDENCE, 0.0))
+                if not self._is_chief:
+                    continue
+                name = example["image_name"].decode(errors="replace")
+                if self._labels:
+                    evaluator.update(name, maps, tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy())
+                    losses.append(example_losses)
+                if results:
+                    results.add(f"{name}.jpg", maps["panoptic_pred"], maps)
+                self._pictures.add(step, example, maps)
+                progress.update(evaluated)
         seconds = watch.elapsed
-        print(f"evaluated {evaluated} images in {duration(seconds)} ({evaluated / seconds:.2f} images/s)", flush=True)
+        print(f"evaluated {evaluated} images in {duration(seconds)} ({evaluated / seconds:.3g} images/s)", flush=True)
         if results:
             results.finish()
         if self._is_chief:
@@ -102,7 +108,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         skipped = self._count_skipped(evaluated, record, complete=evaluated != limit)
         tf.summary.scalar("input/skipped_examples", skipped, step=step)
         if self._labels and self._is_chief:
-            self._report({"step": step, **evaluator.result(), "skipped_examples": skipped}, losses)
+            self._report({"step": step, **evaluator.result(), "skipped_examples": skipped}, losses, confidence)
 
     def _count_skipped(self, evaluated: int, last: dict | None, *, complete: bool) -> int:
         """Examples that were left out up to the last one that was evaluated, or of all of them."""
@@ -119,14 +125,19 @@ class EvalLoop(orbit.AbstractEvaluator):
             print(f"{skipped} examples could not be used and are not part of the evaluation, see the warnings", flush=True)
         return skipped
 
-    def _report(self, metrics: dict, losses: list[dict[str, float]]) -> None:
+    def _report(self, metrics: dict, losses: list[dict[str, float]], confidence: float) -> None:
         self._write_metrics(metrics)
         scalars = {tag: metrics[key] for tag, key in _SCALARS.items() if metrics[key] is not None}
         for name in losses[0] if losses else ():
             scalars[f"losses/eval_{name}"] = float(np.mean([entry[name] for entry in losses]))
+        for name, of_class in metrics["per_class"].items():
+            if of_class["pq"] is not None and of_class["tp"] + of_class["fp"] + of_class["fn"]:
+                scalars[f"pq_of_classes/{name}"] = of_class["pq"]
         for tag, value in scalars.items():
             tf.summary.scalar(tag, value, step=metrics["step"])
         print(_summary_line(metrics), flush=True)
+        if metrics["pq"] == 0:
+            print(_why_zero(metrics, confidence, self._experiment.config.evaluator_options), flush=True)
 
     def _results_writer(self, step: int) -> PanopticResultsWriter | None:
         if not (self._experiment.config.evaluator_options.save_raw_predictions and self._is_chief):
@@ -169,9 +180,10 @@ class EvalLoop(orbit.AbstractEvaluator):
 
     def is_done(self, step: int) -> bool:
         """Whether the model of this step has been evaluated."""
-        return any(metrics["step"] == step for metrics in self._history())
+        return any(metrics["step"] == step for metrics in self.history())
 
-    def _history(self) -> list[dict]:
+    def history(self) -> list[dict]:
+        """The metrics of all evaluations, in the order of their lines."""
         path = self._eval_dir / "metrics.jsonl"
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         entries = [_metrics_of(line) for line in lines]
@@ -183,7 +195,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         self._eval_dir.mkdir(parents=True, exist_ok=True)
         write_text(self._eval_dir / "metrics.json", json.dumps(metrics, indent=1) + "\n")
         # A step that is evaluated again replaces its line.
-        history = [entry for entry in self._history() if entry["step"] != metrics["step"]]
+        history = [entry for entry in self.history() if entry["step"] != metrics["step"]]
         write_text(self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics]))
 
 
@@ -204,7 +216,10 @@ def _make_predict(experiment: Experiment):
     def on_replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         maps, outputs = predict_maps(experiment.model, postprocess, batch["image"], semantic=labels)
         main = {k: v for k, v in outputs.items() if k != AUXILIARY_OUTPUTS}
-        return maps, experiment.criterion(batch, main) if labels else {}
+        if not labels:
+            return maps, {}
+        classes = tf.nn.softmax(tf.cast(outputs[CLASS_LOGITS], tf.float32))[..., :-1]
+        return maps, experiment.criterion(batch, main) | {_CONFIDENCE: tf.reduce_max(classes, [1, 2])}
 
     strategy = experiment.strategy
 
@@ -232,3 +247,18 @@ def _summary_line(metrics: dict) -> str:
     }
     parts = [f"{title} {metrics[key]:.1f}" for title, key in shown.items() if metrics[key] is not None]
     return f"evaluation at step {metrics['step']}: {'  '.join(parts) or 'no metric is defined, no image shows a class'}"
+
+
+def _why_zero(metrics: dict, confidence: float, options: evaluator_pb2.EvaluatorOptions) -> str:
+    """What stands between a model whose PQ is 0 and a prediction that counts."""
+    passed = sum(of_class["tp"] + of_class["fp"] for of_class in metrics["per_class"].values())
+    maskwise = options.maskwise_postprocessing
+    needed = f"{options.transformer_class_confidence_threshold:g}"
+    if options.transformer_post_processing == "maskwise":
+        thing, stuff = (getattr(maskwise, f"transformer_class_confidence_threshold_{kind}") for kind in ("thing", "stuff"))
+        needed = f"{thing:g} for things and {stuff:g} for stuff"
+    why = "none of them matches an object yet" if passed else "early in a training, that is normal"
+    return (
+        f"PQ is 0: {passed} predicted segments passed the thresholds and area limits; the highest class confidence of all "
+        f"masks is {confidence:.2f} (needed: {needed}): {why}"
+    )

@@ -1,5 +1,6 @@
 """What a run consists of: model, loss and optimizers on the devices of a strategy."""
 
+import contextlib
 import dataclasses
 
 import tensorflow as tf
@@ -7,12 +8,14 @@ import tf_keras
 
 from kmax_tf import build_loss, build_model
 from kmax_tf.checkpoints.origin import ATTRIBUTE, OriginState
+from kmax_tf.checkpoints.tensorflow_files import AVERAGES
 from kmax_tf.losses.criterion import Criterion
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
 from protos.config import dataset_info
 from protos.descriptions import ConfigError, DatasetInfo
 from trainer.optimizers import make_optimizer
+from trainer.weight_averages import WeightAverages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Experiment:
     optimizer: tf_keras.optimizers.Optimizer
     encoder_optimizer: tf_keras.optimizers.Optimizer
     global_step: tf.Variable
+    # With solver_options.ema_decay.
+    averages: WeightAverages | None = None
 
     @property
     def encoder_variables(self) -> list[tf.Variable]:
@@ -39,14 +44,25 @@ class Experiment:
         """All other trainable variables."""
         return _without(self.model.trainable_variables, self.encoder_variables)
 
-    def checkpoint(self, *, with_origin: bool = True) -> tf.train.Checkpoint:
-        """What a checkpoint of a run holds; `with_origin`: also what made it, which those of earlier versions lack."""
+    def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
+        """A `with` block in which the model has the weights to evaluate: the averages, if there are any."""
+        return self.averages.applied() if self.averages else contextlib.nullcontext()
+
+    def checkpoint(self, *, with_origin: bool = True, with_averages: bool = True) -> tf.train.Checkpoint:
+        """What a checkpoint of a run holds.
+
+        `with_origin`: also what made it, which those of earlier versions lack; `with_averages`: also the averages of the
+        weights, if there are any.
+        """
+        parts = {ATTRIBUTE: OriginState(self.config)} if with_origin else {}
+        if self.averages and with_averages:
+            parts[AVERAGES] = self.averages.values
         return tf.train.Checkpoint(
             model=self.model,
             optimizer=self.optimizer,
             encoder_optimizer=self.encoder_optimizer,
             global_step=self.global_step,
-            **({ATTRIBUTE: OriginState(self.config)} if with_origin else {}),
+            **parts,
         )
 
 
@@ -81,6 +97,7 @@ def build_experiment(config: experiment_pb2.ExperimentOptions, strategy: tf.dist
         optimizer = make_optimizer(solver, _without(model.trainable_variables, encoder))
         encoder_optimizer = make_optimizer(solver, encoder, solver.backbone_learning_rate_multiplier)
         global_step = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        averages = WeightAverages(model, solver.ema_decay) if solver.ema_decay else None
     return Experiment(
         config,
         strategy,
@@ -91,6 +108,7 @@ def build_experiment(config: experiment_pb2.ExperimentOptions, strategy: tf.dist
         optimizer,
         encoder_optimizer,
         global_step,
+        averages,
     )
 
 

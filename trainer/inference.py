@@ -12,6 +12,7 @@ from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS, Outputs
 from protos import experiment_pb2
 
 _IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")
+_IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor")
 Maps = dict[str, tf.Tensor]
 
 
@@ -28,15 +29,24 @@ class PanopticPredictor(tf.Module):
         self._forward = lambda images: predict_maps(model, postprocess, images)
         self._model_variables = model.variables
 
+    def network(self, images: tf.Tensor) -> tuple[Maps, Outputs]:
+        """Network inputs [B,H,W,3] of the size of evaluation, 0..255 -> the maps at that size, and the outputs of the model."""
+        return self._forward(images)
+
     @tf.function(input_signature=[_IMAGE], autograph=False)
     def __call__(self, input_tensor: tf.Tensor) -> Maps:
         """RGB image uint8 [H,W,3] -> the maps of `kmax_tf.build_postprocessor`, each [1,H,W] as DeepLab2 exports them."""
+        return self.batch(input_tensor[None])
+
+    @tf.function(input_signature=[_IMAGES], autograph=False)
+    def batch(self, input_tensor: tf.Tensor) -> Maps:
+        """RGB images uint8 [B,H,W,3] -> the maps of `__call__`, [B,H,W]."""
         return self._run(input_tensor)[0]
 
     @tf.function(input_signature=[_IMAGE], autograph=False)
     def clusters(self, input_tensor: tf.Tensor) -> Maps:
         """The maps of `__call__`, and `decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [1,h,w]."""
-        maps, outputs, place = self._run(input_tensor)
+        maps, outputs, place = self._run(input_tensor[None])
         for i, prediction in enumerate(outputs[AUXILIARY_OUTPUTS]):
             slots = tf.argmax(prediction[MASK_LOGITS], -1, output_type=tf.int32)
             # Without the padding: corners of feature and input coincide.
@@ -44,10 +54,11 @@ class PanopticPredictor(tf.Module):
             maps[f"decoder_{i}"] = slots[:, : kept[0], : kept[1]]
         return maps
 
-    def _run(self, image: tf.Tensor) -> tuple[Maps, Outputs, resize_and_pad.Placement]:
-        size = tf.shape(image)[:2]
+    def _run(self, images: tf.Tensor) -> tuple[Maps, Outputs, resize_and_pad.Placement]:
+        size = tf.shape(images)[1:3]
         place = resize_and_pad.placement(size[0], size[1], self._prepare)
-        maps, outputs = self._forward(resize_and_pad.place_image(image, place)[None])
+        placed = tf.map_fn(lambda image: resize_and_pad.place_image(image, place), images, fn_output_signature=tf.float32)
+        maps, outputs = self._forward(placed)
         return restore_size(maps, place.size, size), outputs, place
 
 

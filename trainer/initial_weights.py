@@ -20,7 +20,7 @@ def load_initial_weights(experiment: Experiment) -> None:
     if not path:
         print(
             "starting from random values, including the encoder: model_options.initial_checkpoint and "
-            "model_options.backbone.pretrained_weights are empty",
+            "model_options.backbone.pretrained_weights are empty; docs/weights.md lists public weights",
             flush=True,
         )
         return

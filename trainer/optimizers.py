@@ -44,6 +44,9 @@ class FusedAdamW(tf_keras.optimizers.AdamW):
     The update of tf_keras takes forty operations for each variable, and most of a model's variables are tiny.
     """
 
+    # A bool tensor []; where it is false, updates leave variables and moments as they are. Gradients must be finite.
+    enabled: tf.Tensor | None = None
+
     def _use_weight_decay(self, variable: tf.Variable) -> bool:
         return is_decayed(variable)
 
@@ -63,6 +66,9 @@ class FusedAdamW(tf_keras.optimizers.AdamW):
             "beta2": tf.constant(self.beta_2),
             "epsilon": tf.constant(self.epsilon),
         }
+        if self.enabled is not None:
+            rate = settings["lr"] = tf.where(self.enabled, rate, 0.0)
+            settings |= {name: tf.where(self.enabled, settings[name], 1.0) for name in ("beta1", "beta2")}
         decay = rate * self.weight_decay
         for gradient, variable in grads_and_vars:
             index = self._index_dict[self._var_key(variable)]

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping
 
 import orbit
 from absl import logging
@@ -17,7 +18,7 @@ _SHORT = {
     "instance_discrimination_loss": "instance",
     "semantic_loss": "semantic",
 }
-# Terms of the auxiliary outputs, which are not shown.
+# Terms of the auxiliary outputs, which are shown as their sum.
 _AUXILIARY = re.compile(r"aux_\d")
 
 
@@ -30,6 +31,10 @@ class Stopwatch:
 
     def add_wait(self, seconds: float) -> None:
         self._waited += seconds
+
+    def restart(self) -> None:
+        """Forgets what was measured so far."""
+        self.__init__()
 
     @property
     def elapsed(self) -> float:
@@ -45,14 +50,22 @@ class Stopwatch:
 def progress_line(
     step: int, total_steps: int, terms: dict[str, float], steps_per_second: float, input_share: float, learning_rate: float
 ) -> str:
-    """One line: step, losses of the main output, learning rate, speed, time left, share of time waiting for input."""
+    """One line: step, loss and the terms that add up to it, learning rate, speed, time left, share of time waiting for input.
+
+    `steps_per_second` is 0 as long as it is unknown.
+    """
+    losses = "  ".join(f"{name} {value:.4g}" for name, value in shown_terms(terms).items())
+    left = duration((total_steps - step) / steps_per_second) if steps_per_second else "?"
+    speed = f"{steps_per_second:.3g} steps/s" if steps_per_second else "? steps/s"
+    return f"step {step}/{total_steps}  {losses}  lr {learning_rate:.2e}  {speed}  ETA {left}  input wait {input_share:.0%}"
+
+
+def shown_terms(terms: Mapping[str, float]) -> dict[str, float]:
+    """The loss and its terms under short names; the sum of those of the auxiliary outputs is `auxiliary`."""
+    auxiliary = [value for name, value in terms.items() if _AUXILIARY.match(name)]
     others = {name: name for name in terms if name not in _SHORT and not _AUXILIARY.match(name)}
-    losses = "  ".join(f"{short} {terms[name]:.4g}" for name, short in (_SHORT | others).items() if name in terms)
-    left = duration((total_steps - step) / steps_per_second) if steps_per_second > 0 else "?"
-    return (
-        f"step {step}/{total_steps}  {losses}  lr {learning_rate:.2e}  {steps_per_second:.2f} steps/s  "
-        f"ETA {left}  input wait {input_share:.0%}"
-    )
+    shown = {short: terms[name] for name, short in (_SHORT | others).items() if name in terms}
+    return shown | ({"auxiliary": sum(auxiliary)} if auxiliary else {})
 
 
 def silence_orbit_reports() -> None:

@@ -22,6 +22,7 @@ _KEPT = {
     "model_options.initial_checkpoint": _START,
     "model_options.backbone.pretrained_weights": _START,
     "model_options.restore": _START,
+    "model_options.max_deeplab.relaxation.masks": "the branches would have no state of the optimizer",
     "train_dataset_options.crop_size": _MIX,
     "train_dataset_options.dataset": _MIX,
     "trainer_options.solver_options.optimizer": "the state of the other optimizer would be lost",

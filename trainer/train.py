@@ -20,41 +20,49 @@ import orbit
 import tensorflow as tf
 from absl import flags, logging
 
-from data.records.record_index import source_patterns
 from kmax_tf import CheckpointError, ConfigError, load_config
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_config_flags, define_path
 from kmax_tf.files.atomic import write_text
 from kmax_tf.files.lock import own_folder
-from protos import experiment_pb2, trainer_pb2
+from protos import experiment_pb2
 from protos.config import config_to_text
 from protos.errors import UserError
-from protos.rules import IGNORED
 from trainer.checkpoints import (
+    BEST,
     RunCheckpoints,
+    keep_best,
     prepare_model_dir,
     remove_unfinished_checkpoints,
     saved_checkpoints,
 )
+from trainer.curves import draw_curves
 from trainer.distribution import LOST_HOST, from_chief, is_chief, lost_host, make_strategy, spans_hosts, sum_over_hosts
 from trainer.eval_loop import EvalLoop
 from trainer.experiment import Experiment, build_experiment
 from trainer.initial_weights import load_initial_weights, load_weights_to_evaluate
+from trainer.profiling import StepProfile, parse_steps
 from trainer.progress import silence_orbit_reports
 from trainer.resuming import check_resumed_config
+from trainer.start_checks import check_data, check_mode, check_weights
 from trainer.stopping import Stop, StopRequested, stop_on_signals
 from trainer.train_loop import TrainLoop
+from trainer.training_log import describe_run
 
-LOSS_TERMS = tuple(
-    field.name for field in trainer_pb2.LossOptions.DESCRIPTOR.fields if field.name not in IGNORED["LossOptions"]
-)
 MODES = ["train_and_eval", "train", "eval", "continuous_eval"]
 
 
 class Run:
     """One invocation: an experiment, its folder, and the controller that alternates training and evaluation."""
 
-    def __init__(self, config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, experiment: Experiment):
+    def __init__(
+        self,
+        config: experiment_pb2.ExperimentOptions,
+        mode: str,
+        model_dir: pathlib.Path,
+        experiment: Experiment,
+        profile: StepProfile | None,
+    ):
         self.config = config
         self.experiment = experiment
         self.model_dir = model_dir
@@ -62,10 +70,11 @@ class Run:
         options = config.trainer_options
         trains, evaluates = mode in ("train", "train_and_eval"), mode != "train"
         self._is_chief = is_chief(experiment.strategy)
+        self._keeps = trains and self._is_chief
         self.evaluation = EvalLoop(experiment, model_dir, self.stop) if evaluates else None
         self.controller = orbit.Controller(
             global_step=experiment.global_step,
-            trainer=TrainLoop(experiment, self.stop) if trains else None,
+            trainer=TrainLoop(experiment, model_dir, self.stop, profile) if trains else None,
             evaluator=self.evaluation,
             strategy=experiment.strategy,
             # Loops end at multiples of their length, where summaries are due, wherever they begin.
@@ -110,8 +119,16 @@ class Run:
         return from_chief(self.experiment.strategy, self.evaluation.is_done(step)) > 0
 
     def evaluate(self) -> None:
-        """Evaluates the weights as they are."""
+        """Evaluates the weights as they are; in a training, keeps the best checkpoint and draws the curves."""
         self.controller.evaluate(self.config.evaluator_options.eval_steps)
+        if not self._keeps:
+            return
+        self.controller.checkpoint_manager.sync()
+        history, step = self.evaluation.history(), int(self.experiment.global_step.numpy())
+        pq = next((entry["pq"] for entry in history if entry["step"] == step), None)
+        if self.config.trainer_options.keep_best and keep_best(self.model_dir, step, pq):
+            print(f"the best PQ so far, {pq:.1f}: kept in {self.model_dir / BEST}", flush=True)
+        draw_curves(self.model_dir / "train", history)
 
     def evaluate_continuously(self) -> None:
         """Evaluates each new checkpoint until the last step, or until none has come for continuous_eval_timeout seconds."""
@@ -135,13 +152,8 @@ class Run:
     def _initialize(self, mode: str) -> None:
         if mode != "eval":
             load_initial_weights(self.experiment)
-        elif self.config.model_options.initial_checkpoint:
-            load_weights_to_evaluate(self.experiment)
         else:
-            raise ConfigError(
-                f"{self.model_dir} holds no checkpoint to evaluate, and model_options.initial_checkpoint names none: "
-                "correct --model_dir, or set the field"
-            )
+            load_weights_to_evaluate(self.experiment)
 
 
 def run_seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) -> int:
@@ -166,16 +178,25 @@ def run_seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) 
 
 
 def run_experiment(
-    config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, strategy: tf.distribute.Strategy
+    config: experiment_pb2.ExperimentOptions,
+    mode: str,
+    model_dir: pathlib.Path,
+    strategy: tf.distribute.Strategy,
+    profile_steps: tuple[int, int] | None = None,
 ) -> int:
     """Carries out one of MODES in `model_dir`, going on from the newest checkpoint there; returns the exit code.
+
+    `profile_steps`: the first and the last training step to profile, if any.
 
     Raises:
       UserError: config, data, checkpoint or folder cannot be used, or another process trains there; the message says what to
         change.
     """
     trains = mode in ("train", "train_and_eval")
-    _check_mode(config, mode, trains)
+    check_mode(config, mode)
+    check_data(config, mode)
+    if not saved_checkpoints(model_dir):
+        check_weights(config, mode, model_dir)
     if mode == "continuous_eval" and spans_hosts(strategy):
         raise ConfigError("continuous_eval runs on one host: start it without TF_CONFIG, beside the training")
     with contextlib.ExitStack() as stack:
@@ -191,19 +212,26 @@ def run_experiment(
         else:
             print("the chief prints how the run gets on", flush=True)
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        return _run(config, mode, model_dir, strategy, seed)
+        profile = StepProfile(*profile_steps, model_dir) if profile_steps and is_chief(strategy) else None
+        return _run(config, mode, model_dir, strategy, seed, profile)
 
 
 def _run(
-    config: experiment_pb2.ExperimentOptions, mode: str, model_dir: pathlib.Path, strategy: tf.distribute.Strategy, seed: int
+    config: experiment_pb2.ExperimentOptions,
+    mode: str,
+    model_dir: pathlib.Path,
+    strategy: tf.distribute.Strategy,
+    seed: int,
+    profile: StepProfile | None,
 ) -> int:
     trains = mode in ("train", "train_and_eval")
     try:
         experiment = build_experiment(config, strategy, from_chief(strategy, seed))
         print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
-        run = Run(config, mode, model_dir, experiment)
+        run = Run(config, mode, model_dir, experiment, profile)
         if trains and is_chief(strategy):
             write_text(model_dir / "config.textproto", config_to_text(config))
+            describe_run(config, model_dir, int(experiment.global_step.numpy()))
         code = 0
         if trains:
             code = run.train()
@@ -222,23 +250,6 @@ def _run(
         raise UserError(f"{lost_host(error)}. {kept}; the same command on all hosts continues") from None
 
 
-def _check_mode(config: experiment_pb2.ExperimentOptions, mode: str, trains: bool) -> None:
-    """Refuses a config that is right in itself, but lacks what `mode` needs."""
-    name = config.experiment_name
-    for section, needed in (("train_dataset_options", trains), ("eval_dataset_options", mode != "train")):
-        if needed and not config.HasField(section):
-            raise ConfigError(f"{name}: mode {mode} needs {section}")
-        options = getattr(config, section)
-        unfilled = [pattern for patterns in source_patterns(options) for pattern in patterns if "${" in pattern]
-        if needed and unfilled:
-            raise ConfigError(f"{name}: {section}.file_pattern: {unfilled[0]} is a placeholder; name the TFRecord files there")
-    losses = config.trainer_options.loss_options
-    if trains and not any(losses.HasField(term) for term in LOSS_TERMS):
-        raise ConfigError(
-            f"{name}: trainer_options.loss_options: no term is set, nothing would be learned; {', '.join(LOSS_TERMS)}"
-        )
-
-
 def main() -> int:
     values = flags.FLAGS
     config = load_config(values.config_file, values.override)
@@ -247,7 +258,8 @@ def main() -> int:
         return 0
     model_dir = pathlib.Path(values.model_dir or pathlib.Path("runs") / config.experiment_name).absolute()
     silence_orbit_reports()
-    return run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus))
+    profile_steps = parse_steps(values.profile_steps) if values.profile_steps else None
+    return run_experiment(config, values.mode, model_dir, make_strategy(values.master, values.num_gpus), profile_steps)
 
 
 def run() -> None:
@@ -257,6 +269,7 @@ def run() -> None:
     define_path("model_dir", "Checkpoints, metrics and summaries; default runs/<experiment_name>.")
     flags.DEFINE_string("master", "", "Name or address of a TPU, or local on a TPU host.")
     flags.DEFINE_integer("num_gpus", 0, "GPUs to use; 0: the CPU.")
+    flags.DEFINE_string("profile_steps", None, "First and last training step to profile for TensorBoard: A,B.")
     flags.DEFINE_bool("print_config", False, "Print the config with base, overrides and defaults filled in; do nothing else.")
     run_command(main)
 

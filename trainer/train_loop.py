@@ -1,6 +1,8 @@
 """The inner training loop that Orbit's controller calls."""
 
+import contextlib
 import math
+import pathlib
 import threading
 import time
 
@@ -11,12 +13,17 @@ import tensorflow as tf
 from data.input.data_service import Patience
 from data.input.pipeline import REPORT, InputProblems, input_problems, training_dataset
 from protos.errors import UserError
-from trainer.distribution import sum_over_hosts
+from trainer.distribution import is_chief, sum_over_hosts
 from trainer.experiment import Experiment
+from trainer.forecast import report_needs
+from trainer.profiling import StepProfile
 from trainer.progress import Stopwatch, progress_line
 from trainer.stopping import StopRequested
-from trainer.train_step import Terms, make_device_loop, make_train_step, runs_on_device
+from trainer.train_step import GRADIENT_NORM, Terms, make_device_loop, make_train_step, runs_on_device
+from trainer.training_log import TrainingLog, memory_in_use
 
+# So many steps without an update in a row end a run (skip_nonfinite_steps).
+_MOST_SKIPPED_IN_A_ROW = 20
 # Each loss term in every step of a loop.
 History = dict[str, np.ndarray]
 
@@ -28,10 +35,17 @@ class NonFiniteLossError(UserError):
 class TrainLoop(orbit.AbstractTrainer):
     """Runs steps, checks their losses, prints progress and writes summaries."""
 
-    def __init__(self, experiment: Experiment, stop: threading.Event):
+    def __init__(
+        self, experiment: Experiment, model_dir: pathlib.Path, stop: threading.Event, profile: StepProfile | None = None
+    ):
         """`stop`: when it is set, the loop raises StopRequested after the step in progress, or after the loop on the device."""
         self._experiment = experiment
+        self._model_dir = model_dir
         self._stop = stop
+        self._compiled = False
+        self._profile = profile
+        self._log: TrainingLog | None = None
+        self._skipped_steps = self._skipped_in_a_row = 0
         self._on_device = runs_on_device(experiment)
         self._run = make_device_loop(experiment) if self._on_device else make_train_step(experiment)
         self._iterator = None
@@ -49,20 +63,35 @@ class TrainLoop(orbit.AbstractTrainer):
         """
         if self._iterator is None:
             self._iterator = iter(self._dataset(int(self._experiment.global_step.numpy()), self._problems))
-            if not self._experiment.global_step.numpy():
-                print("compiling the first step ...", flush=True)
-        watch = Stopwatch()
+            if is_chief(self._experiment.strategy):
+                self._log = TrainingLog(self._model_dir, int(self._experiment.global_step.numpy()))
+            print("compiling the first step ...", flush=True)
+            self._report_needs(num_steps)
+        watch, is_timed = Stopwatch(), self._compiled or not self._on_device
         history, reports = self._loop_on_device(num_steps) if self._on_device else self._step_by_step(int(num_steps), watch)
         for report in reports:
             self._problems.add_report(report)
-        self._check(history)
-        steps = len(history["total_loss"])
-        self._report({k: float(v.mean()) for k, v in history.items()}, steps / watch.elapsed, watch.input_share)
+        finite = self._check(history)
+        # The first step of this process is left out: most of its time is compiling.
+        steps = len(history["total_loss"]) - (not self._compiled)
+        self._compiled = True
+        if finite.any():
+            means = {k: float(v[finite].mean()) for k, v in history.items()}
+            self._report(means, steps / watch.elapsed if is_timed else 0.0, watch.input_share)
         if self._must_stop():
             raise StopRequested
 
+    def _report_needs(self, num_steps: tf.Tensor) -> None:
+        if self._on_device:
+            traced = self._run.get_concrete_function(self._iterator, num_steps)
+        else:
+            batch = {name: spec for name, spec in self._iterator.element_spec.items() if name != REPORT}
+            traced = self._run.get_concrete_function(batch)
+        report_needs(traced, self._experiment, self._model_dir)
+
     def _loop_on_device(self, num_steps: tf.Tensor) -> tuple[History, np.ndarray]:
-        with self._problems.explained(int(self._experiment.global_step.numpy())):
+        first = int(self._experiment.global_step.numpy())
+        with self._problems.explained(first), self._profiled(first + 1, first + int(num_steps)):
             terms, reports = self._run(self._iterator, num_steps)
         return {name: values.numpy() for name, values in terms.items()}, reports.numpy()
 
@@ -76,11 +105,17 @@ class TrainLoop(orbit.AbstractTrainer):
                 batch = self._patience.wait_for(lambda: next(self._iterator))
             watch.add_wait(time.perf_counter() - before)
             reports += self._experiment.strategy.experimental_local_results(batch.pop(REPORT))
-            history.append(self._run(batch))
+            with self._profiled(step + 1, step + 1):
+                history.append(self._run(batch))
+            if len(history) == 1 and not self._compiled:
+                watch.restart()
             if self._must_stop():
                 break
         terms = {name: np.array([terms[name].numpy() for terms in history]) for name in history[0]}
         return terms, [report.numpy() for report in reports]
+
+    def _profiled(self, first: int, last: int) -> contextlib.AbstractContextManager[None]:
+        return self._profile.around(first, last) if self._profile else contextlib.nullcontext()
 
     def _must_stop(self) -> bool:
         """Whether a signal has reached this host or another one; all hosts stop after the same step."""
@@ -117,9 +152,12 @@ class TrainLoop(orbit.AbstractTrainer):
             return make(tf.distribute.InputContext())
         return experiment.strategy.distribute_datasets_from_function(make)
 
-    def _check(self, history: History) -> None:
-        """Every step must have been finite."""
-        bad = ~np.isfinite(history["total_loss"])
+    def _check(self, history: History) -> np.ndarray:
+        """Which steps had a finite loss and finite gradients, [steps]; if the others are not skipped, there must be none."""
+        finite = np.isfinite(history["total_loss"] + history[GRADIENT_NORM])
+        bad = ~finite
+        if self._experiment.config.trainer_options.solver_options.skip_nonfinite_steps:
+            bad = self._skipped_too_often(~np.isfinite(history[GRADIENT_NORM]))
         if bad.any():
             first = int(bad.argmax())
             step = int(self._experiment.global_step.numpy()) - len(bad) + first
@@ -131,20 +169,40 @@ class TrainLoop(orbit.AbstractTrainer):
                 f"step {step}: the loss is not finite ({', '.join(culprits[:6])}). Images of the step: {images}. "
                 "Lower base_learning_rate, lengthen warmup_steps or use_gradient_clipping; the last checkpoint is intact."
             )
+        return finite
+
+    def _skipped_too_often(self, skipped: np.ndarray) -> np.ndarray:
+        """Counts and prints the steps that were skipped; true where the steps before it had been skipped for too long."""
+        too_often = np.zeros_like(skipped)
+        for i, is_skipped in enumerate(skipped):
+            self._skipped_in_a_row = self._skipped_in_a_row + 1 if is_skipped else 0
+            too_often[i] = self._skipped_in_a_row >= _MOST_SKIPPED_IN_A_ROW
+        self._skipped_steps += int(skipped.sum())
+        if skipped.any():
+            step = int(self._experiment.global_step.numpy())
+            print(f"warning: {skipped.sum()} of the steps up to {step} had gradients that are not finite, and were skipped")
+        return too_often
 
     def _report(self, terms: dict[str, float], steps_per_second: float, input_share: float) -> None:
         experiment = self._experiment
         step = int(experiment.global_step.numpy())
-        rate = float(tf.convert_to_tensor(experiment.optimizer.learning_rate))
-        encoder_rate = float(tf.convert_to_tensor(experiment.encoder_optimizer.learning_rate))
+        norm = terms.pop(GRADIENT_NORM)
+        rate, encoder_rate = (
+            float(tf.convert_to_tensor(o.learning_rate)) for o in (experiment.optimizer, experiment.encoder_optimizer)
+        )
         total = experiment.config.trainer_options.solver_options.training_number_of_steps
         problems = self._problems
         line = progress_line(step, total, terms, steps_per_second, input_share, rate)
         print(line + (f"  skipped {problems.skipped_examples}" if problems.skipped_examples else ""), flush=True)
-        for name, value in terms.items():
-            tf.summary.scalar(f"losses/train_{name}", value, step=step)
-        tf.summary.scalar("learning_rate", rate, step=step)
-        tf.summary.scalar("encoder_learning_rate", encoder_rate, step=step)
-        tf.summary.scalar("input_wait_share", input_share, step=step)
-        tf.summary.scalar("input/skipped_examples", problems.skipped_examples, step=step)
-        tf.summary.scalar("input/dropped_instances", problems.dropped_instances, step=step)
+        if self._log:
+            others = {
+                "learning_rate": rate,
+                "encoder_learning_rate": encoder_rate,
+                GRADIENT_NORM: norm,
+                **({"speed/steps_per_second": steps_per_second} if steps_per_second else {}),
+                "input_wait_share": input_share,
+                "skipped_steps": self._skipped_steps,
+                "input/skipped_examples": problems.skipped_examples,
+                "input/dropped_instances": problems.dropped_instances,
+            }
+            self._log.add(step, terms, others | memory_in_use())

@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from data.records.input_problems import REPORT
+from kmax_tf.layers.normalization import only_finite_statistics
 from kmax_tf.layers.recompute import recomputed_blocks
 from kmax_tf.randomness import random_stream
 from trainer.experiment import Experiment, sums_inside
 
 Batch = dict[str, tf.Tensor]
 Terms = dict[str, tf.Tensor]
+# Beside the loss terms: the norm of all gradients together, before clipping.
+GRADIENT_NORM = "gradient_norm"
 
 
 def make_train_step(experiment: Experiment) -> Callable[[Batch], Terms]:
-    """A compiled function from one distributed batch to the mean of each loss term, which updates the model."""
+    """A compiled function that updates the model with a distributed batch and returns mean loss terms and GRADIENT_NORM."""
     return tf.function(_make_step(experiment), autograph=False)
 
 
@@ -27,7 +30,7 @@ def runs_on_device(experiment: Experiment) -> bool:
 def make_device_loop(experiment: Experiment) -> Callable[[Iterator[Batch], tf.Tensor], tuple[Terms, tf.Tensor]]:
     """A compiled function that takes an iterator of distributed batches and a number of steps, and runs these steps.
 
-    It returns the mean of each loss term in every step, [steps], and the REPORT of each batch, [steps, b, k], for the part of
+    It returns what make_train_step returns of every step, [steps], and the REPORT of each batch, [steps, b, k], for the part of
     this host. It does not come back to Python between steps.
     """
     step = _make_step(experiment)
@@ -76,7 +79,7 @@ def _make_step(experiment: Experiment) -> Callable[[Batch], Terms]:
 
 
 def replica_step(experiment: Experiment, batch: Batch) -> Terms:
-    """The step of one replica with its part of the batch: updates the model and returns its loss terms."""
+    """The step of one replica with its part of the batch: updates the model and returns its loss terms and GRADIENT_NORM."""
     replica = tf.distribute.get_replica_context()
     seed = tf.stack([tf.constant(experiment.seed, tf.int32), tf.cast(experiment.global_step, tf.int32)])
     seed = tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
@@ -90,8 +93,13 @@ def replica_step(experiment: Experiment, batch: Batch) -> Terms:
         gradients = [g / replica.num_replicas_in_sync for g in gradients]
         gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
     solver = experiment.config.trainer_options.solver_options
+    norm = tf.linalg.global_norm(gradients)
     if solver.use_gradient_clipping:
-        gradients, _ = tf.clip_by_global_norm(gradients, solver.clip_gradient_norm)
+        gradients, _ = tf.clip_by_global_norm(gradients, solver.clip_gradient_norm, use_norm=norm)
+    if solver.skip_nonfinite_steps:
+        finite = tf.math.is_finite(norm)
+        gradients = [tf.where(finite, g, 0.0) for g in gradients]
+        experiment.encoder_optimizer.enabled = experiment.optimizer.enabled = finite
     encoder, others = experiment.encoder_variables, experiment.other_variables
     split = len(encoder)
     for optimizer, part, variables in (
@@ -99,7 +107,9 @@ def replica_step(experiment: Experiment, batch: Batch) -> Terms:
         (experiment.optimizer, gradients[split:], others),
     ):
         optimizer.apply_gradients(zip(part, variables), skip_gradients_aggregation=True)
-    return terms
+    if experiment.averages:
+        experiment.averages.update(experiment.global_step)
+    return terms | {GRADIENT_NORM: norm}
 
 
 def accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor) -> tuple[list[tf.Tensor], Terms]:
@@ -130,7 +140,9 @@ def accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor)
 
 def _gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor) -> tuple[list[tf.Tensor], Terms]:
     variables = experiment.encoder_variables + experiment.other_variables
-    with random_stream(seed), recomputed_blocks(experiment.config.trainer_options.recompute):
+    trainer = experiment.config.trainer_options
+    skips = trainer.solver_options.skip_nonfinite_steps
+    with random_stream(seed), recomputed_blocks(trainer.recompute), only_finite_statistics(skips):
         outputs = experiment.model(batch["image"], training=True)
         terms = {k: tf.reduce_mean(v) for k, v in experiment.criterion(batch, outputs).items()}
     gradients = tf.gradients(

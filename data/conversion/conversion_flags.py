@@ -133,6 +133,8 @@ def summary(split: str, counts: LabelCounts, output_dir: pathlib.Path, settings:
         lines.append(f"  images without any segment: {len(counts.without_segment)}, first: {min(counts.without_segment)}")
     if counts.dropped:
         lines.append(f"  segments of these images that were dropped by {settings.limits}: {counts.dropped}")
+    if counts.hidden:
+        lines.append(f"  segments that others cover completely, which were left out: {counts.hidden}")
     if counts.left_out:
         lines.append(f"  images that were left out because they have {conversion.no_label(settings)}: {counts.left_out}")
     if counts.skipped:

@@ -50,8 +50,9 @@ class LabelCounts:
     """Counts that are summed over images; the conversion log stores them under these names.
 
     `unlabeled` counts the pixels without a class; `label_bytes` is the size of the encoded labels. `dropped` counts segments
-    below --min_score or --min_area, `left_out` the images without any other segment, which are not written. `without_segment`
-    lists the images whose annotation is empty, `skipped` the message of each bad image.
+    below --min_score or --min_area, `left_out` the images without any other segment, which are not written, and `hidden` the
+    segments that others cover completely. `without_segment` lists the images whose annotation is empty, `skipped` the message
+    of each bad image.
     """
 
     images: int = 0
@@ -60,6 +61,7 @@ class LabelCounts:
     unlabeled: int = 0
     label_bytes: int = 0
     dropped: int = 0
+    hidden: int = 0
     left_out: int = 0
     segments: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
     without_segment: list[str] = dataclasses.field(default_factory=list)
@@ -99,11 +101,11 @@ def convert_image(source: SourceImage, settings: Settings) -> tuple[bytes | None
         ids, segments = source.read_label(settings.info)
         if ids.shape != (image.height, image.width):
             raise DataError(
-                f"{source.label_path} is {ids.shape[1]}x{ids.shape[0]} (width x height), but its image {source.image_path} is "
+                f"{source.label_name} is {ids.shape[1]}x{ids.shape[0]} (width x height), but its image {source.image_path} is "
                 f"{image.width}x{image.height} when upright: they do not match (if the label was drawn without applying the "
                 "EXIF orientation of the image, remove that tag)"
             )
-        panoptic, counts = panoptic_map(ids, segments, settings, where=str(source.label_path))
+        panoptic, counts = panoptic_map(ids, segments, settings, where=source.label_name)
         if settings.limits and counts.unlabeled == counts.pixels:
             return None, LabelCounts(left_out=1)
         if not segments:
@@ -135,6 +137,9 @@ def panoptic_map(
     counts = LabelCounts(images=1, pixels=int(ids.size))
     for segment in segments:
         entry, area = categories.get(segment.category_id), area_of.get(segment.id, 0)
+        if entry and segment.area == area == 0:
+            counts.hidden += 1
+            continue
         problem = _problem(segment, entry, area)
         if not problem and not settings.keeps(segment, area):
             label_of[segment.id] = info.void_label

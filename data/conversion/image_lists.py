@@ -1,6 +1,7 @@
 """Lists the images to convert, from an annotation file in COCO panoptic format or from a folder."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import sys
@@ -41,10 +42,20 @@ class SourceImage:
         """All files that the record is created from."""
         return (self.image_path,) if self.label_path is None else (self.image_path, self.label_path)
 
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """What the label depends on beside files, segments and the classes."""
+        return ()
+
+    @property
+    def label_name(self) -> str:
+        """What messages about the label start with."""
+        return str(self.label_path)
+
     def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Collection[SegmentRecord]]:
         """Returns segment ids [h, w], 0 for none, and the segments in the order of instance numbering.
 
-        `info` provides the classes for formats that do not list their segments.
+        `info` provides the classes for formats that do not list their segments. A segment of area 0 has no pixels.
 
         Raises:
           UserError: the label is missing, damaged or in another format, or a segment lacks a value or has a wrong one.
@@ -99,7 +110,7 @@ def read_panoptic_json(
         label = panoptic_dir / entry.png if entry.png else None
         problem = "" if label else f"has no annotation (id {entry.id}): add one, or remove the image from the file"
         sources.append(SourceImage(name, path, label, entry.segments_info, entry.size, problem))
-    return LabeledImages(_sorted_by_name(sources, json_path), content.categories)
+    return LabeledImages(sorted_by_name(sources, json_path), content.categories)
 
 
 def with_annotations(
@@ -137,19 +148,44 @@ def with_annotations(
     return tuple(labeled)
 
 
-def list_images(images_dir: pathlib.Path) -> tuple[SourceImage, ...]:
-    """Lists all images of a folder, without labels. Hidden and system files are ignored.
+def held_out(images: Sequence[SourceImage], share: float) -> tuple[list[SourceImage], list[SourceImage]]:
+    """Divides images into those to train on and about `share`, 0..1, of them to evaluate on.
+
+    A hash of its name decides for each image, so that more images later do not move it. Both parts get at least one image.
+
+    Raises:
+      DataError: there is only one image.
+    """
+    if len(images) < 2:
+        raise DataError(f"{images[0].image_path} is the only image: --val_share needs two or more")
+    ordered = sorted(images, key=lambda image: _hash(image.name))
+    count = min(max(sum(_hash(image.name) < share for image in images), 1), len(images) - 1)
+    chosen = {image.name for image in ordered[:count]}
+    return [i for i in images if i.name not in chosen], [i for i in images if i.name in chosen]
+
+
+def _hash(name: str) -> float:
+    """A number in [0, 1) that depends only on the name."""
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def list_images(images_dir: pathlib.Path, *, nested: bool = False) -> tuple[SourceImage, ...]:
+    """Lists all images of a folder (`nested`: and of its subfolders), without labels. Hidden and system files are ignored.
 
     Raises:
       DataError: the folder does not exist or contains no images.
     """
     if not images_dir.is_dir():
         raise DataError(f"{images_dir} is not a directory: it must contain images")
-    found = [p for p in images_dir.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(p.name)]
-    return _sorted_by_name([SourceImage(path.stem, path) for path in found], images_dir)
+    paths = images_dir.rglob("*") if nested else images_dir.iterdir()
+    found = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)]
+    sources = [SourceImage(names.image_name(path.relative_to(images_dir).as_posix()), path) for path in found]
+    return sorted_by_name(sources, images_dir)
 
 
-def _sorted_by_name(images: list[SourceImage], where: pathlib.Path) -> tuple[SourceImage, ...]:
+def sorted_by_name(images: list[SourceImage], where: pathlib.Path) -> tuple[SourceImage, ...]:
+    """The images in the order of records; raises DataError if there are none, or two have the same name."""
     if not images:
         raise DataError(f"{where} contains no images")
     # Including the extension, which keeps the order of existing records of flat folders.

@@ -54,6 +54,7 @@ class InputProblems:
         self._crowded: set[str] = set()
         self._skipped = 0
         self._dropped = 0
+        self._pastes = False
 
     @property
     def skipped_examples(self) -> int:
@@ -66,7 +67,13 @@ class InputProblems:
         return self._dropped
 
     def watch(
-        self, examples: Examples, max_instances: int, order: Callable[[int], Iterable[int]], *, is_complete: bool = False
+        self,
+        examples: Examples,
+        max_instances: int,
+        order: Callable[[int], Iterable[int]],
+        *,
+        is_complete: bool = False,
+        pastes: bool = False,
     ) -> None:
         """Sets what reports and errors are about.
 
@@ -75,8 +82,10 @@ class InputProblems:
           max_instances: the limit of too_many_instances.
           order: returns the numbers of the examples that the pipeline reads from a step on.
           is_complete: the dataset has all of these examples once, except bad ones that are skipped.
+          pastes: images can contain segments of others.
         """
         self._examples, self._max_instances, self._order, self._is_complete = examples, max_instances, order, is_complete
+        self._pastes = pastes
 
     def batches(self, dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
         """The batches of a watched dataset from step 0 on, without the reports in them, which are logged and counted.
@@ -148,12 +157,13 @@ class InputProblems:
             self._skipped += 1
 
     def too_many_instances(self, image_name: str, count: int, limit: int) -> None:
-        """Counts and logs that an image, including pasted segments, has `count` instances more than `limit`."""
+        """Counts and logs that an image, with what was pasted into it, has `count` instances more than `limit`."""
         if self._is_new(image_name, self._crowded, _LOGGED_CROWDED_IMAGES):
             logging.warning(
-                "image %s (including pasted segments) has %d instances more than max_thing_id = %d: the smallest are treated "
-                "as void. Raise max_thing_id to keep them%s.",
+                "image %s%s has %d instances more than max_thing_id = %d: the smallest are treated as void. Raise max_thing_id "
+                "to keep them%s.",
                 image_name,
+                " (including pasted segments)" if self._pastes else "",
                 count,
                 limit,
                 _REST if len(self._crowded) == _LOGGED_CROWDED_IMAGES else "",

@@ -94,14 +94,7 @@ def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblem
     Raises:
       DataError: a pattern matches nothing, a file is truncated or not a TFRecord file, or there are no records.
     """
-    found = {path for pattern in patterns for path in _matches(pattern, made_by)}
-    files = sorted(path for path in found if not record_classes.is_note(path))
-    if found and not files:
-        raise DataError(
-            f"file_pattern {', '.join(patterns)} matches only notes of a conversion and no records: create them with {made_by}"
-        )
-    if not files:
-        raise DataError(f"file_pattern is empty: set it to the TFRecord files, which {made_by} creates")
+    files = find_files(patterns, made_by)
     with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
         spans = list(pool.map(_scan, files))
     for damage in (span[2] for span in spans if span[2]):
@@ -121,6 +114,23 @@ def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblem
         lengths=np.concatenate([span[1] for span in spans]),
         numbers=np.concatenate([np.arange(count) for count in counts]),
     )
+
+
+def find_files(patterns: Sequence[str], made_by: str) -> list[str]:
+    """The files that match the patterns, sorted; arguments as in build_index.
+
+    Raises:
+      DataError: a pattern matches nothing, or nothing but notes of a conversion.
+    """
+    found = {path for pattern in patterns for path in _matches(pattern, made_by)}
+    files = sorted(path for path in found if not record_classes.is_note(path))
+    if found and not files:
+        raise DataError(
+            f"file_pattern {', '.join(patterns)} matches only notes of a conversion and no records: create them with {made_by}"
+        )
+    if not files:
+        raise DataError(f"file_pattern is empty: set it to the TFRecord files, which {made_by} creates")
+    return files
 
 
 def source_patterns(options: dataset_pb2.DatasetOptions) -> list[list[str]]:

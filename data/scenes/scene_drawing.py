@@ -14,7 +14,6 @@ from protos.descriptions import DatasetInfo
 # Incremented whenever the same seed gives different scenes.
 VERSION = 2
 
-_SIDES = (112, 193)
 _RADII = (13.0, 32.0)
 _MOST_THINGS = 5
 # Usual hue (in turns) and pattern of a shape; one in _UNUSUAL things has a random hue and pattern.
@@ -24,7 +23,7 @@ _UNUSUAL = 8
 # At least this share of every thing stays visible, to avoid slivers.
 _LEAST_VISIBLE = 0.45
 _LEAST_THING_AREA = 90
-_LEAST_STUFF_AREA = 150
+LEAST_STUFF_AREA = 150
 _CROWD_PROBABILITY = 0.2
 _UNLABELED_PROBABILITY = 0.25
 
@@ -49,7 +48,7 @@ class Scene:
 
 def draw_scene(rng: np.random.Generator, info: DatasetInfo) -> Scene:
     """Draws a scene with sides of 112 to 192 pixels and the classes disc, box, triangle, sky, grass and water of `info`."""
-    painter, things = _Painter(rng), [c.name for c in info.classes if c.is_thing]
+    painter, things = Painter(rng), [c.name for c in info.classes if c.is_thing]
     painter.paint_background()
     if rng.random() < _UNLABELED_PROBABILITY:
         painter.paint_unlabeled()
@@ -71,12 +70,15 @@ def signed_distance(shape: str, dy: np.ndarray, dx: np.ndarray, radius: float) -
     return np.max(edges, axis=0) - 0.6 * radius
 
 
-class _Painter:
+class Painter:
     """A canvas that is painted from back to front."""
+
+    # Sides of the image in pixels: at least the first, less than the second.
+    sides = (112, 193)
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._height, self._width = (int(side) for side in rng.integers(*_SIDES, size=2))
+        self._height, self._width = (int(side) for side in rng.integers(*self.sides, size=2))
         self._image = np.zeros((self._height, self._width, 3))
         self._labels = np.zeros((self._height, self._width), np.int32)
         self._segments: list[Segment] = []
@@ -102,7 +104,7 @@ class _Painter:
             ("water", ~sky & water, self._water_colors),
             ("grass", ~sky & ~water, self._grass_colors),
         ):
-            if region.sum() >= _LEAST_STUFF_AREA:
+            if region.sum() >= LEAST_STUFF_AREA:
                 self._put(region, colors(), self._new(name))
             elif region.any():
                 self._put(region, self._noise_colors(), 0)
@@ -148,7 +150,7 @@ class _Painter:
     def finish(self) -> Scene:
         """Returns the scene, slightly blurred and with sensor noise; stuff that is mostly covered loses its label."""
         for segment in self._segments:
-            if segment.label not in self._full_area and (self._labels == segment.label).sum() < _LEAST_STUFF_AREA:
+            if segment.label not in self._full_area and (self._labels == segment.label).sum() < LEAST_STUFF_AREA:
                 self._labels[self._labels == segment.label] = 0
         present = set(np.unique(self._labels).tolist())
         image = ndimage.gaussian_filter(self._image, (0.45, 0.45, 0))
@@ -185,7 +187,7 @@ class _Painter:
         dy, dx = self._y - center[0], self._x - center[1]
         dy, dx = np.cos(angle) * dy - np.sin(angle) * dx, np.sin(angle) * dy + np.cos(angle) * dx
         distance = signed_distance(shape, dy, dx, radius)
-        first, second = _color(hue, 0.75, rng.uniform(0.6, 0.95)), _color(hue + 0.08, 0.6, rng.uniform(0.35, 0.8))
+        first, second = color_of(hue, 0.75, rng.uniform(0.6, 0.95)), color_of(hue + 0.08, 0.6, rng.uniform(0.35, 0.8))
         period = max(5.0, radius / 2)
         if pattern == "plain":
             is_second = np.zeros(distance.shape, bool)
@@ -206,7 +208,7 @@ class _Painter:
 
     def _sky_colors(self) -> np.ndarray:
         rng = self._rng
-        top = _color(rng.uniform(0.5, 0.68) if rng.random() < 0.7 else rng.uniform(0.9, 1.12), rng.uniform(0.1, 0.6), 0.8)
+        top = color_of(rng.uniform(0.5, 0.68) if rng.random() < 0.7 else rng.uniform(0.9, 1.12), rng.uniform(0.1, 0.6), 0.8)
         bottom = 0.5 * top + 0.5 * rng.uniform(0.75, 1.0)
         fraction = (self._y / self._height)[..., None]
         clouds = np.clip(self._smooth_noise((7, 14)), 0, 2)[..., None] * rng.uniform(0, 0.12)
@@ -214,12 +216,12 @@ class _Painter:
 
     def _grass_colors(self) -> np.ndarray:
         rng = self._rng
-        base = _color(rng.uniform(0.1, 0.42), rng.uniform(0.4, 0.8), rng.uniform(0.4, 0.75))
+        base = color_of(rng.uniform(0.1, 0.42), rng.uniform(0.4, 0.8), rng.uniform(0.4, 0.75))
         return base * (1 + rng.uniform(0.2, 0.32) * self._smooth_noise((2.5, 0.5)))[..., None]
 
     def _water_colors(self) -> np.ndarray:
         rng = self._rng
-        base = _color(rng.uniform(0.4, 0.7), rng.uniform(0.25, 0.75), rng.uniform(0.45, 0.85))
+        base = color_of(rng.uniform(0.4, 0.7), rng.uniform(0.25, 0.75), rng.uniform(0.45, 0.85))
         depth = self._y + 2 * self._smooth_noise((6, 12))
         ripples = np.sin(2 * np.pi * depth / rng.uniform(6, 9)) + 0.6 * self._smooth_noise((0.7, 4))
         return base * (1 + rng.uniform(0.12, 0.2) * ripples)[..., None]
@@ -229,7 +231,7 @@ class _Painter:
         return np.repeat(gray[..., None], 3, axis=2)
 
 
-def _color(hue: float, saturation: float, value: float) -> np.ndarray:
-    """RGB, 0..1; `hue` in turns."""
+def color_of(hue: float, saturation: float, value: float) -> np.ndarray:
+    """Color as RGB, 0..1; `hue` in turns."""
     offsets = np.abs((hue * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1
     return value * (1 - saturation * (1 - np.clip(offsets, 0, 1)))

@@ -2,11 +2,12 @@
 
 import json
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from data.scenes.scene_drawing import draw_scene
+from data.scenes.scene_drawing import Scene, draw_scene
 from kmax_tf.coco_panoptic import categories, pngs
 from kmax_tf.coco_panoptic.results import segment_entry
 from protos.descriptions import DatasetInfo
@@ -14,11 +15,16 @@ from protos.descriptions import DatasetInfo
 _SPLIT_NUMBERS = {"train": 0, "val": 1}
 _JPEG_QUALITY = 92
 
+Draw = Callable[[np.random.Generator, DatasetInfo], Scene]
 
-def write_split(output_dir: pathlib.Path, split: str, count: int, info: DatasetInfo, *, seed: int) -> pathlib.Path:
+
+def write_split(
+    output_dir: pathlib.Path, split: str, count: int, info: DatasetInfo, *, seed: int, draw: Draw = draw_scene
+) -> pathlib.Path:
     """Writes `<output_dir>/<split>/*.jpg`, `annotations/panoptic_<split>.json` and its PNGs; returns the path of the JSON.
 
-    Scene i depends only on (seed, split, i), so a larger dataset starts with the scenes of a smaller one.
+    `draw` draws a scene with the classes of `info`. Scene i depends only on (seed, split, i), so a larger dataset starts with
+    the scenes of a smaller one.
     """
     images_dir, json_path = output_dir / split, output_dir / "annotations" / f"panoptic_{split}.json"
     labels_dir = json_path.with_suffix("")
@@ -28,7 +34,7 @@ def write_split(output_dir: pathlib.Path, split: str, count: int, info: DatasetI
     images, annotations = [], []
     for number in range(count):
         rng = np.random.default_rng([seed, _SPLIT_NUMBERS[split], number])
-        scene = draw_scene(rng, info)
+        scene = draw(rng, info)
         name = f"{split}_{number:06d}"
         # Random colors; 0 is the id of pixels without a segment.
         colors = np.sort(1 + rng.choice((1 << 24) - 1, len(scene.segments), replace=False))

@@ -44,8 +44,16 @@ def load_checkpoint(
 
 
 def check_checkpoint(model: tf_keras.Model, path: str) -> None:
-    """Raises the CheckpointError that load_checkpoint would raise for shapes or classes, without reading the values."""
-    compare(named_variables(model), _stored_model(model, path, may_differ=False))
+    """Raises the CheckpointError that load_checkpoint would raise for shapes or classes, without reading the values.
+
+    In addition, the checkpoint must have the variables of relaxation.masks that the model has.
+    """
+    report = compare(named_variables(model), _stored_model(model, path, may_differ=False))
+    if report.missing:
+        raise CheckpointError(
+            f"{path}: the checkpoint has no variables of relaxation.masks; to add them to a trained model, start a new run "
+            "with it as model_options.initial_checkpoint"
+        )
 
 
 def holds_encoder_only(path: str) -> bool:

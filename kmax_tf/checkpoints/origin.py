@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+from collections.abc import MutableMapping
 
 import tensorflow as tf
 
@@ -44,6 +45,10 @@ class OriginState(tf.train.experimental.PythonState):
 
     def deserialize(self, string_value: str) -> None:
         del string_value
+
+    def _copy_trackable_to_cpu(self, object_map: MutableMapping[object, object]) -> None:
+        """What TensorFlow calls before a thread writes a checkpoint; the origin does not change, so it needs no copy."""
+        object_map[self] = self
 
 
 def read_origin(prefix: str) -> Origin | None:

@@ -13,10 +13,11 @@ from kmax_tf.checkpoints.errors import CheckpointError, readable
 from kmax_tf.checkpoints.index_check import check_index
 from kmax_tf.files.tensorflow_paths import literal_path
 
+AVERAGES = "averages"  # of the tf.train.Checkpoint: the averages of the weights, by the names of the variables
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 # What a training run stores in addition to the model.
 _NOT_MODEL = re.compile(
-    r"\.OPTIMIZER_SLOT|^(optimizer|backbone_optimizer|encoder_optimizer|save_counter|global_step|step|seed|origin)\b"
+    r"\.OPTIMIZER_SLOT|^(optimizer|backbone_optimizer|encoder_optimizer|save_counter|global_step|step|seed|origin|averages)\b"
     r"|^_CHECKPOINTABLE_OBJECT_GRAPH$"
 )
 
@@ -79,17 +80,35 @@ def open_checkpoint(prefix: str) -> Any:
 def read_checkpoint(prefix: str) -> tuple[dict[str, list[int]], Callable[[str], np.ndarray]]:
     """Shapes of the model variables in a checkpoint by object path, and a function that reads the value of one of them.
 
-    Optimizer state and steps are left out.
+    Optimizer state and steps are left out. Where a training has averaged its weights (ema_decay), the values are the averages.
 
     Raises:
       CheckpointError: the checkpoint is damaged; the returned function raises it too.
     """
     reader = open_checkpoint(prefix)
     with readable(prefix, "checkpoint"):
-        shapes = reader.get_variable_to_shape_map()
+        shapes = {key.removesuffix(_SUFFIX): shape for key, shape in reader.get_variable_to_shape_map().items()}
 
     def read(key: str) -> np.ndarray:
         with readable(prefix, "checkpoint"):
-            return reader.get_tensor(key + _SUFFIX)
+            average = _average_key(key)
+            return reader.get_tensor((average if average in shapes else key) + _SUFFIX)
 
-    return {key.removesuffix(_SUFFIX): shape for key, shape in shapes.items() if not _NOT_MODEL.search(key)}, read
+    return {key: shape for key, shape in shapes.items() if not _NOT_MODEL.search(key)}, read
+
+
+def holds_averages(prefix: str) -> bool:
+    """Whether a checkpoint holds averages of the weights.
+
+    Raises:
+      CheckpointError: the checkpoint is damaged.
+    """
+    with readable(prefix, "checkpoint"):
+        shapes = open_checkpoint(prefix).get_variable_to_shape_map()
+    return any(key.startswith(f"{AVERAGES}/") for key in shapes)
+
+
+def _average_key(key: str) -> str:
+    """Where the average of a variable of a run is; TensorFlow escapes the slashes in the keys of dictionaries."""
+    name = key.removeprefix("model/").replace(".", "..").replace("/", ".S")
+    return f"{AVERAGES}/{name}"

@@ -17,6 +17,7 @@ from protos.errors import UserError
 Main = Callable[[], int | None]
 # Operations add where they ran.
 _FILE_ERROR = re.compile(r"(\{\{.*?\}\} )?(?P<path>.*); (?P<reason>.*?)( \[Op:\w+\])?")
+_MISSING = re.compile(r"Flag --(\w+) must have a value other than None")
 
 
 class Terminated(KeyboardInterrupt):
@@ -34,7 +35,17 @@ def run_command(main: Main, *, interrupted: str = "interrupted") -> None:
       interrupted: what to print after Ctrl-C or SIGTERM.
     """
     _complete_help(main)
-    app.run(lambda argv: exit_code(main, argv[1:], interrupted=interrupted))
+    app.run(lambda argv: exit_code(main, argv[1:], interrupted=interrupted), flags_parser=_parse_flags)
+
+
+def _parse_flags(arguments: list[str]) -> list[str]:
+    """Parses the flags of the command line; ends the process with one line if one is unknown, missing or has a wrong value."""
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        missing = [f"--{name}" for name in _MISSING.findall(str(error))]
+        problem = f"give {', '.join(missing)}" if missing else " ".join(str(error).split())
+        sys.exit(_fail(f"{problem}; --help explains all flags"))
 
 
 def _complete_help(main: Main) -> None:

@@ -52,10 +52,11 @@ def read_bytes(path: pathlib.Path) -> bytes:
         raise PanopticFileError(f"{os.fspath(path)!r} cannot be read ({error}): correct the name") from None
 
 
-def read_png(path: pathlib.Path, modes: Collection[str], expected: str) -> np.ndarray:
+def read_png(path: pathlib.Path, modes: Collection[str], expected: str, *, palette_as_rgb: bool = False) -> np.ndarray:
     """Reads the stored values of a PNG, [h, w] or [h, w, channels].
 
-    `modes` are pillow's names of the allowed modes; `expected` describes them in the error message.
+    `modes` are pillow's names of the allowed modes; `expected` describes them in the error message. With `palette_as_rgb`,
+    images with a palette are read as its colors instead of their indices.
 
     Raises:
       PanopticFileError: the file is missing, damaged, too large or has another mode.
@@ -64,7 +65,8 @@ def read_png(path: pathlib.Path, modes: Collection[str], expected: str) -> np.nd
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             check_size(image)
-            mode, pixels = image.mode, np.asarray(image)
+            mode = image.mode
+            pixels = np.asarray(image.convert("RGB") if palette_as_rgb and mode == "P" else image)
     except Image.DecompressionBombError:
         raise PanopticFileError(too_large(path)) from None
     except UNREADABLE as error:

@@ -1,5 +1,6 @@
 """Computes all metrics of an experiment: PQ, mask AP and mIoU of the maps at raw image size."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,7 +8,7 @@ from absl import logging
 
 from kmax_tf.evaluation.mask_ap import MaskAP
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, display_names
-from kmax_tf.evaluation.segments import EvaluationError, decode_segments
+from kmax_tf.evaluation.segments import EvaluationError, Segment, decode_segments
 from kmax_tf.postprocessing.postprocessor import merge_rule
 from protos import evaluator_pb2
 from protos.descriptions import DatasetInfo
@@ -17,10 +18,10 @@ class PanopticEvaluator:
     """Scores predictions image by image; `result` may be called at any time."""
 
     def __init__(self, info: DatasetInfo, options: evaluator_pb2.EvaluatorOptions | None = None):
-        """Metrics for the classes of `info`; of the config's `options`, only `detailed_ap_metrics` changes the result."""
+        """Metrics for the classes of `info`; of the config's `options`, `detailed_ap_metrics` and `boundary_pq` add some."""
         self._info = info
         self._options = options or evaluator_pb2.EvaluatorOptions()
-        self._quality = PanopticQuality(info.classes)
+        self._quality = PanopticQuality(info.classes, boundaries=self._options.boundary_pq)
         self._ap = MaskAP(info.thing_ids)
         self._iou = MeanIoU(info)
         self._images = self._predicted = 0
@@ -47,17 +48,38 @@ class PanopticEvaluator:
         truth = decode_segments(panoptic_gt, self._info, image_name, crowds=True)
         predicted = decode_segments(panoptic_pred, self._info, image_name, crowds=False)
         self._quality.update(panoptic_gt, truth, panoptic_pred, predicted)
-        scores = (prediction["semantic_scores"], prediction["instance_scores"])
-        self._ap.update(panoptic_gt, truth, panoptic_pred, predicted, *scores)
+        self._ap.update(image_name, panoptic_gt, truth, panoptic_pred, predicted, self._scores(prediction, predicted))
         self._iou.update(panoptic_gt // self._info.label_divisor, prediction["semantic_pred"])
         self._images += 1
         self._predicted += len(predicted)
+
+    def _scores(self, prediction: Mapping[str, np.ndarray], segments: Mapping[int, Segment]) -> dict[int, float]:
+        """Mean semantic score times mean instance score of each predicted thing, by label."""
+        scores = {}
+        for label, segment in segments.items():
+            if segment.class_id in self._info.thing_ids:
+                mask = prediction["panoptic_pred"] == label
+                means = (prediction[k][mask].mean(dtype=np.float64) for k in ("semantic_scores", "instance_scores"))
+                scores[label] = float(math.prod(means))
+        return scores
+
+    def merge(self, other: "PanopticEvaluator") -> None:
+        """Adds the images of `other`, which has the same classes and options.
+
+        The result is exactly that of one evaluator of all images, however they are distributed, if image names are unique.
+        """
+        self._quality.merge(other._quality)
+        self._ap.merge(other._ap)
+        self._iou.merge(other._iou)
+        self._images += other._images
+        self._predicted += other._predicted
 
     def result(self) -> dict[str, float | None | dict]:
         """All metrics in percent: `pq`, `sq`, `rq`, `pq_things`, `pq_stuff`, `mean_iou`, `ap` and `per_class`.
 
         `per_class` maps class names to `pq`, `sq`, `rq`, `tp`, `fp`, `fn` and `iou`. `detailed_ap_metrics` adds `ap_50` ..
-        `ar_large`. A metric is None if it is undefined because its classes are not in the dataset or occur in no image.
+        `ar_large`, `boundary_pq` the numbers of boundaries (PanopticQuality.result). A metric is None if it is undefined
+        because its classes are not in the dataset or occur in no image.
         """
         if self._images and not self._predicted:
             self._warn_of_empty_predictions()
@@ -101,6 +123,10 @@ class MeanIoU:
         predicted = np.where((predicted >= 0) & (predicted < count), predicted, count)
         cells = true[known] * (count + 1) + predicted[known]
         self._confusion += np.bincount(cells, minlength=self._confusion.size).reshape(self._confusion.shape)
+
+    def merge(self, other: "MeanIoU") -> None:
+        """Adds the images of `other`, which has the same classes."""
+        self._confusion += other._confusion
 
     def result(self) -> tuple[float | None, dict[int, float | None]]:
         """Mean and IoU by class id, in percent; classes without a true or predicted pixel are None and not in the mean.

@@ -2,8 +2,8 @@
 
 import contextlib
 import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from pycocotools import mask as rle
@@ -19,70 +19,100 @@ _NAMES = (
 )
 
 
+class _Instance(NamedTuple):
+    """A true or detected instance; `counts` is its compressed run-length code."""
+
+    class_id: int
+    area: int
+    is_crowd: bool
+    counts: bytes
+    score: float | None = None
+
+
+class _Image(NamedTuple):
+    name: str
+    size: tuple[int, int]
+    truths: list[_Instance]
+    detections: list[_Instance]
+
+
 class MaskAP:
     """Collects thing segments as run-length codes; the scores are computed in `result`."""
 
     def __init__(self, thing_ids: Sequence[int]):
         self._thing_ids = frozenset(thing_ids)
-        self._images: list[dict] = []
-        self._truths: list[dict] = []
-        self._detections: list[dict] = []
+        self._images: list[_Image] = []
 
     def update(
         self,
+        image_name: str,
         ground_truth: np.ndarray,
         true_segments: Mapping[int, Segment],
         prediction: np.ndarray,
         predicted_segments: Mapping[int, Segment],
-        semantic_scores: np.ndarray,
-        instance_scores: np.ndarray,
+        scores: Mapping[int, float],
     ) -> None:
-        """Adds one image: label maps [H, W] with their segments by label, and score maps [H, W] in [0, 1].
+        """Adds one image: label maps [H, W] with their segments by label, and the scores of predicted things by label.
 
-        The score of a predicted segment is its mean semantic score times its mean instance score. As in COCO, detections in
-        crowd regions of the ground truth are not errors.
+        As in COCO, detections in crowd regions of the ground truth are not errors. Detections with equal scores are ranked in
+        the order of image names, and in an image in that of the segments.
         """
-        height, width = ground_truth.shape
-        image_id = len(self._images) + 1
-        self._images.append({"id": image_id, "height": height, "width": width})
-        for labels, segments, entries in (
-            (ground_truth, true_segments, self._truths),
-            (prediction, predicted_segments, self._detections),
-        ):
-            for label, segment in segments.items():
-                if segment.class_id not in self._thing_ids:
-                    continue
-                mask = labels == label
-                entry = {
-                    "id": len(entries) + 1,
-                    "image_id": image_id,
-                    "category_id": segment.class_id,
-                    "area": segment.area,
-                    "iscrowd": int(segment.is_crowd),
-                    "segmentation": rle.encode(np.asfortranarray(mask, np.uint8)),
-                }
-                if entries is self._detections:
-                    scores = (maps[mask].mean(dtype=np.float64) for maps in (semantic_scores, instance_scores))
-                    entry["score"] = float(math.prod(scores))
-                entries.append(entry)
+        truths = [self._instance(mask, segment) for _, mask, segment in self._things(ground_truth, true_segments)]
+        detections = [
+            self._instance(mask, segment)._replace(score=scores[label])
+            for label, mask, segment in self._things(prediction, predicted_segments)
+        ]
+        self._images.append(_Image(image_name, ground_truth.shape, truths, detections))
+
+    def _things(self, labels: np.ndarray, segments: Mapping[int, Segment]) -> Iterator[tuple[int, np.ndarray, Segment]]:
+        things = {label: segment for label, segment in segments.items() if segment.class_id in self._thing_ids}
+        return ((label, labels == label, segment) for label, segment in things.items())
+
+    def _instance(self, mask: np.ndarray, segment: Segment) -> _Instance:
+        code = rle.encode(np.asfortranarray(mask, np.uint8))
+        return _Instance(segment.class_id, segment.area, segment.is_crowd, code["counts"])
+
+    def merge(self, other: "MaskAP") -> None:
+        """Adds the images of `other`, which has the same classes."""
+        self._images += other._images
 
     def result(self) -> dict[str, float | None]:
         """COCO's twelve numbers in percent, `ap` first.
 
         A number is None if it is undefined: without a true instance (of that size), or without thing classes.
         """
-        if not self._truths:
+        images = sorted(self._images, key=lambda image: image.name)
+        if not any(image.truths for image in images):
             return dict.fromkeys(_NAMES)
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = COCOeval(self._coco(self._truths), self._coco(self._detections), "segm")
+            truths, detections = (self._coco(images, key) for key in ("truths", "detections"))
+            evaluation = COCOeval(truths, detections, "segm")
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
         return {name: 100 * float(x) if x >= 0 else None for name, x in zip(_NAMES, evaluation.stats, strict=True)}
 
-    def _coco(self, annotations: list[dict]) -> COCO:
-        # COCO.loadRes fails on an empty list. The copies are needed because COCOeval adds its own keys.
-        coco, categories = COCO(), [{"id": class_id} for class_id in sorted(self._thing_ids)]
-        coco.dataset = {"images": self._images, "annotations": [dict(a) for a in annotations], "categories": categories}
+    def _coco(self, images: Sequence[_Image], key: str) -> COCO:
+        # COCO.loadRes fails on an empty list.
+        annotations = [
+            {
+                "image_id": image_id,
+                "category_id": entry.class_id,
+                "area": entry.area,
+                "iscrowd": int(entry.is_crowd),
+                "segmentation": {"size": list(image.size), "counts": entry.counts},
+                "score": entry.score,
+            }
+            for image_id, image in enumerate(images, 1)
+            for entry in getattr(image, key)
+        ]
+        for annotation_id, annotation in enumerate(annotations, 1):
+            annotation["id"] = annotation_id
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": i, "height": x.size[0], "width": x.size[1]} for i, x in enumerate(images, 1)],
+            "annotations": annotations,
+            "categories": [{"id": class_id} for class_id in sorted(self._thing_ids)],
+        }
         coco.createIndex()
         return coco

@@ -6,73 +6,58 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kmax_tf.evaluation.segments import Segment, count_pairs
+from kmax_tf.evaluation.segment_matching import LabelPairs, SegmentMatches
+from kmax_tf.evaluation.segments import Segment
 from protos.descriptions import ClassInfo
+
+# An IoU above one half is a multiple of 2^-53 as a float. Sums of integers do not depend on their order.
+_UNIT = 1 << 53
 
 
 @dataclasses.dataclass
 class _Counts:
+    """True and false positives and false negatives, and the sum of IoU in 2^-53."""
+
     tp: int = 0
     fp: int = 0
     fn: int = 0
-    iou: float = 0.0
+    iou: int = 0
+
+    def add(self, other: "_Counts") -> None:
+        for field in dataclasses.fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
     def quality(self) -> dict[str, float | int]:
         """`pq` = `sq` * `rq`, in percent; zeros for a class without any segment."""
-        sq = self.iou / self.tp if self.tp else 0.0
+        sq = self.iou / (self.tp * _UNIT) if self.tp else 0.0
         size = self.tp + 0.5 * self.fp + 0.5 * self.fn
         rq = self.tp / size if size else 0.0
         return {"pq": 100 * sq * rq, "sq": 100 * sq, "rq": 100 * rq, "tp": self.tp, "fp": self.fp, "fn": self.fn}
 
 
-class PanopticQuality:
-    """Matches predicted and true segments image by image and counts true and false positives per class."""
+class ClassQuality:
+    """Counts matches per class, in any order and in any number of parts that are merged."""
 
     def __init__(self, classes: Sequence[ClassInfo]):
         self._classes = tuple(classes)
-        self._counts = {c.id: _Counts() for c in classes}
+        self._counts: dict[int, _Counts] = collections.defaultdict(_Counts)
 
-    def update(
-        self,
-        ground_truth: np.ndarray,
-        true_segments: Mapping[int, Segment],
-        prediction: np.ndarray,
-        predicted_segments: Mapping[int, Segment],
-    ) -> None:
-        """Adds one image: two integer maps [H, W] of labels in [0, 2^31), and their segments by label.
+    def add(self, matches: SegmentMatches, true: Mapping[int, Segment], predicted: Mapping[int, Segment]) -> None:
+        """Adds the matches of one image; `true` and `predicted` are its segments by label."""
+        for label, _, iou in matches.matched:
+            self._counts[true[label].class_id].add(_Counts(tp=1, iou=int(iou * _UNIT)))
+        for label in matches.missed:
+            self._counts[true[label].class_id].fn += 1
+        for label in matches.wrong:
+            self._counts[predicted[label].class_id].fp += 1
 
-        Labels without a segment are void. Two segments match if they have the same class and their IoU is above 0.5, where the
-        union excludes void of the ground truth. Unmatched crowd regions are not errors, and neither are predicted segments with
-        more than half of their area in void and the crowd region of their class.
-        """
-        pairs = count_pairs(ground_truth, prediction)
-        matched = set()
-        over_void = collections.Counter()
-        for (true, predicted), overlap in pairs.items():
-            if true not in true_segments:
-                over_void[predicted] += overlap
-        for (true, predicted), overlap in pairs.items():
-            a, b = true_segments.get(true), predicted_segments.get(predicted)
-            if a is None or b is None or a.is_crowd or a.class_id != b.class_id:
-                continue
-            iou = overlap / (a.area + b.area - overlap - over_void[predicted])
-            if iou > 0.5:
-                self._counts[a.class_id].tp += 1
-                self._counts[a.class_id].iou += iou
-                matched |= {("true", true), ("predicted", predicted)}
-        # As in the official script, only the last crowd region of a class is used.
-        crowds = {segment.class_id: label for label, segment in true_segments.items() if segment.is_crowd}
-        for label, segment in true_segments.items():
-            self._counts[segment.class_id].fn += ("true", label) not in matched and not segment.is_crowd
-        for label, segment in predicted_segments.items():
-            excused = over_void[label] + pairs.get((crowds.get(segment.class_id, -1), label), 0)
-            self._counts[segment.class_id].fp += ("predicted", label) not in matched and excused <= 0.5 * segment.area
+    def merge(self, other: "ClassQuality") -> None:
+        """Adds the images of `other`, which has the same classes: exactly the counts and sums of a single object."""
+        for class_id, counts in other._counts.items():
+            self._counts[class_id].add(counts)
 
     def result(self) -> dict[str, float | None | dict]:
-        """`pq`, `sq`, `rq`, `pq_things`, `pq_stuff` in percent, and `per_class`: the quality and counts of each class by name.
-
-        Means are over the classes with at least one true or predicted segment, and None if there are no such classes.
-        """
+        """See PanopticQuality.result."""
         per_class = {c.id: self._counts[c.id].quality() for c in self._classes}
 
         def mean(key: str, kinds: tuple[bool, ...] = (True, False)) -> float | None:
@@ -88,6 +73,56 @@ class PanopticQuality:
             "pq_stuff": mean("pq", (False,)),
             "per_class": {name: per_class[class_id] for class_id, name in display_names(self._classes).items()},
         }
+
+
+class PanopticQuality:
+    """Matches predicted and true segments image by image and counts true and false positives per class."""
+
+    def __init__(self, classes: Sequence[ClassInfo], *, boundaries: bool = False):
+        """`boundaries`: also compute Boundary PQ (LabelPairs.match_boundaries), which takes about as long again."""
+        self._masks = ClassQuality(classes)
+        self._boundaries = ClassQuality(classes) if boundaries else None
+
+    def update(
+        self,
+        ground_truth: np.ndarray,
+        true_segments: Mapping[int, Segment],
+        prediction: np.ndarray,
+        predicted_segments: Mapping[int, Segment],
+    ) -> None:
+        """Adds one image: two maps of labels with their segments by label, as in LabelPairs."""
+        self.add(LabelPairs(ground_truth, true_segments, prediction, predicted_segments))
+
+    def add(self, pairs: LabelPairs) -> SegmentMatches:
+        """Adds one image and returns its matches by masks."""
+        matches = pairs.match()
+        self._masks.add(matches, pairs.true, pairs.predicted)
+        if self._boundaries:
+            self._boundaries.add(pairs.match_boundaries(), pairs.true, pairs.predicted)
+        return matches
+
+    def merge(self, other: "PanopticQuality") -> None:
+        """Adds the images of `other`, which has the same classes and options; the result is exactly that of a single object."""
+        self._masks.merge(other._masks)
+        if self._boundaries and other._boundaries:
+            self._boundaries.merge(other._boundaries)
+
+    def result(self) -> dict[str, float | None | dict]:
+        """`pq`, `sq`, `rq`, `pq_things`, `pq_stuff` in percent, and `per_class`: the quality and counts of each class by name.
+
+        With boundaries, there are also `boundary_pq`, `boundary_sq` and so on, and `boundary_pq`, `boundary_sq` and
+        `boundary_rq` of each class. Means are over the classes with at least one true or predicted segment, and None if there
+        are no such classes.
+        """
+        metrics = self._masks.result()
+        if self._boundaries:
+            per_class = metrics.pop("per_class")
+            more = self._boundaries.result()
+            for name, quality in more.pop("per_class").items():
+                per_class[name] |= {f"boundary_{key}": quality[key] for key in ("pq", "sq", "rq")}
+            metrics |= {f"boundary_{key}": value for key, value in more.items()}
+            metrics["per_class"] = per_class
+        return metrics
 
 
 def display_names(classes: Sequence[ClassInfo]) -> dict[int, str]:

@@ -39,7 +39,7 @@ class Loop(TrainLoop):
 
     def _check(self, history):
         self.history = history
-        super()._check(history)
+        return super()._check(history)
 
 
 def main(config_file: str, devices: int, path: str) -> None:
@@ -49,13 +49,13 @@ def main(config_file: str, devices: int, path: str) -> None:
     config = load_config(config_file, OVERRIDES)
     config.trainer_options.loop_on_device = spans_hosts(strategy)
     experiment = build_experiment(config, strategy, seed=0)
-    loop = Loop(experiment, threading.Event())
+    folder = pathlib.Path(path).with_suffix("")
+    loop = Loop(experiment, folder, threading.Event())
     batches = iter(loop._dataset(0, loop._problems))
     images = np.concatenate([_own(strategy, next(batches)["image"]) for _ in range(3)])
     loop.train(tf.constant(3))
     results = {f"loss/{name}": values for name, values in loop.history.items()}
     results |= {f"variable/{name}": v.numpy() for name, v in named_variables(experiment.model).items()}
-    folder = pathlib.Path(path).with_suffix("")
     EvalLoop(experiment, folder, threading.Event()).evaluate(tf.constant(-1))
     metrics = folder / "eval" / "metrics.json"
     results["metrics"] = np.array(json.dumps(json.loads(metrics.read_text())) if metrics.exists() else "")

@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 
 import pytest
 from google.protobuf import text_format
@@ -77,3 +78,14 @@ def test_panoptic_ids_must_fit_into_32_bits(text):
 def test_error_for_an_invalid_model_default_names_field_and_file(tmp_path):
     with pytest.raises(ConfigError, match=r"pets.textproto: model_defaults.max_deeplab.num_mask_slots: 0 must be at least 1"):
         resolve(tmp_path, "pets", PETS + "model_defaults { max_deeplab { num_mask_slots: 0 } }")
+
+
+def test_a_misspelt_description_is_looked_for_and_compared_with_its_neighbours(tmp_path):
+    (tmp_path / "mine.textproto").write_text("")
+    (tmp_path / "config.textproto").write_text("")
+    with pytest.raises(ConfigError) as error:
+        descriptions.find("mina.textproto", relative_to=tmp_path)
+    assert f"(looked for {tmp_path}/mina.textproto and {pathlib.Path.cwd()}/mina.textproto)" in str(error.value)
+    assert str(error.value).endswith(f'; did you mean "{tmp_path}/mine.textproto"?')
+    with pytest.raises(ConfigError, match='; did you mean "coco_panoptic"'):
+        descriptions.find("coco_panoptics", relative_to=tmp_path)

@@ -109,6 +109,10 @@ def test_paths():
         ("=3", "must have the form path.of.field=value"),
         ("trainer_option.seed=3", 'ExperimentOptions has no field "trainer_option"; did you mean "trainer_options.seed"?'),
         ("seed=3", 'did you mean "trainer_options.seed"?'),
+        (
+            "batch_size=2",
+            'no field "batch_size"; did you mean "train_dataset_options.batch_size" or "eval_dataset_options.batch_size"?',
+        ),
         ("trainer_options.sed=3", 'TrainerOptions has no field "sed"; did you mean "seed"?'),
         ("trainer_options.zzz=3", 'TrainerOptions has no field "zzz"; its fields are num_checkpoints_to_keep,'),
         ("trainer_options.seed.x=3", "seed is a single value and has no fields"),

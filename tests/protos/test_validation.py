@@ -101,6 +101,12 @@ WRONG = [
     ([f"{MAX}.auxiliary_low_level=[{{{RES3}}}, {{{RES3}}}]"], f"{MAX}.auxiliary_low_level", "each feature once"),
     # Optimizer and losses.
     ([f"{SOLVER}.optimizer=adamww"], f"{SOLVER}.optimizer", 'did you mean "adamw"?'),
+    ([f"{SOLVER}.ema_decay=1"], f"{SOLVER}.ema_decay", "below 1"),
+    (
+        [f"{SOLVER}.optimizer=sgd", f"{SOLVER}.skip_nonfinite_steps=true"],
+        f"{SOLVER}.skip_nonfinite_steps",
+        "needs optimizer 'adamw', not 'sgd'",
+    ),
     ([f"{SOLVER}.learning_policy=linear"], f"{SOLVER}.learning_policy", "one of 'poly', 'cosine'"),
     ([f"{SOLVER}.batchnorm_momentum=1"], f"{SOLVER}.batchnorm_momentum", "below 1"),
     ([f"{SOLVER}.base_learning_rate=nan"], f"{SOLVER}.base_learning_rate", "nan must be a finite number"),
@@ -229,10 +235,12 @@ def test_ignored_fields_warn_once(caplog, override, warned):
         assert f"{override.split('=')[0]} is accepted" in messages[0]
 
 
-def test_warm_up_longer_than_training_warns(caplog):
+def test_learning_rates_that_stay_too_small_warn(caplog):
     with caplog.at_level(logging.WARNING):
         check(f"{SOLVER}.warmup_steps=5000", f"{SOLVER}.training_number_of_steps=100")
+        check(f"{SOLVER}.base_learning_rate=0")
     assert "base_learning_rate is never reached" in caplog.text
+    assert "base_learning_rate: it is 0, so nothing is learned" in caplog.text
 
 
 def test_one_resize_value_applies_to_both_sides():

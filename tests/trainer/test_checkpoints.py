@@ -1,10 +1,12 @@
 """Checkpoints of a run: never a damaged one, and a seed that is kept."""
 
+import shutil
+
 import pytest
 
 from kmax_tf import CheckpointError, ConfigError, load_config
 from kmax_tf.checkpoints.variable_names import named_variables
-from trainer.checkpoints import RunCheckpoints
+from trainer.checkpoints import RunCheckpoints, best_checkpoint, keep_best
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
 from trainer.train import run_seed
@@ -70,6 +72,60 @@ def test_seed_is_that_of_the_config_or_one_that_is_kept(tiny_config, tmp_path):
     drawn = run_seed(config, tmp_path)
     assert run_seed(config, tmp_path) == drawn
     assert 0 <= drawn < 2**31
+
+
+def _evaluated(folder, step, pq):
+    """Saves a checkpoint of `step` that has this PQ, and returns whether it is the best one."""
+    for ending in ("index", "data-00000-of-00001"):
+        (folder / f"ckpt-{step}.{ending}").write_text(f"{step} {ending}")
+    return keep_best(folder, step, pq)
+
+
+def test_the_best_checkpoint_is_kept(tmp_path):
+    with pytest.raises(CheckpointError, match="keeps no best checkpoint: train_and_eval keeps one"):
+        best_checkpoint(tmp_path)
+    assert [_evaluated(tmp_path, 10, 20.0), _evaluated(tmp_path, 20, 35.5), _evaluated(tmp_path, 30, 35.5)] == [
+        True,
+        True,
+        False,
+    ]
+    # Without labels, or without files, there is nothing to compare or to keep.
+    assert not _evaluated(tmp_path, 40, None) and not keep_best(tmp_path, 50, 99.0)
+    for file in tmp_path.glob("ckpt-*"):
+        file.unlink()
+    assert best_checkpoint(tmp_path) == f"{tmp_path}/best/ckpt-20"
+    assert sorted(path.name for path in (tmp_path / "best").glob("*")) == [
+        "best.json",
+        "ckpt-20.data-00000-of-00001",
+        "ckpt-20.index",
+    ]
+    assert (tmp_path / "best" / "ckpt-20.index").read_text() == "20 index"
+
+
+def test_a_run_that_goes_back_forgets_what_it_reached_later(tmp_path):
+    _evaluated(tmp_path, 20, 35.0)
+    assert _evaluated(tmp_path, 10, 5.0) and not _evaluated(tmp_path, 12, 4.0)
+    assert best_checkpoint(tmp_path).endswith("best/ckpt-10")
+
+
+@pytest.mark.usefixtures("few_blocks")
+def test_checkpoints_written_in_the_background_hold_the_values_of_their_step(tiny_config, tmp_path):
+    config = load_config(tiny_config, ("trainer_options.background_checkpoints=true",))
+    experiment = build_experiment(config, make_strategy(), seed=0)
+    manager = _save_two(experiment, tmp_path / "run")
+    centers = named_variables(experiment.model)["kmax_decoder/cluster_centers"]
+    centers.assign(centers * 0 + 3.0)  # while the second one is being written
+    manager.sync()
+    for step in (1, 2):
+        manager.restore(str(tmp_path / "run" / f"ckpt-{step}"))
+        assert experiment.global_step.numpy() == step and (centers.numpy() == step).all()
+
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").write_text("no folder")
+    experiment.global_step.assign(3)
+    manager.save(checkpoint_number=3, check_interval=False)
+    with pytest.raises(CheckpointError, match="ckpt-3 could not be written"):
+        manager.sync()
 
 
 @pytest.mark.parametrize("content", ["", "not a number\n", "1 2"])

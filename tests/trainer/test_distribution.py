@@ -18,7 +18,7 @@ from trainer.experiment import build_experiment
 
 # In a process of its own: logical devices must be set up before TensorFlow starts.
 _STEP = """
-import json, sys, threading
+import json, pathlib, sys, tempfile, threading
 import tensorflow as tf
 devices = int(sys.argv[2])
 tf.config.set_logical_device_configuration(
@@ -39,13 +39,14 @@ config = load_config(sys.argv[1], (
     "model_options.max_deeplab.instance_discrimination_sample_k=289",
     "trainer_options.solver_options.optimizer=sgd", "trainer_options.solver_options.warmup_steps=0", *sys.argv[3:]))
 experiment = build_experiment(config, strategy, seed=0)
-loop = TrainLoop(experiment, threading.Event())
+folder = pathlib.Path(tempfile.mkdtemp())
+loop = TrainLoop(experiment, folder, threading.Event())
 loop._report = lambda terms, *_: print("TERMS", json.dumps(terms))
 loop.train(tf.constant(1))
+assert loop._run.experimental_get_tracing_count() == 1
 norms = {k: float(tf.norm(v)) for k, v in named_variables(experiment.model).items()}
 print("NORMS", json.dumps(norms))
-import pathlib, tempfile
-EvalLoop(experiment, pathlib.Path(tempfile.mkdtemp()), threading.Event()).evaluate(tf.constant(-1))
+EvalLoop(experiment, folder, threading.Event()).evaluate(tf.constant(-1))
 """
 
 

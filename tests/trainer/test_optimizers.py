@@ -70,6 +70,26 @@ def _variables() -> list[tf.Variable]:
     return [tf.Variable(random.standard_normal(shape), dtype=tf.float32, name=name) for name, shape in names.items()]
 
 
+def test_disabled_updates_change_nothing_but_the_step():
+    variables = _variables()
+    optimizer = make_optimizer(_solver(warmup_steps=0, adamw_weight_decay=0.05), variables)
+
+    @tf.function
+    def step(enabled: tf.Tensor, size: float) -> None:
+        optimizer.enabled = enabled
+        optimizer.apply_gradients([(tf.fill(v.shape, size), v) for v in variables], skip_gradients_aggregation=True)
+
+    step(tf.constant(True), 0.5)
+    kept = [v for v in [*variables, *optimizer.variables] if "iteration" not in v.name]
+    before = [v.numpy() for v in kept]
+    step(tf.constant(False), 0.0)
+    for variable, value in zip(kept, before):
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.name)
+    assert optimizer.iterations.numpy() == 2
+    step(tf.constant(True), 0.5)
+    assert not np.array_equal(variables[0].numpy(), before[0])
+
+
 def test_updates_and_slots_are_those_of_tf_keras():
     ours, theirs = _variables(), _variables()
     solver = _solver(warmup_steps=2, base_learning_rate=1e-2, adamw_weight_decay=0.05)

@@ -1,5 +1,6 @@
 """The four modes, and what a run leaves behind."""
 
+import glob
 import json
 import pathlib
 import re
@@ -9,10 +10,15 @@ import sys
 import tempfile
 
 import pytest
+import tensorflow as tf
 from command_line import ROOT, run_script
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kmax_tf import load_config
 from protos.config import config_to_text
+from trainer import eval_loop
+from trainer.checkpoints import best_checkpoint
 from trainer.distribution import make_strategy
 from trainer.eval_loop import EvalLoop
 from trainer.train import run_experiment
@@ -39,12 +45,35 @@ def test_metrics_of_each_evaluation(trained):
 def test_pictures_results_summaries_and_marker(trained, records):
     names = sorted(p.stem for p in (records / "val").glob("*.jpg"))
     for step in (2, 4):
-        assert sorted(p.stem for p in (trained / "vis" / f"step-{step:07d}").glob("*.png")) == names[:2]
+        assert sorted(p.stem for p in (trained / "vis" / f"step-{step:07d}").glob("*.png")) == [names[0], names[2]]
         results = json.loads((trained / "eval" / "predictions" / f"panoptic_{step}.json").read_text())
         assert [a["image_id"] for a in results["annotations"]] == names
     assert list((trained / "train").glob("events*")) and list((trained / "eval").glob("events*"))
     assert (trained / "finished").read_text() == "4\n"
     assert load_config(trained / "config.textproto").trainer_options.solver_options.training_number_of_steps == 4
+
+
+def test_the_best_checkpoint_and_the_curves(trained):
+    history = _history(trained)
+    best = max(history, key=lambda entry: entry["pq"])["step"]
+    assert best_checkpoint(trained) == f"{trained}/best/ckpt-{best}"
+    assert (
+        tf.train.load_checkpoint(glob.escape(best_checkpoint(trained))).get_tensor("global_step/.ATTRIBUTES/VARIABLE_VALUE")
+        == best
+    )
+    with Image.open(trained / "train" / "curves.png") as picture:
+        assert picture.width > picture.height > 300
+
+
+def test_pq_of_each_class_is_in_tensorboard(trained):
+    events = EventAccumulator(str(trained / "eval")).Reload()
+    latest = _history(trained)[-1]["per_class"]
+    shown = {name for name, of_class in latest.items() if of_class["tp"] + of_class["fp"] + of_class["fn"]}
+    tags = [tag for tag in events.Tags()["tensors"] if tag.startswith("pq_of_classes/")]
+    assert {tag.partition("/")[2] for tag in tags} >= shown > set()
+    for name in shown:
+        value = tf.make_ndarray(events.Tensors(f"pq_of_classes/{name}")[-1].tensor_proto)
+        assert value == pytest.approx(latest[name]["pq"], rel=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["eval", "continuous_eval"])
@@ -102,6 +131,8 @@ def test_sigterm_saves_and_the_same_command_continues(tiny_config, tmp_path):
     # No second line of Orbit for each report.
     assert "| step:" not in resumed.stdout
     assert f"ckpt-{stopped}" in resumed.stdout and f"trained to step {stopped + 1}" in resumed.stdout
+    # It compiles again, and knows no speed without that step.
+    assert "compiling the first step" in resumed.stdout and "? steps/s  ETA ?" in resumed.stdout
 
 
 def test_unquoted_patterns_and_unknown_fields_are_refused(tiny_config, tmp_path):
@@ -125,3 +156,16 @@ def test_printed_config_is_the_resolved_one(tmp_path):
     assert load_config(printed) == load_config(variant, [override])
     assert "base:" not in result.stdout and "seed: 4" in result.stdout and "batch_size: 2" in result.stdout
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("passed", "expected"),
+    [
+        (0, "0 predicted segments passed .* is 0.31 .needed: 0.7 for things and 0.5 for stuff.: early"),
+        (3, "3 .*: none of them"),
+    ],
+)
+def test_a_pq_of_zero_is_explained(passed, expected):
+    options = load_config(ROOT / "configs/demo/scenes.textproto").evaluator_options
+    per_class = {"disc": {"tp": 0, "fp": passed, "fn": 2}, "sky": {"tp": 0, "fp": 0, "fn": 3}}
+    assert re.search(expected, eval_loop._why_zero({"pq": 0.0, "per_class": per_class}, 0.3099, options))

@@ -177,7 +177,7 @@ def test_too_many_instances_after_pasting_are_reported_by_image(tmp_path, caplog
     with caplog.at_level(logging.WARNING, logger="absl"):
         batches = pipeline.training_dataset(options, INFO, seed=0, batch_size=4, problems=problems)
         batch = next(problems.batches(batches))
-    assert "instances more than max_thing_id = 6" in caplog.text
+    assert "(including pasted segments) has" in caplog.text and "instances more than max_thing_id = 6" in caplog.text
     assert problems.dropped_instances > 0
     assert batch["thing_id_mask_gt"].max() == 5
 
@@ -188,7 +188,7 @@ def test_only_the_first_crowded_images_are_reported(caplog):
         for number in range(40):
             problems.too_many_instances(f"image_{number}", 2, 100)
     assert problems.dropped_instances == 80
-    assert [f"image_{number} " in caplog.text for number in (0, 9, 10, 39)] == [True, True, False, False]
+    assert [f"image_{number} has 2 instances" in caplog.text for number in (0, 9, 10, 39)] == [True, True, False, False]
     assert "further ones are counted but not reported" in caplog.text
 
 

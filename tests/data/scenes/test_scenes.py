@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from data.conversion import image_conversion, image_lists
-from data.scenes import scene_drawing, scene_files
+from data.scenes import hard_scenes, scene_drawing, scene_files
 from kmax_tf.coco_panoptic import pngs
 from protos import descriptions
 
 _INFO = descriptions.load("scenes_panoptic")
+_HARD = descriptions.load("scenes_hard_panoptic")
 
 
 def test_shapes_have_the_area_of_their_formula():
@@ -44,12 +45,51 @@ def test_scenes_contain_the_segments_they_list():
     assert 0 < crowds < 15 and 0 < unlabeled < 25
 
 
+def test_outlines_of_hard_scenes_have_the_area_of_their_formula():
+    y, x = np.mgrid[-60:61, -60:61].astype(float)
+    lens = 50**2 * _lens_of_circles(1.0, 0.75, 0.5)
+    expected = {
+        "ring": np.pi * (1 - 0.44**2) * 50**2,
+        # The integral of r^2 / 2 over the angle, with r = 0.7 + 0.3 cos(5 angle).
+        "star": np.pi * (0.7**2 + 0.3**2 / 2) * 50**2,
+        "cross": (2 * 2 * 0.66 - 0.66**2) * 50**2,
+        "bar": 2 * 0.7 * 50**2,
+        "crescent": np.pi * 50**2 - lens,
+        "disc": np.pi * 50**2,
+    }
+    for shape, area in expected.items():
+        assert (hard_scenes.outline(shape, y, x, 50.0) <= 0).sum() == pytest.approx(area, rel=0.02), shape
+
+
+def _lens_of_circles(a: float, b: float, distance: float) -> float:
+    """Area that circles of radius a and b share."""
+    to_a, to_b = (distance**2 + a**2 - b**2) / (2 * distance), (distance**2 + b**2 - a**2) / (2 * distance)
+    return sum(r**2 * np.arccos(d / r) - d * np.sqrt(r**2 - d**2) for r, d in ((a, to_a), (b, to_b)))
+
+
+def test_hard_scenes_contain_10_to_20_visible_things():
+    classes, things, unlabeled = set(), {c.name for c in _HARD.classes if c.is_thing}, 0
+    for number in range(20):
+        scene = hard_scenes.draw_scene(np.random.default_rng(number), _HARD)
+        assert all(144 <= side <= 192 for side in scene.labels.shape)
+        assert set(np.unique(scene.labels)) - {0} == {segment.label for segment in scene.segments}
+        assert 10 <= sum(segment.class_name in things for segment in scene.segments) <= 20
+        for segment in scene.segments:
+            assert (scene.labels == segment.label).sum() >= 50 and not segment.is_crowd
+            classes.add(segment.class_name)
+        unlabeled += (scene.labels == 0).any()
+    assert classes == {c.name for c in _HARD.classes}
+    assert 0 < unlabeled < 15
+
+
 def test_files_depend_only_on_the_seed(tmp_path):
     for folder, seed, count in (("a", 1, 3), ("b", 1, 4), ("c", 2, 3)):
         scene_files.write_split(tmp_path / folder, "val", count, _INFO, seed=seed)
     images = {f: [(tmp_path / f / "val" / f"val_{i:06d}.jpg").read_bytes() for i in range(3)] for f in "abc"}
     assert images["a"] == images["b"]
     assert all(one != other for one, other in zip(images["a"], images["c"], strict=True))
+    scene_files.write_split(tmp_path / "d", "val", 1, _HARD, seed=1, draw=hard_scenes.draw_scene)
+    assert (tmp_path / "d" / "val" / "val_000000.jpg").read_bytes() != images["a"][0]
 
 
 def test_files_are_valid_coco_panoptic(tmp_path):
@@ -82,5 +122,5 @@ def test_command_does_not_create_a_complete_dataset_again(tmp_path):
     again = run("--num_train=3", "--num_val=2")
     assert "is already complete" in again.stdout
     assert records == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.glob("*.tfrecord")}
-    other = run("--num_train=4")
+    other = run("--num_train=3", "--num_val=2", "--hard")
     assert other.returncode == 1 and "delete it or choose another --output_dir" in other.stderr

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 import tensorflow as tf
+from absl import flags
 
+from kmax_tf.cli import command
 from kmax_tf.cli.command import exit_code
 from protos.errors import UserError
 
@@ -104,3 +106,23 @@ def test_compiling_with_xla_logs_nothing():
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("42\n", 0)
     assert "Compiled cluster" not in done.stderr and "InitializeLog" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: give --config_file, --output_dir; --help explains all flags"),
+        (
+            ["--confg_file=a"],
+            "error: Unknown command line flag 'confg_file'. Did you mean: config_file ?; --help explains all flags",
+        ),
+    ],
+)
+def test_wrong_flags_are_one_line(capsys, monkeypatch, arguments, message):
+    values = flags.FlagValues()
+    for name in ("config_file", "output_dir"):
+        flags.DEFINE_string(name, None, "A path.", flag_values=values, required=True)
+    monkeypatch.setattr(command.flags, "FLAGS", values)
+    with pytest.raises(SystemExit) as ended:
+        command._parse_flags(["train.py", *arguments])
+    assert ended.value.code == 1 and capsys.readouterr().err == f"{message}\n"

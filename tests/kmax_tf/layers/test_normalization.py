@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from kmax_tf.layers.normalization import BatchNorm, NormSpec
+from kmax_tf.layers.normalization import BatchNorm, NormSpec, only_finite_statistics
 
 # Shape of the input and the axes with separate statistics; the last two do not use the fused kernel.
 FUSED = [((8, 6), -1), ((4, 5, 6), -1), ((2, 7, 5, 6), -1)]
@@ -157,6 +157,18 @@ def _operations(graph):
         yield op
         if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
             yield from _operations(graph._get_function(op.get_attr("f").name).graph)
+
+
+def test_statistics_that_are_not_finite_can_be_left_out():
+    layer = BatchNorm(momentum=0.5)
+    x = np.ones((2, 3, 3, 2), np.float32)
+    x[0, 1, 1, 1] = np.inf
+    with only_finite_statistics():
+        layer(tf.constant(x), training=True)
+    np.testing.assert_allclose(layer.moving_mean.numpy(), [0.0, 0.0])
+    np.testing.assert_allclose(layer.moving_variance.numpy(), [1.0, 1.0])
+    layer(tf.constant(x), training=True)
+    assert not np.isfinite(layer.moving_mean.numpy()[1])
 
 
 def test_spec_sets_every_option():
