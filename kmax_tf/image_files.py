@@ -4,9 +4,9 @@ import dataclasses
 import io
 import os
 import pathlib
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageOps
 
 from kmax_tf.coco_panoptic import pngs
@@ -42,50 +42,95 @@ def read_image(path: pathlib.Path) -> EncodedImage:
     Raises:
       ImageError: the file is missing, damaged, too large or not an image with 8 or 16 bits per channel.
     """
-    data, image, kind, rotated = _read(path)
+    data, image, pixels, kind, rotated = _read(path)
     if data is None:
         buffer = io.BytesIO()
         kind = "jpeg" if kind == "jpeg" else "png"
         image.save(buffer, format=kind, **({"quality": 95} if kind == "jpeg" else {}))
         data = buffer.getvalue()
-    return EncodedImage(data, kind, image.height, image.width, rotated)
+    return EncodedImage(data, kind, *pixels.shape[:2], rotated)
 
 
 def read_rgb(path: str | os.PathLike[str]) -> np.ndarray:
     """The pixels of an image file, uint8 [H,W,3]; `~` is the home directory, errors are those of read_image.
 
-    RGB files are decoded as in training, because JPEG decoders differ enough to change predictions.
+    RGB files are decoded as in training, because JPEG decoders differ enough to change predictions; without TensorFlow, pillow
+    decodes them.
     """
-    data, image, _, _ = _read(pathlib.Path(path).expanduser())
-    return np.asarray(image) if data is None else tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
+    return _read(pathlib.Path(path).expanduser()).pixels
 
 
-def _read(path: pathlib.Path) -> tuple[bytes | None, Image.Image, str, bool]:
-    """The bytes of an upright RGB file, or None and the image converted to that; its format and whether it was rotated."""
+def decode_rgb(data: bytes) -> np.ndarray:
+    """The pixels of an image file whose bytes are `data`, as read_rgb."""
+    return _decode(data, "the image").pixels
+
+
+def image_pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of an image that pillow has read, upright, uint8 [H,W,3].
+
+    Raises:
+      ImageError: the range of its values is unknown.
+    """
+    rgb = _to_rgb(ImageOps.exif_transpose(image))
+    if rgb is None:
+        raise ImageError(_unknown_range("the image", image.mode))
+    return np.asarray(rgb)
+
+
+class _Content(NamedTuple):
+    """`data` are the bytes of an upright RGB file, or None if `image` was converted to that; `rotated` as in EncodedImage."""
+
+    data: bytes | None
+    image: Image.Image
+    pixels: np.ndarray
+    kind: str
+    rotated: bool
+
+
+def _read(path: pathlib.Path) -> _Content:
     try:
-        data = pngs.read_bytes(path)
+        return _decode(pngs.read_bytes(path), str(path))
+    except PanopticFileError as error:
+        raise ImageError(str(error)) from None
+
+
+def _decode(data: bytes, source: str) -> _Content:
+    """`source` names the file in messages."""
+    try:
         with Image.open(io.BytesIO(data)) as image:
+            pngs.check_size(image)
             kind = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(image.format or "", "")
             rotated = image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
             if kind and image.mode == "RGB" and not rotated and "transparency" not in image.info:
-                # Unlike pillow, the decoder used in training rejects a PNG that is truncated after its pixels.
-                tf.io.decode_image(data, channels=3, expand_animations=False)
-                return data, image, kind, False
+                return _Content(data, image, _decoded(data, image), kind, False)
             mode, rgb = image.mode, _to_rgb(ImageOps.exif_transpose(image))
-    except PanopticFileError as error:
-        raise ImageError(str(error)) from None
     except Image.DecompressionBombError:
-        raise ImageError(pngs.too_large(path)) from None
-    except (tf.errors.InvalidArgumentError, *pngs.UNREADABLE) as error:
-        is_tf = isinstance(error, tf.errors.OpError)
-        reason = "its pixels do not decode" if is_tf else pngs.reason(error)
-        raise ImageError(f"{path} is damaged or not an image ({reason}): download or create it again") from None
+        raise ImageError(pngs.too_large(pathlib.Path(source))) from None
+    except pngs.UNREADABLE as error:
+        raise ImageError(f"{source} is damaged or not an image ({pngs.reason(error)}): download or create it again") from None
     if rgb is None:
-        raise ImageError(
-            f"{path} has pixel values of an unknown range (mode {mode}): save it with 8 or 16 bits per channel, scaled to the "
-            "whole range"
-        )
-    return None, rgb, kind, rotated
+        raise ImageError(_unknown_range(source, mode))
+    return _Content(None, rgb, np.asarray(rgb), kind, rotated)
+
+
+def _decoded(data: bytes, image: Image.Image) -> np.ndarray:
+    """Pixels of a JPEG or PNG in RGB; raises ValueError if it is damaged."""
+    try:
+        import tensorflow as tf
+    except ImportError:  # exported models also run without it
+        return np.asarray(image)
+    try:
+        # Unlike pillow, this decoder rejects a PNG that is truncated after its pixels.
+        return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError:
+        raise ValueError("its pixels do not decode") from None
+
+
+def _unknown_range(source: str, mode: str) -> str:
+    return (
+        f"{source} has pixel values of an unknown range (mode {mode}): save it with 8 or 16 bits per channel, scaled to the "
+        "whole range"
+    )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image | None:

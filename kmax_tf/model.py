@@ -8,6 +8,7 @@ from kmax_tf.input_check import check_input_size
 from kmax_tf.kmax_decoder import KMaXDecoder
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.layers.resize import resize_like
+from kmax_tf.mask_relaxation import MaskRelaxation
 from kmax_tf.pixel_decoder import PixelDecoder
 from kmax_tf.pixel_encoders import build_encoder
 from kmax_tf.semantic_branch import SemanticBranch
@@ -31,6 +32,8 @@ class KMaXDeepLab(tf_keras.Model):
         self.kmax_decoder = KMaXDecoder(head, num_classes, norm)
         self.predictor = MaskPredictor(head.pixel_space_head, num_classes, norm)
         self.semantic_branch = SemanticBranch(options, self.pixel_encoder.activation, norm)
+        # Last: checkpoints of optimizers number the variables.
+        self.mask_relaxation = MaskRelaxation(options, num_classes, norm) if head.relaxation.masks else None
 
     def call(self, images: tf.Tensor, training: bool = False, semantic: bool | None = None, any_size: bool = False) -> Outputs:
         """The masks, classes and features of a batch of images.
@@ -38,7 +41,7 @@ class KMaXDeepLab(tf_keras.Model):
         Args:
           images: [B,H,W,3], RGB, 0..255, uint8 or float; H and W are 32k+1.
           training: use batch statistics and drop path, and resize auxiliary outputs to the size of the main one.
-          semantic: compute semantic_logits; by default only in training.
+          semantic: compute semantic_logits, and those of relaxation.masks; by default only in training.
           any_size: accept other sizes too, at which features of different strides are not aligned; for counting and timing at
             the sizes that papers report, not for predictions.
 
@@ -46,7 +49,7 @@ class KMaXDeepLab(tf_keras.Model):
           `transformer_class_logits` [B,N,C+1] ordered things, stuff, void; `pixel_space_mask_logits` [B,h,w,N] at stride 4
           (or that of the encoder's stage1 with a five-stage pixel decoder); `pixel_space_normalized_feature` [B,h,w,D];
           `auxiliary_outputs`: a tuple of dicts with these three keys, one for each kMaX decoder layer; `semantic_logits`
-          [B,hs,ws,ids]. All float32.
+          [B,hs,ws,ids]. All float32. With relaxation.masks, the first dicts also have `relaxation_semantic_logits` [B,h,w,C].
 
         Raises:
           ValueError: H or W is not 32k+1. For dynamic sizes, running the graph raises tf.errors.InvalidArgumentError.
@@ -60,9 +63,11 @@ class KMaXDeepLab(tf_keras.Model):
         outputs = self.predictor(pixel_features[-1], classes, masks, training=training)
         if training:
             auxiliary = [_resized(prediction, outputs[MASK_LOGITS]) for prediction in auxiliary]
-        outputs[AUXILIARY_OUTPUTS] = tuple(auxiliary)
         if training if semantic is None else semantic:
             outputs[SEMANTIC_LOGITS] = self.semantic_branch(features, training=training)
+            if self.mask_relaxation:
+                auxiliary = self.mask_relaxation(pixel_features, auxiliary, training=training)
+        outputs[AUXILIARY_OUTPUTS] = tuple(auxiliary)
         return outputs
 
 

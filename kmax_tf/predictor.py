@@ -1,22 +1,25 @@
-"""Predicts the segments of images with an exported model, and draws them."""
+"""Predicts the segments of images with a trained model, and draws them."""
 
+import collections
 import dataclasses
+import functools
 import os
-import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
-import tensorflow as tf
 
-from kmax_tf.coco_panoptic.results import bounding_box, segment_score
-from kmax_tf.drawing.pictures import overlay_panoptic
+from kmax_tf.coco_panoptic.segment_values import bounding_box, segment_score
 from kmax_tf.evaluation.segments import decode_segments
-from kmax_tf.files.tensorflow_paths import literal_path
-from kmax_tf.image_files import read_rgb
-from protos import descriptions
-from protos.descriptions import ConfigError, DatasetInfo
+from kmax_tf.prediction.engine import Engine, Maps
+from kmax_tf.prediction.opening import open_engine
+from kmax_tf.prediction.runtimes import needed
+from protos.descriptions import DatasetInfo
 
-# Stored next to the SavedModel: the dataset description, with the classes in its maps.
-DESCRIPTION_FILE = "dataset.textproto"
+if TYPE_CHECKING:
+    import PIL.Image
+
+Image: TypeAlias = "np.ndarray | str | os.PathLike[str] | bytes | PIL.Image.Image"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,76 +37,124 @@ class PredictedSegment:
     score: float
     area: int
     bbox: tuple[int, int, int, int]
+    _panoptic: np.ndarray = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The pixels of the segment, bool [H,W]; made anew at each access."""
+        return self._panoptic == self.id
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prediction:
     """The panoptic map of one image.
 
-    `image` is RGB, uint8 [H,W,3]; `panoptic` int32 [H,W] is class id * label divisor + instance id, or the label of void;
-    `segments` are sorted by area, largest first, and do not include void.
+    `image` is RGB, uint8 [H,W,3]; `maps` holds what the model returned: those of `kmax_tf.build_postprocessor`, [H,W], and
+    `decoder_<i>` if cluster assignments were asked for.
     """
 
-    image: np.ndarray
-    panoptic: np.ndarray
-    segments: tuple[PredictedSegment, ...]
-    dataset: DatasetInfo
+    image: np.ndarray = dataclasses.field(repr=False)
+    maps: Maps = dataclasses.field(repr=False)
+    dataset: DatasetInfo = dataclasses.field(repr=False)
+
+    @property
+    def panoptic(self) -> np.ndarray:
+        """int32 [H,W]: class id * label divisor + instance id, or the label of void."""
+        return self.maps["panoptic_pred"]
+
+    @functools.cached_property
+    def segments(self) -> tuple[PredictedSegment, ...]:
+        """The segments sorted by area, largest first, without void."""
+        found = []
+        for label, segment in decode_segments(self.panoptic, self.dataset, "the image", crowds=False).items():
+            mask, entry = self.panoptic == label, self.dataset.by_id()[segment.class_id]
+            names = (label, entry.name, entry.category_id, entry.is_thing)
+            values = (segment_score(mask, self.maps), segment.area, tuple(bounding_box(mask)))
+            found.append(PredictedSegment(*names, *values, self.panoptic))
+        return tuple(sorted(found, key=lambda segment: -segment.area))
 
     def draw(self) -> np.ndarray:
         """The segments drawn over the image, with borders and names: uint8 [H,W,3]."""
+        needed("scipy", "drawing", "scipy pillow")
+        from kmax_tf.drawing.pictures import overlay_panoptic
+
         return overlay_panoptic(self.image, self.panoptic, self.dataset)
+
+    def to_coco(self, image_id: int | str = 0, file_name: str = "image.png") -> tuple[dict[str, Any], np.ndarray]:
+        """The annotation of COCO's panoptic format and the pixels of its PNG, uint8 [H,W,3]: R + 256 G + 65536 B is an id.
+
+        `segments_info` contains id, category_id, area, bbox, iscrowd and `score`; `file_name` is the name of the PNG.
+        """
+        needed("scipy", "to_coco", "scipy pillow")
+        from kmax_tf.coco_panoptic.results import encode_panoptic
+
+        colors, segments = encode_panoptic(self.panoptic, self.dataset, file_name, self.maps)
+        return {"image_id": image_id, "file_name": file_name, "segments_info": segments}, colors
 
 
 class Predictor:
-    """Runs a model that trainer/export.py exported, on images of any size."""
+    """Runs a model on images of any size. Several threads may use one predictor at once."""
 
-    def __init__(self, path: str | os.PathLike[str]):
-        """Loads the SavedModel in the folder `path`.
+    def __init__(self, path: str | os.PathLike[str] | Engine, *, clusters: bool = False, batch_size: int = 4):
+        """Loads a model.
 
-        Raises:
-          ConfigError: as load_exported.
-        """
-        self._model, self.dataset = load_exported(pathlib.Path(path).expanduser())
-        self._predict = self._model.signatures["serving_default"]
-
-    def __call__(self, image: np.ndarray | str | os.PathLike[str]) -> Prediction:
-        """Predicts the segments of an image: an RGB array, uint8 [H,W,3], or the path of an image file.
+        Args:
+          path: the folder of an export (trainer/export.py) or one of its files, in any format; or a checkpoint, a prefix or a
+            directory whose latest one is used, with `config.textproto` beside it or the config in it; or a model that
+            is already loaded.
+          clusters: whether predictions include the cluster assignment of each decoder (SavedModels and checkpoints).
+          batch_size: images in one call at most, for lists.
 
         Raises:
-          ImageError: the file cannot be read.
-          ValueError: the array has another shape or type.
+          ConfigError: there is no model, it is damaged, or its dataset description is invalid.
+          CheckpointError: the checkpoint is damaged or does not fit its config.
+          MissingPackageError: the format needs a package that is not installed.
         """
-        pixels = read_rgb(image) if isinstance(image, str | os.PathLike) else np.asarray(image)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise ValueError(f"the image is {pixels.dtype} {list(pixels.shape)}, expected RGB pixels, uint8 [H,W,3]")
-        maps = {name: value.numpy()[0] for name, value in self._predict(input_tensor=tf.constant(pixels)).items()}
-        return Prediction(pixels, maps["panoptic_pred"], _segments(maps, self.dataset), self.dataset)
+        self._engine = open_engine(path, clusters=clusters) if isinstance(path, str | os.PathLike) else path
+        self._batch_size = batch_size
+        self.dataset = self._engine.dataset
+
+    @overload
+    def __call__(self, image: Image) -> Prediction: ...
+
+    @overload
+    def __call__(self, image: Sequence[Image]) -> list[Prediction]: ...
+
+    def __call__(self, image):
+        """Predicts the segments of an image, or of each in a list.
+
+        An image is an RGB array uint8 [H,W,3], the path of an image file, its bytes, or a PIL image; those of a list may
+        differ in size.
+        Images of one size run in one call if the model takes batches.
+
+        Raises:
+          ImageError: a file cannot be read.
+          ValueError: an array has another shape or type.
+        """
+        if not isinstance(image, list | tuple):
+            return self([image])[0]
+        pixels = [_pixels(entry) for entry in image]
+        by_size: Mapping[tuple[int, ...], list[int]] = collections.defaultdict(list)
+        for position, entry in enumerate(pixels):
+            by_size[entry.shape].append(position)
+        found: list[Prediction | None] = [None] * len(pixels)
+        for positions in by_size.values():
+            for start in range(0, len(positions), self._batch_size):
+                part = positions[start : start + self._batch_size]
+                for position, maps in zip(part, self._engine.predict([pixels[i] for i in part]), strict=True):
+                    found[position] = Prediction(pixels[position], maps, self.dataset)
+        return found
 
 
-def load_exported(folder: pathlib.Path) -> tuple[tf.Module, DatasetInfo]:
-    """The SavedModel that trainer/export.py wrote to a folder, and its classes.
+def _pixels(image: Image) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        pixels = image
+    else:
+        needed("PIL", "an image that is no array", "pillow")
+        from kmax_tf.image_files import decode_rgb, image_pixels, read_rgb
 
-    Raises:
-      ConfigError: there is none, it is damaged, or its dataset description is invalid.
-    """
-    if not is_exported(folder):
-        raise ConfigError(f"{folder}: no exported model in this folder; create one with python trainer/export.py")
-    info = descriptions.load(folder.absolute() / DESCRIPTION_FILE)
-    try:
-        return tf.saved_model.load(literal_path(str(folder))), info
-    except (OSError, IndexError, ValueError, tf.errors.OpError):
-        raise ConfigError(f"{folder}: the SavedModel is damaged: export or copy it again") from None
-
-
-def is_exported(folder: pathlib.Path) -> bool:
-    """Whether a folder contains a SavedModel written by trainer/export.py."""
-    return (folder / "saved_model.pb").is_file() and (folder / DESCRIPTION_FILE).is_file()
-
-
-def _segments(maps: dict[str, np.ndarray], info: DatasetInfo) -> tuple[PredictedSegment, ...]:
-    found = []
-    for label, segment in decode_segments(maps["panoptic_pred"], info, "the image", crowds=False).items():
-        mask, entry = maps["panoptic_pred"] == label, info.by_id()[segment.class_id]
-        box, score = tuple(bounding_box(mask)), segment_score(mask, maps)
-        found.append(PredictedSegment(label, entry.name, entry.category_id, entry.is_thing, score, segment.area, box))
-    return tuple(sorted(found, key=lambda segment: -segment.area))
+        is_path = isinstance(image, str | os.PathLike)
+        pixels = read_rgb(image) if is_path else decode_rgb(image) if isinstance(image, bytes) else image_pixels(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ValueError(f"the image is {pixels.dtype} {list(pixels.shape)}, expected RGB pixels, uint8 [H,W,3]")
+    return pixels

@@ -18,20 +18,23 @@ from protos.text_files import expand_home, usable_path
 from protos.validation import check_model_defaults, check_required, dataset_sections, per_side, validate
 
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
+# kmax_tf/configs is the folder configs, which wheels contain there.
+_SHIPPED = pathlib.Path(__file__).resolve().parents[1] / "kmax_tf"
 
 
 def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> experiment_pb2.ExperimentOptions:
     """Reads an experiment config: parses it, merges its base, applies overrides, fills in defaults and validates.
 
     Args:
-      path: a file in strict text format of ExperimentOptions.
+      path: a file in strict text format of ExperimentOptions. `configs/...`, if there is no such file, is a config that is
+        installed with this project.
       overrides: `path.of.field=value`, see protos/overrides.py. Overriding only crop_size also lowers the resize values of the
         same section to it; overriding train_dataset_options.file_pattern removes the sources there.
 
     Raises:
       ConfigError: the file, an override or a value is invalid.
     """
-    path = usable_path(path, ConfigError)
+    path = _installed(usable_path(path, ConfigError))
     config, bases = read_with_bases(path, _parse)
     apply_overrides(config, overrides)
     overridden = override_paths(overrides)
@@ -82,6 +85,11 @@ def dataset_info(config: experiment_pb2.ExperimentOptions) -> DatasetInfo:
 def config_to_text(config: experiment_pb2.ExperimentOptions) -> str:
     """The config in the text format that `load_config` reads."""
     return text_format.MessageToString(config)
+
+
+def _installed(path: pathlib.Path) -> pathlib.Path:
+    shipped = _SHIPPED / path
+    return shipped if path.parts[:1] == ("configs",) and not path.exists() and shipped.is_file() else path
 
 
 def _parse(path: pathlib.Path) -> experiment_pb2.ExperimentOptions:

@@ -115,6 +115,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "ffn_channels": _AT_LEAST_1,
         "num_dropped_mask_slots": _AT_LEAST_0,
     },
+    "RelaxationOptions": {"num_relaxed_decoders": _AT_LEAST_1, "class_relaxation": _PROBABILITY},
     "PixelDecoderOptions": {"channels": multiple_of(8), "num_blocks": _AT_LEAST_1, "bottleneck_dilation": _AT_LEAST_1},
     "TrainerOptions": {
         "num_checkpoints_to_keep": _AT_LEAST_1,

@@ -168,6 +168,8 @@ def _model_problems(model: model_pb2.ModelOptions, info: DatasetInfo) -> Iterato
     decoders = list(transformer.num_decoders)
     if len(decoders) != 3 or sum(decoders) < 1:
         yield f"max_deeplab.num_decoders: {decoders} must have three values (stride 32, 16, 8), not all zero"
+    if transformer.relaxation.masks and not transformer.deep_supervision:
+        yield "max_deeplab.relaxation.masks: has no effect without deep_supervision; set deep_supervision: true"
     channels = transformer.auxiliary_semantic_head.output_channels
     if channels != info.num_ids:
         yield (

@@ -38,6 +38,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
         options: trainer_pb2.TrainerOptions = experiment.config.trainer_options
         # Saving adds up variables over hosts, so that all take part; what the others write is deleted.
         self._scratch = None if is_chief(experiment.strategy) else tempfile.TemporaryDirectory(prefix="kmax_checkpoints_")
+        _remove_damaged_list(model_dir)
         super().__init__(
             experiment.checkpoint(),
             literal_path(self._scratch.name if self._scratch else str(model_dir)),
@@ -195,6 +196,15 @@ def best_checkpoint(model_dir: str | os.PathLike[str]) -> str:
             "trainer_options.keep_best is not false"
         )
     return resolve_checkpoint(str(folder / f"ckpt-{json.loads(note.read_text())['step']}"))
+
+
+def _remove_damaged_list(model_dir: pathlib.Path) -> None:
+    """Removes TensorFlow's list of checkpoints if it is damaged: TensorFlow would not write another one."""
+    try:
+        tf.train.get_checkpoint_state(str(model_dir))
+    except ValueError as error:
+        logging.warning("%s: removed, because it is damaged (%s)", model_dir / "checkpoint", error)
+        (model_dir / "checkpoint").unlink(missing_ok=True)
 
 
 def remove_unfinished_checkpoints(model_dir: pathlib.Path) -> None:

@@ -13,7 +13,7 @@ _METRICS = {"pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "mean_
 
 
 def draw_curves(folder: pathlib.Path, evaluations: Sequence[Mapping[str, float | None]]) -> None:
-    """Writes `curves.png`: the losses in `metrics.jsonl` of the folder (see training_log), and the metrics of `evaluations`."""
+    """Draws `curves.png`: the losses in `metrics.jsonl` of the same folder (training_log), and metrics of `evaluations`."""
     log = folder / "metrics.jsonl"
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     losses = [{"step": line["step"]} | shown_terms({k: v for k, v in line.items() if "loss" in k}) for line in lines]

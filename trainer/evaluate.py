@@ -7,9 +7,19 @@ Images are paired by id. trainer/predict.py derives ids from the names of images
 
 Follows the official script of COCO: predictions in crowd regions and void are not errors, every image of the ground truth needs
 a prediction, classes without any segment are not part of the means. Prints a table of the classes and, as the last line, one
-JSON object with pq, sq, rq, pq_things, pq_stuff (percent) and per_class.
+JSON object with pq, sq, rq, pq_things, pq_stuff (percent) and per_class. --boundary_pq adds boundary_pq, boundary_sq and so on,
+--mask_ap the twelve numbers of COCO's mask AP.
+
+    python trainer/evaluate.py --ground_truth_json=G --predictions_json=P --images_dir=I --gallery=D
+
+Also writes a gallery: D/index.html shows all images with predictions, ground truth and errors, without a server or network.
+
+    python trainer/evaluate.py --predictions_json=P --submission=coco|cityscapes|ade20k --output_dir=D
+
+Writes the files that the test server of a benchmark expects, with or without ground truth to score.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -23,119 +33,20 @@ from absl import flags, logging
 
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_path
-from kmax_tf.cli.progress import Progress
-from kmax_tf.coco_panoptic import categories, names
-from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, few, read_panoptic_file
-from kmax_tf.coco_panoptic.values import PanopticFileError
-from kmax_tf.evaluation.panoptic_quality import PanopticQuality
-from kmax_tf.evaluation.segments import Segment, count_labels
-from protos.descriptions import ClassInfo
+from kmax_tf.coco_panoptic import names
+from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, read_panoptic_file
+from kmax_tf.files.lock import own_folder
+from protos.errors import UserError
+from trainer import scoring
+from trainer.gallery.gallery import Gallery
+from trainer.scoring import Result
+from trainer.submission import ade20k, cityscapes, coco
 
 
-def pair_by_id(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
-    """The predictions for images of the ground truth, with the ids of the ground truth; ids are compared by value."""
-    return predictions.select(names.pair_ids(ground_truth.file_names, predictions.file_names))
-
-
-def pair_by_name(ground_truth: PanopticFile, predictions: PanopticFile) -> PanopticFile:
-    """The predictions whose image has the same name as one of the ground truth, with the ids of the ground truth.
-
-    Names are those of the image files, or of the PNGs unless both files list all of their images (names.pair_names).
-
-    Raises:
-      PanopticFileError: two images have the same name.
-    """
-    files = (ground_truth, predictions)
-    by_image = all(file.file_names.keys() <= file.image_names.keys() for file in files)
-    ours, theirs = (file.image_names if by_image else file.file_names for file in files)
-    where = tuple(f"{file.path}: names of {'images' if by_image else 'PNGs'}" for file in files)
-    return predictions.select(names.pair_names(ours, theirs, where))
-
-
-def extra_predictions(predictions: PanopticFile, paired: PanopticFile) -> str:
-    """A line about predictions without an image in the ground truth; empty if there are none."""
-    used = set(paired.file_names.values())
-    left = [name for name in predictions.file_names.values() if name not in used]
-    if not left:
-        return ""
-    count = f"{len(left)} of {len(predictions.file_names)} predictions"
-    return f"{predictions.path}: {count} are for no image of the ground truth and do not count, first: {names.shown(left[0])}"
-
-
-def evaluate(ground_truth: PanopticFile, predictions: PanopticFile) -> dict[str, float | None | dict]:
-    """PQ of predictions in percent, as `PanopticQuality.result` returns it, for the images of the ground truth.
-
-    Raises:
-      PanopticFileError: an image has no prediction, a category is unknown or different in the predictions, sizes differ, or
-        PNG and JSON disagree about segments.
-    """
-    categories.require_complete(ground_truth.categories, str(ground_truth.path))
-    categories.check_agreement(
-        predictions.categories,
-        ground_truth.categories,
-        where=str(predictions.path),
-        source=str(ground_truth.path),
-        advice="the files have different classes, or one of them has wrong category ids",
-        known_only=False,
-    )
-    given, predictions = predictions, pair_by_id(ground_truth, predictions)
-    missing = [image_id for image_id in ground_truth.segments if image_id not in predictions.segments]
-    if missing:
-        advice = "; there are files with the same names: --pair_images_by=name pairs images by them"
-        raise PanopticFileError(
-            f"{predictions.path}: no prediction for image {few(missing)}, listed in {ground_truth.path}"
-            f"{advice if _have_names(ground_truth, given, missing) else ''}"
-        )
-    known = {category.id for category in ground_truth.categories}
-    for file in (ground_truth, predictions):
-        for image_id in ground_truth.segments:
-            for segment_id, record in file.segments[image_id].items():
-                if record.category_id not in known:
-                    raise PanopticFileError(
-                        f"{file.path}: image {image_id}: segment {segment_id} has category_id {record.category_id}, which is "
-                        f"not among the categories of {ground_truth.path}"
-                    )
-    quality = PanopticQuality([ClassInfo(c.id, c.name, c.is_thing, c.id, (0, 0, 0)) for c in ground_truth.categories])
-    progress = Progress("evaluation", "images", len(ground_truth.segments))
-    for done, image_id in enumerate(ground_truth.segments, 1):
-        quality.update(*_load(ground_truth, predictions, image_id))
-        progress.update(done)
-    return quality.result()
-
-
-def _have_names(ground_truth: PanopticFile, predictions: PanopticFile, missing: list[int | str]) -> bool:
-    """Whether the names of files identify the predictions of the missing images."""
-    try:
-        return pair_by_name(ground_truth, predictions).segments.keys() >= set(missing)
-    except PanopticFileError:
-        return False
-
-
-def _load(ground_truth: PanopticFile, predictions: PanopticFile, image_id: int | str) -> tuple:
-    """Arguments of `PanopticQuality.update` for one image."""
-    true, predicted = ground_truth.read_ids(image_id), predictions.read_ids(image_id)
-    png = predictions.folder / predictions.file_names[image_id]
-    if true.shape != predicted.shape:
-        sizes = [" x ".join(map(str, ids.shape)) for ids in (predicted, true)]
-        raise PanopticFileError(f"{png}: image {image_id} is {sizes[0]} (height x width), but its ground truth is {sizes[1]}")
-    areas = count_labels(predicted)
-    invisible = [segment_id for segment_id in predictions.segments[image_id] if segment_id not in areas]
-    if invisible:
-        raise PanopticFileError(
-            f"{predictions.path}: image {image_id}: segment id {few(invisible)} is in segments_info, but not in the PNG {png}"
-        )
-    return true, _segments(ground_truth, image_id, count_labels(true)), predicted, _segments(predictions, image_id, areas)
-
-
-def _segments(file: PanopticFile, image_id: int | str, areas: dict[int, int]) -> dict[int, Segment]:
-    records = file.segments[image_id].items()
-    return {i: Segment(record.category_id, areas.get(i, 0), record.is_crowd) for i, record in records}
-
-
-def format_table(result: dict[str, float | None | dict]) -> str:
+def format_table(result: Result) -> str:
     """A table of the classes with segments, then the means; numbers in percent."""
     per_class = result["per_class"]
-    width = max(len(name) for name in [*per_class, "pq_things"])
+    width = max(len(name) for name in [*per_class, "boundaries"])
     lines = [f"{'class':{width}}     PQ     SQ     RQ       TP       FP       FN"]
     for name, q in per_class.items():
         if q["tp"] + q["fp"] + q["fn"]:
@@ -144,6 +55,10 @@ def format_table(result: dict[str, float | None | dict]) -> str:
     if absent:
         lines.append(f"({absent} classes without any segment are not listed)")
     means = {"all": ("pq", "sq", "rq"), "things": ("pq_things",), "stuff": ("pq_stuff",)}
+    if "boundary_pq" in result:
+        means["boundaries"] = ("boundary_pq", "boundary_sq", "boundary_rq")
+    if "ap" in result:
+        means["mask AP"] = ("ap", "ap_50", "ap_75")
     for name, keys in means.items():
         values = " ".join("     -" if result[k] is None else f"{result[k]:6.2f}" for k in keys)
         lines.append(f"{name:{width}} {values}")
@@ -151,27 +66,73 @@ def format_table(result: dict[str, float | None | dict]) -> str:
 
 
 def main() -> None:
-    ground_truth = read_panoptic_file(flags.FLAGS.ground_truth_json, flags.FLAGS.ground_truth_dir)
-    predictions = read_panoptic_file(flags.FLAGS.predictions_json, flags.FLAGS.predictions_dir)
-    pair = pair_by_name if flags.FLAGS.pair_images_by == "name" else pair_by_id
-    paired = pair(ground_truth, predictions)
-    for note in (*ground_truth.notes, *predictions.notes, extra_predictions(predictions, paired)):
+    values = flags.FLAGS
+    if not (values.ground_truth_json or values.submission):
+        raise UserError("give --ground_truth_json to score predictions, or --submission to make files for a test server")
+    for name, needed in (("gallery", "ground_truth_json"), ("gallery", "images_dir"), ("submission", "output_dir")):
+        if values[name].value and not values[needed].value:
+            raise UserError(f"--{name} also needs --{needed}: {values[needed].help}")
+    predictions = read_panoptic_file(values.predictions_json, values.predictions_dir)
+    if values.submission:
+        _make_submission(predictions)
+    if values.ground_truth_json:
+        _score(predictions)
+
+
+def _make_submission(predictions: PanopticFile) -> None:
+    folder = pathlib.Path(flags.FLAGS.output_dir).absolute()
+    writers = {"coco": functools.partial(coco.write, algorithm=flags.FLAGS.algorithm)}
+    writers |= {"cityscapes": cityscapes.write, "ade20k": ade20k.write}
+    with own_folder(folder):
+        paths = writers[flags.FLAGS.submission](predictions, folder)
+    for path in paths:
+        print(f"{names.shown(path)}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+def _score(predictions: PanopticFile) -> None:
+    values = flags.FLAGS
+    ground_truth = read_panoptic_file(values.ground_truth_json, values.ground_truth_dir)
+    by_name = values.pair_images_by == "name"
+    paired = (scoring.pair_by_name if by_name else scoring.pair_by_id)(ground_truth, predictions)
+    for note in (*ground_truth.notes, *predictions.notes, scoring.extra_predictions(predictions, paired)):
         if note:
             logging.warning("%s", note)
-    result = evaluate(ground_truth, paired if flags.FLAGS.pair_images_by == "name" else predictions)
+    options = {"boundaries": values.boundary_pq, "average_precision": values.mask_ap}
+    scored = paired if by_name else predictions
+    if values.gallery:
+        result = _make_gallery(ground_truth, scored, paired, options)
+    else:
+        result = scoring.evaluate(ground_truth, scored, **options)
     print(format_table(result))
     print(json.dumps(result))
 
 
+def _make_gallery(ground_truth: PanopticFile, scored: PanopticFile, paired: PanopticFile, options: dict[str, bool]) -> Result:
+    folder = pathlib.Path(flags.FLAGS.gallery).absolute()
+    with own_folder(folder):
+        gallery = Gallery(folder, ground_truth, paired, pathlib.Path(flags.FLAGS.images_dir))
+        result = scoring.evaluate(ground_truth, scored, **options, visit=gallery.add)
+        page = gallery.finish(result)
+    print(f"gallery of {len(ground_truth.segments)} images: open {names.shown(page)} in a browser", flush=True)
+    return result
+
+
 def run() -> None:
     """Runs the command with the flags of the command line."""
-    define_path("ground_truth_json", "Ground truth in COCO panoptic format.", required=True)
+    define_path("ground_truth_json", "Ground truth in COCO panoptic format.")
     define_path("predictions_json", "Predictions in COCO panoptic format.", required=True)
     define_path("ground_truth_dir", "PNG files of the ground truth. Default: its JSON's path without .json.")
     define_path("predictions_dir", "PNG files of the predictions. Default: their JSON's path without .json.")
     flags.DEFINE_enum(
         "pair_images_by", "id", ["id", "name"], "By image_id, or by file names: those of the images, or else of the PNGs."
     )
+    flags.DEFINE_bool("boundary_pq", False, "Also compute Boundary PQ (arXiv 2103.16562).")
+    flags.DEFINE_bool("mask_ap", False, "Also compute COCO's mask AP of things, which need scores.")
+    define_path("gallery", "Folder for a gallery of all images: pictures, errors and statistics in a page for a browser.")
+    define_path("images_dir", "The images of the ground truth, for --gallery; they may be in subfolders.")
+    flags.DEFINE_enum("submission", None, ["coco", "cityscapes", "ade20k"], "Benchmark for whose test server to write files.")
+    define_path("output_dir", "Folder for the files of --submission.")
+    flags.DEFINE_string("algorithm", "kmax-deeplab", "Name of the algorithm in the file name of a submission to COCO.")
     run_command(main)
 
 

@@ -9,7 +9,9 @@ import tensorflow as tf
 from PIL import Image
 
 from kmax_tf.coco_panoptic import names
-from kmax_tf.drawing.pictures import contact_sheet, overlay_panoptic
+from kmax_tf.coco_panoptic.results import segment_score
+from kmax_tf.drawing.pictures import contact_sheet, legend, overlay_panoptic
+from kmax_tf.evaluation.segments import decode_segments
 from protos.descriptions import DatasetInfo
 
 
@@ -32,13 +34,16 @@ class PictureBook:
         if int(example["number"]) not in np.linspace(0, total - 1, min(self._count, total)).round():
             return
         image = np.asarray(Image.open(io.BytesIO(example["raw_image"])).convert("RGB"))
-        pictures = [image, overlay_panoptic(image, maps["panoptic_pred"], self._info)]
+        predicted = maps["panoptic_pred"]
+        segments = decode_segments(predicted, self._info, str(example["image_name"]), crowds=False)
+        scores = {label: segment_score(predicted == label, maps) for label in segments}
+        pictures = [image, overlay_panoptic(image, predicted, self._info, scores=scores)]
         titles = ["image", "prediction"]
         if "panoptic_raw" in example:
             truth = tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy()
             pictures.append(overlay_panoptic(image, truth, self._info))
             titles.append("ground truth")
-        page = contact_sheet([pictures], titles)
+        page = contact_sheet([[*pictures, legend(predicted, self._info, scores=scores)]], [*titles, "scores"])
         name = names.image_name(f"{example['image_name'].decode(errors='replace')}.png")
         target = self._folder / f"step-{step:07d}" / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)

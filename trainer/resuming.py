@@ -6,6 +6,7 @@ from typing import Any
 from absl import logging
 from google.protobuf import descriptor, message
 
+from kmax_tf.checkpoints.errors import CheckpointError
 from kmax_tf.checkpoints.origin import read_origin
 from protos import experiment_pb2
 from protos.config import dataset_info
@@ -21,6 +22,7 @@ _KEPT = {
     "model_options.initial_checkpoint": _START,
     "model_options.backbone.pretrained_weights": _START,
     "model_options.restore": _START,
+    "model_options.max_deeplab.relaxation.masks": "the branches would have no state of the optimizer",
     "train_dataset_options.crop_size": _MIX,
     "train_dataset_options.dataset": _MIX,
     "trainer_options.solver_options.optimizer": "the state of the other optimizer would be lost",
@@ -71,7 +73,11 @@ def _config_before(model_dir: pathlib.Path, checkpoint: str) -> experiment_pb2.E
         except ConfigError as error:
             logging.warning("%s. Using the settings stored in the checkpoint instead", error)
             config.Clear()
-    origin = read_origin(checkpoint)
+    try:
+        origin = read_origin(checkpoint)
+    except CheckpointError as error:  # the run falls back to the checkpoint before it
+        logging.warning("%s. The config is not compared with that of the run", error)
+        return None
     if origin is None:
         return None
     parse_text(origin.config, config, checkpoint)

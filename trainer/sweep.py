@@ -58,7 +58,8 @@ class SweepRun:
         """Whether the last step was reached and evaluated."""
         marker, last = self.model_dir / "finished", self.config.trainer_options.solver_options.training_number_of_steps
         history = read_history(self.model_dir)
-        return marker.exists() and int(marker.read_text()) == last and bool(history) and history[-1]["step"] == last
+        reached = marker.exists() and marker.read_text().strip() == str(last)
+        return reached and bool(history) and history[-1]["step"] == last
 
 
 class Sweep:

@@ -157,13 +157,22 @@ class Run:
 
 
 def run_seed(config: experiment_pb2.ExperimentOptions, model_dir: pathlib.Path) -> int:
-    """The seed of the config, or one drawn once for this model_dir."""
+    """The seed of the config, or one drawn once for this model_dir.
+
+    Raises:
+      ConfigError: the file with the seed is damaged.
+    """
     if config.trainer_options.HasField("seed"):
         return config.trainer_options.seed
     kept = model_dir / "seed"
     if not kept.exists():
-        kept.write_text(f"{secrets.randbelow(2**31)}\n")
-    seed = int(kept.read_text())
+        write_text(kept, f"{secrets.randbelow(2**31)}\n")
+    try:
+        seed = int(kept.read_text())
+    except ValueError:
+        raise ConfigError(
+            f"{kept} does not hold the seed of the run: set trainer_options.seed, or delete this file to go on with another one"
+        ) from None
     print(f"trainer_options.seed is not set: using {seed}, kept in {kept}", flush=True)
     return seed
 

@@ -9,6 +9,8 @@ import tensorflow as tf
 from kmax_tf.checkpoints.errors import CheckpointError
 
 ENCODER = "pixel_encoder/"
+# Variables that inference does not use and published models lack: a checkpoint fits with and without them.
+_OPTIONAL = ("mask_relaxation/", "model/mask_relaxation/")
 _SHOWN = 4
 _Shape = tuple[int, ...]
 
@@ -67,7 +69,7 @@ def compare(
             mismatched.append(f"{name} {shape} (in the checkpoint {tuple(stored.shapes[key])}{origin})")
     unexpected = sorted(set(stored.shapes) - {stored.keys.get(name) for name in variables})
     report = LoadReport(*map(tuple, (loaded, missing, unexpected, mismatched)))
-    wrong = (*missing, *unexpected, *mismatched)
+    wrong = [name for name in (*missing, *unexpected, *mismatched) if not name.startswith(_OPTIONAL)]
     encoder_fits = bool(loaded) and not any(name.startswith((ENCODER, "encoder/", f"model/{ENCODER}")) for name in wrong)
     if wrong and not (skip_mismatched and encoder_fits):
         raise CheckpointError(_explain(stored, report), encoder_fits=encoder_fits)
@@ -83,7 +85,8 @@ def assign(
     variables fit.
 
     Raises:
-      CheckpointError: a variable on either side has no counterpart of the same shape. Nothing is assigned in this case.
+      CheckpointError: a variable on either side has no counterpart of the same shape, except those of relaxation.masks. Nothing
+        is assigned in this case.
     """
     report = compare(variables, stored, skip=skip, skip_mismatched=skip_mismatched)
     values = {name: stored.read(stored.keys[name]) for name in report.loaded}

@@ -184,7 +184,7 @@ def _folded_stem(keys: Mapping[str, str], values: Mapping[str, np.ndarray]) -> d
     if None in places:
         return {}
     kernel, bias = (values[key].astype(np.float64) for key in places)
-    if kernel.shape[2:3] != _STD.shape:  # a different shape, which is reported later
+    if kernel.shape[2:] != (*_STD.shape, *bias.shape) or bias.ndim != 1:  # a different shape, which is reported later
         return {}
     shift = (0.5 - _MEAN) / _STD
     folded = kernel / (2 * _STD)[:, None], bias + np.einsum("hwio,i->o", kernel, shift)

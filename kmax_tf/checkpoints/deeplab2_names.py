@@ -106,6 +106,7 @@ def deeplab2_names(names: list[str]) -> dict[str, str]:
         "kmax_decoder": _KMAX_DECODER,
         "predictor": _FINAL_PREDICTOR,
         "semantic_branch": _SEMANTIC,
+        "mask_relaxation": [],  # DeepLab2 has no such variables
     }
     layers = sorted({m[0] for name in names if (m := re.match(r"kmax_decoder/stages/\d+/\d+", name))})
     # DeepLab2 numbers the kMaX decoders of all strides consecutively.

@@ -11,7 +11,7 @@ import tensorflow as tf
 from protos.errors import UserError
 
 # What TensorFlow, h5py and zipfile raise for a damaged file depends on where the damage is.
-_DAMAGE = (tf.errors.OpError, OSError, KeyError, IndexError, RuntimeError, ValueError) + (
+_DAMAGE = (tf.errors.OpError, OSError, KeyError, IndexError, RuntimeError, TypeError, ValueError) + (
     safetensors.SafetensorError,
     zipfile.BadZipFile,
     zlib.error,

@@ -9,7 +9,7 @@ from absl import logging
 from kmax_tf.checkpoints import convnext_weights
 from kmax_tf.checkpoints.assignment import ENCODER, LoadReport, StoredWeights, assign, compare
 from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
-from kmax_tf.checkpoints.errors import CheckpointError, readable
+from kmax_tf.checkpoints.errors import CheckpointError
 from kmax_tf.checkpoints.origin import read_origin
 from kmax_tf.checkpoints.tensorflow_files import read_checkpoint, resolve_checkpoint
 from kmax_tf.checkpoints.variable_names import named_variables
@@ -44,8 +44,16 @@ def load_checkpoint(
 
 
 def check_checkpoint(model: tf_keras.Model, path: str) -> None:
-    """Raises the CheckpointError that load_checkpoint would raise for shapes or classes, without reading the values."""
-    compare(named_variables(model), _stored_model(model, path, may_differ=False))
+    """Raises the CheckpointError that load_checkpoint would raise for shapes or classes, without reading the values.
+
+    In addition, the checkpoint must have the variables of relaxation.masks that the model has.
+    """
+    report = compare(named_variables(model), _stored_model(model, path, may_differ=False))
+    if report.missing:
+        raise CheckpointError(
+            f"{path}: the checkpoint has no variables of relaxation.masks; to add them to a trained model, start a new run "
+            "with it as model_options.initial_checkpoint"
+        )
 
 
 def holds_encoder_only(path: str) -> bool:
@@ -102,8 +110,7 @@ def _stored_encoder(names: list[str], prefix: str) -> StoredWeights:
 
 def _check_classes(model: tf_keras.Model, prefix: str, may_differ: bool) -> None:
     """Compares the classes stored in a checkpoint, if any, with those of a model from `build_model`."""
-    with readable(prefix, "checkpoint"):
-        origin = read_origin(prefix)
+    origin = read_origin(prefix)
     info = getattr(model, "dataset_info", None)
     difference = class_difference(info, origin.info()) if origin and info else None
     message = f"{prefix}: the checkpoint was trained on other classes than those of the config: {difference}"

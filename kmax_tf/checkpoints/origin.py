@@ -7,7 +7,8 @@ from collections.abc import MutableMapping
 
 import tensorflow as tf
 
-from kmax_tf.files.tensorflow_paths import literal_path
+from kmax_tf.checkpoints.errors import readable
+from kmax_tf.checkpoints.tensorflow_files import open_checkpoint
 from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info
 from protos.descriptions import DatasetInfo
@@ -54,10 +55,13 @@ def read_origin(prefix: str) -> Origin | None:
     """The origin of the checkpoint with this prefix; None if it has none (written by DeepLab2 or an earlier version).
 
     Raises:
-      tf.errors.OpError, RuntimeError, ValueError: the checkpoint cannot be read.
+      CheckpointError: the checkpoint is damaged.
     """
-    reader, key = tf.train.load_checkpoint(literal_path(prefix)), f"{ATTRIBUTE}/.ATTRIBUTES/py_state"
-    return Origin(**json.loads(reader.get_tensor(key))) if reader.has_tensor(key) else None
+    key = f"{ATTRIBUTE}/.ATTRIBUTES/py_state"
+    reader = open_checkpoint(prefix)
+    with readable(prefix, "checkpoint"):
+        found = json.loads(reader.get_tensor(key)) if reader.has_tensor(key) else None
+        return found and Origin(*(str(found[field.name]) for field in dataclasses.fields(Origin)))
 
 
 def version() -> str:

@@ -3,11 +3,14 @@
 import os
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from kmax_tf.checkpoints.errors import CheckpointError, readable
+from kmax_tf.checkpoints.index_check import check_index
 from kmax_tf.files.tensorflow_paths import literal_path
 
 AVERAGES = "averages"  # of the tf.train.Checkpoint: the averages of the weights, by the names of the variables
@@ -28,13 +31,22 @@ def resolve_checkpoint(path: str) -> str:
     path = str(path)
     if tf.io.gfile.isdir(path):
         # Not tf.train.latest_checkpoint, which treats the name of the directory as a pattern.
-        state = tf.train.get_checkpoint_state(path)
-        marked = state.model_checkpoint_path if state else ""
+        marked = _newest_in_list(path)
         path = marked if marked and tf.io.gfile.exists(f"{marked}.index") else _only_checkpoint(path)
     path = path.removesuffix(".index")
     if not tf.io.gfile.exists(path + ".index"):
         raise CheckpointError(f"{path}: no such checkpoint: {path}.index does not exist")
     return path
+
+
+def _newest_in_list(directory: str) -> str:
+    """The newest checkpoint according to TensorFlow's file `checkpoint`; empty if that is missing or damaged."""
+    try:
+        state = tf.train.get_checkpoint_state(directory)
+    except ValueError as error:
+        logging.warning("%s/checkpoint is damaged and not used: %s", directory, error)
+        return ""
+    return state.model_checkpoint_path if state else ""
 
 
 def _only_checkpoint(directory: str) -> str:
@@ -54,6 +66,17 @@ def checkpoint_files(prefix: str) -> list[str]:
     return sorted(os.path.join(folder, entry) for entry in names)
 
 
+def open_checkpoint(prefix: str) -> Any:
+    """TensorFlow's reader of a checkpoint.
+
+    Raises:
+      CheckpointError: the checkpoint is damaged.
+    """
+    with readable(prefix, "checkpoint"):
+        check_index(prefix)
+        return tf.train.load_checkpoint(literal_path(prefix))
+
+
 def read_checkpoint(prefix: str) -> tuple[dict[str, list[int]], Callable[[str], np.ndarray]]:
     """Shapes of the model variables in a checkpoint by object path, and a function that reads the value of one of them.
 
@@ -62,8 +85,8 @@ def read_checkpoint(prefix: str) -> tuple[dict[str, list[int]], Callable[[str], 
     Raises:
       CheckpointError: the checkpoint is damaged; the returned function raises it too.
     """
+    reader = open_checkpoint(prefix)
     with readable(prefix, "checkpoint"):
-        reader = tf.train.load_checkpoint(literal_path(prefix))
         shapes = {key.removesuffix(_SUFFIX): shape for key, shape in reader.get_variable_to_shape_map().items()}
 
     def read(key: str) -> np.ndarray:
@@ -81,7 +104,7 @@ def holds_averages(prefix: str) -> bool:
       CheckpointError: the checkpoint is damaged.
     """
     with readable(prefix, "checkpoint"):
-        shapes = tf.train.load_checkpoint(literal_path(prefix)).get_variable_to_shape_map()
+        shapes = open_checkpoint(prefix).get_variable_to_shape_map()
     return any(key.startswith(f"{AVERAGES}/") for key in shapes)
 
 

@@ -11,6 +11,9 @@ import tensorflow as tf
 
 from kmax_tf.checkpoints.errors import CheckpointError, readable
 
+# Weights hardly compress: a file that expands more than this is damaged, or made to fill the memory.
+_MOST_EXPANSION = 10
+_NUMBERS = "fiu"
 _FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": tf.bfloat16.as_numpy_dtype}
 _WEIGHTS_IN_ARCHIVE = "model.weights.h5"
 _KERAS_3 = re.compile(r"(conv2d|dense|layer_normalization|layer_scale)(?:_\d+)?/vars/([01])$")
@@ -46,9 +49,10 @@ def read_keras(path: str) -> dict[str, np.ndarray]:
     with readable(path, "Keras file"):
         if path.endswith(".keras"):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                _check_expansion(path, archive.getinfo(_WEIGHTS_IN_ARCHIVE).file_size, len(content))
                 content = archive.read(_WEIGHTS_IN_ARCHIVE)
         with h5py.File(io.BytesIO(content), "r") as file:
-            return _layers(path, file)
+            return _layers(path, file, len(content))
 
 
 def _read(path: str) -> bytes:
@@ -58,15 +62,30 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def _layers(source: str, file: h5py.File) -> dict[str, np.ndarray]:
-    """Values by layer and weight, without the state of an optimizer."""
-    values = {}
+def _check_expansion(source: str, size: int, stored: int) -> None:
+    if size > _MOST_EXPANSION * stored:
+        raise CheckpointError(
+            f"{source}: damaged, or not a Keras file: {stored} bytes that expand to {size} bytes are no weights", damaged=True
+        )
+
+
+def _layers(source: str, file: h5py.File, stored: int) -> dict[str, np.ndarray]:
+    """Values by layer and weight, without the state of an optimizer and what is not numeric; `stored` bytes are in the file."""
+    values, total = {}, 0
 
     def visit(path: str, node: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(node, h5py.Dataset) and not path.startswith("optimizer"):
-            name = _layer_weight(source, path, node)
-            # Nested models can repeat a name: the second one gets its full path, so that it is reported.
-            values[path if name in values else name] = node[()]
+        nonlocal total
+        if not isinstance(node, h5py.Dataset) or path.startswith("optimizer"):
+            return
+        if node.external or node.is_virtual:
+            raise CheckpointError(f"{source}: {path} is stored in another file: save the weights in one file")
+        if node.shape is None or node.dtype.kind not in _NUMBERS:
+            return
+        total += node.nbytes
+        _check_expansion(source, total, stored)
+        name = _layer_weight(source, path, node)
+        # Nested models can repeat a name: the second one gets its full path, so that it is reported.
+        values[path if name in values else name] = node[()]
 
     file.visititems(visit)
     return values

@@ -14,13 +14,12 @@ import numpy as np
 from PIL import Image
 
 from kmax_tf.coco_panoptic import categories, names, pngs
+from kmax_tf.coco_panoptic.segment_values import bounding_box, segment_score
 from kmax_tf.coco_panoptic.values import LARGEST_SEGMENT_ID, PanopticFileError
-from kmax_tf.drawing.pictures import segment_color
+from kmax_tf.drawing.colors import segment_color
 from kmax_tf.evaluation.segments import decode_segments
 from kmax_tf.files.atomic import write_text
 from protos.descriptions import DatasetInfo
-
-_SCORE_DIGITS = 6
 
 
 class PanopticResultsWriter:
@@ -55,46 +54,37 @@ class PanopticResultsWriter:
         """
         if not names.is_utf8(file_name):
             raise PanopticFileError(f"{names.shown(file_name)}: its name is not UTF-8: rename the file")
-        png_name = f"{names.image_name(file_name)}.png"
-        ids, segments = self._draw(panoptic, file_name, scores)
-        image = {"file_name": file_name, "height": panoptic.shape[0], "width": panoptic.shape[1]}
-        entry = {"image": image, "annotation": {"file_name": png_name, "segments_info": segments}}
+        self._check_new(file_name)
+        entry = self.write(file_name, panoptic, scores)
         self.restore(entry)
+        return entry
+
+    def write(self, file_name: str, panoptic: np.ndarray, scores: Mapping[str, np.ndarray] | None = None) -> dict[str, dict]:
+        """Writes the PNG for one image as `add` does, and returns the entry without adding it, which `restore` does later.
+
+        Several threads may call this at once.
+        """
+        png_name = f"{names.image_name(file_name)}.png"
+        colors, segments = encode_panoptic(panoptic, self._info, file_name, scores)
         png = self._folder / png_name
         png.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pngs.ids_to_rgb(ids)).save(png)
-        return entry
+        Image.fromarray(colors).save(png)
+        image = {"file_name": file_name, "height": panoptic.shape[0], "width": panoptic.shape[1]}
+        return {"image": image, "annotation": {"file_name": png_name, "segments_info": segments}}
 
     def restore(self, entry: Mapping[str, dict]) -> None:
         """Adds an entry that `add` returned in an earlier run and whose PNG still exists; errors as in `add`."""
-        png_name, file_name = entry["annotation"]["file_name"], entry["image"]["file_name"]
+        self._check_new(entry["image"]["file_name"])
+        self._entries[entry["annotation"]["file_name"]] = entry
+
+    def _check_new(self, file_name: str) -> None:
+        png_name = f"{names.image_name(file_name)}.png"
         if png_name in self._entries:
             first = self._entries[png_name]["image"]["file_name"]
             raise PanopticFileError(
                 f"{self._folder / png_name}: images {first} and {file_name} have the same name, so one result would overwrite "
                 "the other: rename one of them"
             )
-        self._entries[png_name] = entry
-
-    def _draw(
-        self, panoptic: np.ndarray, file_name: str, scores: Mapping[str, np.ndarray] | None
-    ) -> tuple[np.ndarray, list[dict]]:
-        """Segment ids int32 [H, W], and `segments_info`."""
-        classes = self._info.by_id()
-        ids = np.zeros(panoptic.shape, np.int32)
-        taken: set[int] = {0}
-        records = []
-        for label, segment in decode_segments(panoptic, self._info, file_name, crowds=False).items():
-            color = segment_color(classes[segment.class_id], label % self._info.label_divisor)
-            segment_id = int(pngs.rgb_to_ids(np.array(color, np.uint8)))
-            while segment_id in taken:
-                segment_id = (segment_id + 1) % (LARGEST_SEGMENT_ID + 1)
-            taken.add(segment_id)
-            mask = panoptic == label
-            ids[mask] = segment_id
-            entry = segment_entry(segment_id, classes[segment.class_id].category_id, mask)
-            records.append(entry if scores is None else entry | {"score": segment_score(mask, scores)})
-        return ids, records
 
     def finish(self) -> pathlib.Path:
         """Writes the JSON atomically and returns its path.
@@ -113,23 +103,32 @@ class PanopticResultsWriter:
         return self._json
 
 
-def segment_score(mask: np.ndarray, scores: Mapping[str, np.ndarray]) -> float:
-    """Confidence of a segment in [0, 1]: mean class confidence times mean mask probability of its pixels.
+def encode_panoptic(
+    panoptic: np.ndarray, info: DatasetInfo, image_name: str, scores: Mapping[str, np.ndarray] | None = None
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """The pixels of the PNG, uint8 [H, W, 3], and `segments_info` of a panoptic map; `scores` as in PanopticResultsWriter.add.
 
-    Mask AP (mask_ap.py) and DeepLab2 rank things by the same score. The first factor is the class confidence of a thing's mask,
-    or the mean over the masks of stuff. `mask` is bool [H, W], `scores` as in `PanopticResultsWriter.add`.
+    Raises:
+      EvaluationError: a label has an unknown class; the message starts with `image_name`.
     """
-    semantic, instance = (float(scores[name][mask].mean(dtype=np.float64)) for name in ("semantic_scores", "instance_scores"))
-    return round(min(max(semantic * instance, 0.0), 1.0), _SCORE_DIGITS)
+    classes = info.by_id()
+    ids = np.zeros(panoptic.shape, np.int32)
+    taken: set[int] = {0}
+    records = []
+    for label, segment in decode_segments(panoptic, info, image_name, crowds=False).items():
+        color = segment_color(classes[segment.class_id], label % info.label_divisor)
+        segment_id = int(pngs.rgb_to_ids(np.array(color, np.uint8)))
+        while segment_id in taken:
+            segment_id = (segment_id + 1) % (LARGEST_SEGMENT_ID + 1)
+        taken.add(segment_id)
+        mask = panoptic == label
+        ids[mask] = segment_id
+        entry = segment_entry(segment_id, classes[segment.class_id].category_id, mask)
+        records.append(entry if scores is None else entry | {"score": segment_score(mask, scores)})
+    return pngs.ids_to_rgb(ids), records
 
 
 def segment_entry(segment_id: int, category_id: int, mask: np.ndarray, *, is_crowd: bool = False) -> dict[str, Any]:
     """The entry of a segment in `segments_info`; `mask` is bool [H, W]."""
     area = int(mask.sum())
     return {"id": segment_id, "category_id": category_id, "area": area, "bbox": bounding_box(mask), "iscrowd": int(is_crowd)}
-
-
-def bounding_box(mask: np.ndarray) -> list[int]:
-    """x, y, width and height in pixels."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]

@@ -1,28 +1,18 @@
 """Draws panoptic maps: overlays with borders and class names, legends, contact sheets, cluster assignments."""
 
-import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from kmax_tf.drawing.colors import Color, cluster_color, segment_color
 from kmax_tf.evaluation.segments import count_labels
-from protos.descriptions import ClassInfo, DatasetInfo
+from protos.descriptions import DatasetInfo
 
-_JITTER = 45
 _LABEL_SHARE = 0.004  # segments below this share of the picture get no name
 _GAP = 6
 _WHITE, _DARK = (255, 255, 255), (32, 32, 32)
-
-
-def segment_color(info: ClassInfo, instance: int) -> tuple[int, int, int]:
-    """The class color, for a thing instance other than 0 with a random but fixed shift; RGB, 0..255."""
-    if not info.is_thing or instance == 0:
-        return info.color
-    shift = np.random.default_rng((info.id, instance)).integers(-_JITTER, _JITTER + 1, 3)
-    red, green, blue = np.clip(np.add(info.color, shift), 0, 255).tolist()
-    return red, green, blue
 
 
 def color_panoptic(panoptic: np.ndarray, info: DatasetInfo, void_color: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
@@ -37,12 +27,17 @@ def color_panoptic(panoptic: np.ndarray, info: DatasetInfo, void_color: tuple[in
 
 
 def overlay_panoptic(
-    image: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, alpha: float = 0.55, names: bool = True
+    image: np.ndarray,
+    panoptic: np.ndarray,
+    info: DatasetInfo,
+    alpha: float = 0.55,
+    names: bool = True,
+    scores: Mapping[int, float] | None = None,
 ) -> np.ndarray:
     """Draws segments over an image, with white borders, dark outlines, and names on large segments unless `names` is false.
 
     `image` is uint8 [H, W, 3]; `panoptic` int [H, W] is class id * label_divisor + instance id; void pixels keep the color of
-    the image. `alpha` in [0, 1] is the opacity of the colors.
+    the image. `alpha` in [0, 1] is the opacity of the colors. `scores`, by label and in [0, 1], are written behind the names.
 
     Raises:
       ValueError: image and map have different sizes.
@@ -60,7 +55,7 @@ def overlay_panoptic(
     blend[dark] *= 0.55
     blend[white] = _WHITE
     drawn = np.where(known[..., None], np.rint(blend).astype(np.uint8), image)
-    return _write_names(drawn, panoptic, info) if names else drawn
+    return _write_names(drawn, panoptic, info, scores or {}) if names else drawn
 
 
 def segment_edges(panoptic: np.ndarray) -> np.ndarray:
@@ -71,8 +66,8 @@ def segment_edges(panoptic: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _write_names(picture: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    """Writes the class of each large segment at the point farthest from its border."""
+def _write_names(picture: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, scores: Mapping[int, float]) -> np.ndarray:
+    """Writes the class and score of each large segment at the point farthest from its border."""
     step = max(1, min(panoptic.shape) // 240)
     coarse = panoptic[::step, ::step]
     depth = ndimage.distance_transform_edt(np.pad(~segment_edges(coarse), 1))[1:-1, 1:-1]
@@ -86,25 +81,47 @@ def _write_names(picture: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -
             continue
         y, x = np.unravel_index(np.argmax(np.where(coarse == label, depth, -1)), coarse.shape)
         font = ImageFont.load_default(size)
-        half = draw.textlength(classes[class_id].name, font) / 2
+        text = _with_score(classes[class_id].name, scores.get(label))
+        half = draw.textlength(text, font) / 2
         center = (float(np.clip(x * step, half + 2, max(half + 2, canvas.width - half - 2))), float(y * step))
-        draw.text(center, classes[class_id].name, _WHITE, font, anchor="mm", stroke_width=max(1, size // 9), stroke_fill=_DARK)
+        draw.text(center, text, _WHITE, font, anchor="mm", stroke_width=max(1, size // 9), stroke_fill=_DARK)
     return np.asarray(canvas)
 
 
-def legend(panoptic: np.ndarray, info: DatasetInfo, size: int = 18) -> np.ndarray:
-    """Names and colors of the classes of a map, largest first: uint8 [rows * 1.5 * size, W, 3] on white; `size` in pixels."""
-    areas = count_labels(panoptic // info.label_divisor)
-    shown = sorted((c for c in info.classes if c.id in areas), key=lambda c: -areas[c.id])
+def _with_score(name: str, score: float | None) -> str:
+    return name if score is None else f"{name} {score:.2f}"
+
+
+def legend(panoptic: np.ndarray, info: DatasetInfo, size: int = 18, scores: Mapping[int, float] | None = None) -> np.ndarray:
+    """Names and colors, largest area first, on white: uint8 [rows * 1.5 * size, W, 3]; `size` in pixels.
+
+    Without `scores`, a row for each class of the map; with them (by label, in [0, 1]), a row with the score of each segment.
+    """
+    classes = info.by_id()
+    areas = count_labels(panoptic if scores else panoptic // info.label_divisor)
+    rows = []
+    for label in sorted(areas, key=lambda label: -areas[label]):
+        class_id, instance = divmod(label, info.label_divisor) if scores else (label, 0)
+        if class_id in classes:
+            text = _with_score(classes[class_id].name, scores.get(label) if scores else None)
+            rows.append(((segment_color(classes[class_id], instance),), text))
+    return color_table(rows, size)
+
+
+def color_table(rows: Sequence[tuple[Sequence[Color], str]], size: int = 18) -> np.ndarray:
+    """Rows of squares in some colors, each with a text, on white: uint8 [rows * 1.5 * size, W, 3]; `size` in pixels."""
     font = ImageFont.load_default(size)
-    row = size * 3 // 2
-    width = int(max([font.getlength(c.name) for c in shown], default=0)) + 3 * size
-    canvas = Image.new("RGB", (width, max(row * len(shown), 1)), _WHITE)
+    height, squares = size * 3 // 2, max([len(colors) for colors, _ in rows], default=0)
+    left = squares * height + size // 2
+    width = int(max([font.getlength(text) for _, text in rows], default=0)) + left + size
+    canvas = Image.new("RGB", (width, max(height * len(rows), 1)), _WHITE)
     draw = ImageDraw.Draw(canvas)
-    for i, c in enumerate(shown):
-        top = i * row + (row - size) // 2
-        draw.rectangle((size // 2, top, size // 2 + size - 1, top + size - 1), c.color, _DARK)
-        draw.text((2 * size, i * row + row / 2), c.name, _DARK, font, anchor="lm")
+    for i, (colors, text) in enumerate(rows):
+        top = i * height + (height - size) // 2
+        for n, color in enumerate(colors):
+            x = size // 2 + n * height
+            draw.rectangle((x, top, x + size - 1, top + size - 1), color, _DARK)
+        draw.text((left, i * height + height / 2), text, _DARK, font, anchor="lm")
     return np.asarray(canvas)
 
 
@@ -133,17 +150,11 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
     return np.asarray(canvas)
 
 
-def cluster_assignment(slots: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def cluster_assignment(slots: np.ndarray, size: tuple[int, int], colors: Mapping[int, Color] | None = None) -> np.ndarray:
     """Draws the hard assignment of pixels to cluster centers, one color per center, as in the kMaX paper: uint8 [H, W, 3].
 
-    `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture.
+    `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture. The default
+    of `colors` is cluster_color of the slot.
     """
-    colors = np.array([cluster_color(i) for i in range(slots.max() + 1)], np.uint8)
-    return np.asarray(Image.fromarray(colors[slots]).resize((size[1], size[0]), Image.Resampling.NEAREST))
-
-
-def cluster_color(index: int) -> tuple[int, int, int]:
-    """A color far from those of adjacent indices: hues at golden-ratio distances, with three saturations; RGB, 0..255."""
-    saturation, value = ((0.75, 0.95), (0.5, 1.0), (0.9, 0.65))[index % 3]
-    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, saturation, value)
-    return round(255 * red), round(255 * green), round(255 * blue)
+    palette = np.array([colors[i] if colors and i in colors else cluster_color(i) for i in range(slots.max() + 1)], np.uint8)
+    return np.asarray(Image.fromarray(palette[slots]).resize((size[1], size[0]), Image.Resampling.NEAREST))

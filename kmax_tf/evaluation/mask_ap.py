@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -51,24 +50,23 @@ class MaskAP:
         true_segments: Mapping[int, Segment],
         prediction: np.ndarray,
         predicted_segments: Mapping[int, Segment],
-        semantic_scores: np.ndarray,
-        instance_scores: np.ndarray,
+        scores: Mapping[int, float],
     ) -> None:
-        """Adds one image: label maps [H, W] with their segments by label, and score maps [H, W] in [0, 1].
+        """Adds one image: label maps [H, W] with their segments by label, and the scores of predicted things by label.
 
-        The score of a predicted segment is its mean semantic score times its mean instance score. As in COCO, detections in
-        crowd regions of the ground truth are not errors.
+        As in COCO, detections in crowd regions of the ground truth are not errors. Detections with equal scores are ranked in
+        the order of image names, and in an image in that of the segments.
         """
-        truths = [self._instance(mask, segment) for mask, segment in self._things(ground_truth, true_segments)]
-        detections = []
-        for mask, segment in self._things(prediction, predicted_segments):
-            score = math.prod(maps[mask].mean(dtype=np.float64) for maps in (semantic_scores, instance_scores))
-            detections.append(self._instance(mask, segment)._replace(score=float(score)))
+        truths = [self._instance(mask, segment) for _, mask, segment in self._things(ground_truth, true_segments)]
+        detections = [
+            self._instance(mask, segment)._replace(score=scores[label])
+            for label, mask, segment in self._things(prediction, predicted_segments)
+        ]
         self._images.append(_Image(image_name, ground_truth.shape, truths, detections))
 
-    def _things(self, labels: np.ndarray, segments: Mapping[int, Segment]) -> Iterator[tuple[np.ndarray, Segment]]:
+    def _things(self, labels: np.ndarray, segments: Mapping[int, Segment]) -> Iterator[tuple[int, np.ndarray, Segment]]:
         things = {label: segment for label, segment in segments.items() if segment.class_id in self._thing_ids}
-        return ((labels == label, segment) for label, segment in things.items())
+        return ((label, labels == label, segment) for label, segment in things.items())
 
     def _instance(self, mask: np.ndarray, segment: Segment) -> _Instance:
         code = rle.encode(np.asfortranarray(mask, np.uint8))
@@ -83,7 +81,6 @@ class MaskAP:
 
         A number is None if it is undefined: without a true instance (of that size), or without thing classes.
         """
-        # Detections with equal scores are ranked in the order of the images.
         images = sorted(self._images, key=lambda image: image.name)
         if not any(image.truths for image in images):
             return dict.fromkeys(_NAMES)

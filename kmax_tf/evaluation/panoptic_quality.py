@@ -40,7 +40,7 @@ class ClassQuality:
 
     def __init__(self, classes: Sequence[ClassInfo]):
         self._classes = tuple(classes)
-        self._counts = {c.id: _Counts() for c in classes}
+        self._counts: dict[int, _Counts] = collections.defaultdict(_Counts)
 
     def add(self, matches: SegmentMatches, true: Mapping[int, Segment], predicted: Mapping[int, Segment]) -> None:
         """Adds the matches of one image; `true` and `predicted` are its segments by label."""

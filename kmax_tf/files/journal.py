@@ -1,10 +1,11 @@
 """A record of finished work that survives an interruption: a file of JSON lines."""
 
 import json
-import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+
+from kmax_tf.files.atomic import write_text
 
 Entry = Mapping[str, Any]
 Header, Line = TypeVar("Header"), TypeVar("Line")
@@ -16,9 +17,7 @@ class Journal:
     def __init__(self, path: pathlib.Path, entries: Sequence[Entry]) -> None:
         """Writes or replaces the file atomically with `entries`, the first of which is the header."""
         self._path = path
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-        os.replace(partial, path)
+        write_text(path, "".join(json.dumps(entry) + "\n" for entry in entries))
 
     def add(self, entry: Entry) -> None:
         """Appends an entry."""

@@ -1,15 +1,26 @@
 """Activations of kMaX-DeepLab."""
 
+import contextlib
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from kmax_tf.layers.one_pass import one_pass
+from kmax_tf.scoped_value import ScopedValue
+
 Activation = Callable[[tf.Tensor], tf.Tensor]
 
+_for_tflite = ScopedValue(False)
 _SQRT_HALF = 0.7071067811865476
 _DENSITY_AT_ZERO = 0.3989422804014327
 
 
+def tflite_operations() -> contextlib.AbstractContextManager[None]:
+    """Inside the context, graphs contain GELU as the TFLite converter knows it, which has no erf; the values are the same."""
+    return _for_tflite.set(True)
+
+
+@one_pass
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """The exact Gaussian error linear unit, x * Phi(x).
 
@@ -17,10 +28,13 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     as many passes over memory as the automatic one. The slope is all that training keeps for it; without gradients, a graph
     leaves it out.
     """
+    if _for_tflite.get():
+        return 0.5 * x * (1.0 + tf.math.erf(x * _SQRT_HALF))
 
     @tf.custom_gradient
     def forward(x: tf.Tensor):
-        phi = 0.5 + 0.5 * tf.math.erf(x * _SQRT_HALF)
+        # Scaling by 0.5 is exact. In this form TensorFlow computes a matrix product, its bias and GELU in one pass.
+        phi = 0.5 * (1.0 + tf.math.erf(x * _SQRT_HALF))
         slope = phi + x * (_DENSITY_AT_ZERO * tf.exp(-0.5 * tf.square(x)))
         return x * phi, lambda upstream: upstream * slope
 

@@ -13,10 +13,16 @@ _ALPHA = 0.75
 _LEAST_WEIGHT = 1e-5
 
 
-def class_term(assignment: Assignment, class_logits: tf.Tensor) -> tf.Tensor:
-    """Cross entropy of each slot's class [B,N,C+1], weighted by the quality of its mask; [B]."""
+def class_term(assignment: Assignment, class_logits: tf.Tensor, targets: tf.Tensor | None = None) -> tf.Tensor:
+    """Cross entropy of each slot's class [B,N,C+1], weighted by the quality of its mask; [B].
+
+    `targets` [B,N,C+1] replace the classes of the assignment.
+    """
     void = class_logits.shape[-1] - 1
-    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(assignment.slot_class, class_logits)
+    if targets is None:
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(assignment.slot_class, class_logits)
+    else:
+        entropy = -tf.reduce_sum(targets * tf.nn.log_softmax(class_logits), 2)
     alpha = tf.where(assignment.slot_class == void, 1.0 - _ALPHA, _ALPHA)
     return mean_of_nonzero(alpha * entropy * tf.maximum(assignment.slot_weight, _LEAST_WEIGHT))
 
@@ -39,7 +45,7 @@ def mask_dice_term(truth: GroundTruth, assignment: Assignment, mask_logits: tf.T
 def _terms(problem: MaskProblem, options: trainer_pb2.SingleLossOptions) -> Terms:
     del options
     return {
-        "pq_style_loss_class_term": class_term(problem.assignment, problem.class_logits),
+        "pq_style_loss_class_term": class_term(problem.assignment, problem.class_logits, problem.class_targets),
         "pq_style_loss_mask_dice_term": mask_dice_term(problem.truth, problem.assignment, problem.mask_logits),
     }
 

@@ -28,6 +28,7 @@ class MaskProblem:
       truth: G rows over P pixels.
       assignment: the assignment of rows to slots for the model's output.
       class_logits: [B,N,C+1].
+      class_targets: [B,N,C+1] if they are relaxed, otherwise None: those of the assignment.
       mask_logits: float32 [B,P,N].
       features: float32 [B,P,D].
       head: options of the heads.
@@ -36,6 +37,7 @@ class MaskProblem:
     truth: GroundTruth
     assignment: Assignment
     class_logits: tf.Tensor
+    class_targets: tf.Tensor | None
     mask_logits: tf.Tensor
     features: tf.Tensor
     head: model_pb2.MaXDeepLabOptions

@@ -10,6 +10,9 @@ from kmax_tf.cost.model_cost import model_cost
 
 FOLDER = pathlib.Path(__file__).parents[2] / "configs" / "ablations"
 CONFIGS = {path.stem: path for path in sorted(FOLDER.glob("*.textproto"))}
+# The same settings for small models on drawn scenes.
+SMALL = {f"{path.parent.name}_{path.stem}": path for path in sorted(FOLDER.glob("*/*.textproto"))}
+SETTINGS = ("interaction", "deep_supervision", "num_decoders", "num_mask_slots", "num_dropped_mask_slots", "relaxation")
 # Parameters in millions, multiply-adds in billions for 1200x800.
 TABLES = {
     "cross_attention_r50": (56, 165),
@@ -60,3 +63,32 @@ def test_only_the_ablated_setting_differs_from_the_recipe(name):
         for field in ("interaction", "deep_supervision", "num_decoders"):
             changed.model_options.max_deeplab.ClearField(field)
     assert config == recipe
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_only_one_setting_of_small_models_differs(name):
+    path = SMALL[name]
+    recipe, config = load_config(path.with_name("kmeans.textproto")), load_config(path)
+    assert config.experiment_name == name
+    ours, theirs = (c.model_options.max_deeplab for c in (config, recipe))
+    changed = {field for field in SETTINGS if getattr(ours, field) != getattr(theirs, field)}
+    assert len(changed - {"deep_supervision"}) == (path.stem != "kmeans"), changed
+    for field in SETTINGS:
+        ours.ClearField(field)
+        theirs.ClearField(field)
+    config.experiment_name = recipe.experiment_name
+    assert config == recipe
+
+
+def test_small_recipes_are_those_of_the_demo():
+    demo = load_config(FOLDER.parent / "demo" / "scenes.textproto")
+    small, hard = (load_config(SMALL[f"{name}_kmeans"]) for name in ("demo", "hard"))
+    for section in ("train_dataset_options", "eval_dataset_options"):
+        assert getattr(hard, section).dataset == "scenes_hard_panoptic"
+        getattr(hard, section).dataset = "scenes_panoptic"
+        getattr(hard, section).file_pattern[:] = getattr(demo, section).file_pattern
+    for config in (small, hard):
+        config.model_options.max_deeplab.auxiliary_semantic_head.ClearField("output_channels")  # the number of ids
+        demo.model_options.max_deeplab.auxiliary_semantic_head.ClearField("output_channels")
+        config.experiment_name = demo.experiment_name
+        assert config == demo

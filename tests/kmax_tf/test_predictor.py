@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -21,7 +22,11 @@ class Known(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")])
     def __call__(self, input_tensor):
-        red, green = input_tensor[None, ..., 0] > 200, input_tensor[None, ..., 1] > 200
+        return self.batch(input_tensor[None])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor")])
+    def batch(self, input_tensor):
+        red, green = input_tensor[..., 0] > 200, input_tensor[..., 1] > 200
         panoptic = tf.where(
             red, DISC * SCENES.label_divisor + 7, tf.where(green, SKY * SCENES.label_divisor, SCENES.void_label)
         )
@@ -36,7 +41,7 @@ class Known(tf.Module):
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     model = Known()
-    tf.saved_model.save(model, str(folder), signatures={"serving_default": model.__call__})
+    tf.saved_model.save(model, str(folder), signatures={"serving_default": model.__call__, "batch": model.batch})
     (folder / "dataset.textproto").write_text(descriptions.to_text(SCENES))
     return folder
 
@@ -57,6 +62,67 @@ def test_segments_of_an_array(exported, image):
     assert (disc.category, disc.category_id, disc.is_thing, disc.area, disc.bbox) == ("disc", 1, True, 60, (30, 20, 12, 5))
     assert (sky.score, disc.score) == (pytest.approx(0.9), pytest.approx(0.5))
     np.testing.assert_array_equal(result.panoptic == disc.id, image[..., 0] == 255)
+    np.testing.assert_array_equal(disc.mask, image[..., 0] == 255)
+
+
+def test_annotations_of_coco(exported, image):
+    annotation, png = Predictor(exported)(image).to_coco(image_id=7, file_name="a/b.png")
+    assert (annotation["image_id"], annotation["file_name"]) == (7, "a/b.png")
+    by_category = {segment["category_id"]: segment for segment in annotation["segments_info"]}
+    ids = png.astype(int) @ [1, 256, 65536]
+    for category, expected in ((1, image[..., 0] == 255), (101, image[..., 1] == 255)):
+        segment = by_category.pop(category)
+        np.testing.assert_array_equal(ids == segment["id"], expected)
+        assert (segment["area"], segment["iscrowd"]) == (expected.sum(), 0)
+        assert segment["score"] == pytest.approx(0.5 if category == 1 else 0.9)
+    assert not by_category and (ids[30:] == 0).all()
+
+
+class Calls:
+    """An engine that notes the sizes of its calls; the map of an image is its red channel."""
+
+    dataset = SCENES
+
+    def __init__(self):
+        self.sizes = []
+
+    def predict(self, images):
+        self.sizes.append([image.shape[:2] for image in images])
+        return [{"panoptic_pred": image[..., 0].astype(np.int32)} for image in images]
+
+
+def test_images_of_one_size_run_in_one_call_and_keep_their_order():
+    rng = np.random.default_rng(0)
+    shapes = [(4, 6), (5, 5), (4, 6), (4, 6), (5, 5), (4, 6)]
+    images = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
+    calls = Calls()
+    results = Predictor(calls, batch_size=3)(images)
+    assert calls.sizes == [[(4, 6)] * 3, [(4, 6)], [(5, 5)] * 2]
+    for result, image in zip(results, images, strict=True):
+        np.testing.assert_array_equal(result.panoptic, image[..., 0])
+        assert result.image is image
+    assert Predictor(calls)([]) == []
+
+
+def test_a_list_mixes_arrays_files_and_pictures(exported, image, tmp_path):
+    Image.fromarray(image).save(tmp_path / "image.png")
+    predictor = Predictor(exported)
+    small = Image.fromarray(image[:30]).convert("P")
+    expected = predictor(image).panoptic
+    files = [str(tmp_path / "image.png"), tmp_path / "image.png", (tmp_path / "image.png").read_bytes()]
+    results = predictor([image, *files[:2], small, files[2], Image.fromarray(image)])
+    for result in (*results[:3], *results[4:]):
+        np.testing.assert_array_equal(result.panoptic, expected)
+    np.testing.assert_array_equal(results[3].panoptic, expected[:30])
+
+
+def test_threads_share_a_predictor(exported, image):
+    predictor = Predictor(exported)
+    images = [np.roll(image, shift, axis=1) for shift in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(predictor, images * 4))
+    for result, shifted in zip(results, images * 4, strict=True):
+        np.testing.assert_array_equal(result.panoptic == result.segments[1].id, shifted[..., 0] == 255)
 
 
 def test_overlay_colors_segments_but_not_void(exported, image):

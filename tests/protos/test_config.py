@@ -214,3 +214,16 @@ def test_configs_load_with_every_supported_protobuf(tmp_path, version):
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.startswith(version.rstrip("*"))
+
+
+def test_configs_of_this_project_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "configs/demo/scenes.textproto"
+    assert config_to_text(load_config(name)) == config_to_text(load_config(ROOT / name))
+    with pytest.raises(ConfigError, match="configs/demo/none.textproto: there is no such config file"):
+        load_config("configs/demo/none.textproto")
+    # A file of that name in the working directory is the user's own.
+    (tmp_path / "configs" / "demo").mkdir(parents=True)
+    (tmp_path / name).write_text("model_options { oops: 1 }")
+    with pytest.raises(ConfigError, match="^configs/demo/scenes.textproto"):
+        load_config(name)

@@ -12,8 +12,9 @@ from protos.config import load_config
 from protos.rules import IGNORED
 
 ROOT = pathlib.Path(__file__).parents[2]
-CONFIGS = {str(path.relative_to(ROOT)): path for path in sorted((ROOT / "configs").glob("*/*.textproto"))}
-PUBLISHED = [name for name in CONFIGS if not name.startswith(("configs/demo/", "configs/ablations/")) and "overfit" not in name]
+CONFIGS = {str(path.relative_to(ROOT)): path for path in sorted((ROOT / "configs").glob("*/**/*.textproto"))}
+OURS = ("configs/demo/", "configs/ablations/", "configs/small/")
+PUBLISHED = [name for name in CONFIGS if not name.startswith(OURS) and "overfit" not in name]
 # Fields that our configs set and DeepLab2's do not, or the reverse, without effect on the experiment.
 PLACES = ("experiment_name", "model_options.initial_checkpoint", "model_options.backbone.pretrained_weights")
 

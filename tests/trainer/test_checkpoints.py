@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from kmax_tf import CheckpointError, load_config
+from kmax_tf import CheckpointError, ConfigError, load_config
 from kmax_tf.checkpoints.variable_names import named_variables
 from trainer.checkpoints import RunCheckpoints, best_checkpoint, keep_best
 from trainer.distribution import make_strategy
@@ -27,10 +27,22 @@ def _save_two(experiment, folder) -> RunCheckpoints:
     return manager
 
 
-def test_damaged_newest_checkpoint_falls_back_to_the_one_before(experiment, tmp_path):
+@pytest.mark.parametrize(
+    "damage", ["half the values", "no values", "half the index", "an empty index", "no list", "a binary list", "an empty list"]
+)
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(experiment, tmp_path, damage):
     _save_two(experiment, tmp_path)
-    newest = tmp_path / "ckpt-2.data-00000-of-00001"
-    newest.write_bytes(newest.read_bytes()[:1000])
+    data, index, listed = (tmp_path / name for name in ("ckpt-2.data-00000-of-00001", "ckpt-2.index", "checkpoint"))
+    if damage == "half the values":
+        data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    elif "index" in damage:
+        index.write_bytes(index.read_bytes()[: index.stat().st_size // 2 if "half" in damage else 0])
+    else:
+        # TensorFlow's list of checkpoints is lost along with the values.
+        data.unlink()
+        listed.unlink()
+        if damage != "no list":
+            listed.write_bytes(b"\xff\xfe\0" if "binary" in damage else b"")
     restored = RunCheckpoints(experiment, tmp_path, lambda: None).restore_or_initialize()
     assert restored.endswith("ckpt-1")
     assert experiment.global_step.numpy() == 1
@@ -114,3 +126,12 @@ def test_checkpoints_written_in_the_background_hold_the_values_of_their_step(tin
     manager.save(checkpoint_number=3, check_interval=False)
     with pytest.raises(CheckpointError, match="ckpt-3 could not be written"):
         manager.sync()
+
+
+@pytest.mark.parametrize("content", ["", "not a number\n", "1 2"])
+def test_a_damaged_seed_is_not_replaced_by_another_one(tiny_config, tmp_path, content):
+    config = load_config(tiny_config)
+    config.trainer_options.ClearField("seed")
+    (tmp_path / "seed").write_text(content)
+    with pytest.raises(ConfigError, match="seed does not hold the seed of the run: set trainer_options.seed, or delete"):
+        run_seed(config, tmp_path)

@@ -1,4 +1,4 @@
-"""The evaluate door on files whose scores are known by hand."""
+"""The command evaluate on files whose scores are known by hand."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ from PIL import Image
 
 from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
 from kmax_tf.coco_panoptic.values import PanopticFileError
-from trainer import evaluate
+from trainer import scoring
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "trainer" / "evaluate.py"
 CATEGORIES = [
@@ -59,11 +59,11 @@ def files(tmp_path):
 
 
 def score(truth, prediction):
-    return evaluate.evaluate(read_panoptic_file(truth), read_panoptic_file(prediction))
+    return scoring.evaluate(read_panoptic_file(truth), read_panoptic_file(prediction))
 
 
 def start(truth, prediction, *arguments):
-    """The door as a user runs it, from another folder."""
+    """The command as a user runs it, from another folder."""
     command = [sys.executable, SCRIPT, f"--ground_truth_json={truth}", f"--predictions_json={prediction}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=pathlib.Path(truth).parent)
 
@@ -94,9 +94,16 @@ def test_scores_by_hand(files):
 def test_folders_are_flags_and_a_perfect_prediction_scores_100(files, tmp_path):
     truth, _ = files
     shutil.move(tmp_path / "truth", tmp_path / "png")
-    done = start(truth, truth, "--ground_truth_dir=png", "--predictions_dir=png")
+    (tmp_path / "images").mkdir()
+    for image_id, width in ((1, 200), (2, 100)):
+        Image.new("RGB", (width, 1)).save(tmp_path / "images" / f"{image_id}.jpg")
+    options = ["--ground_truth_dir=png", "--predictions_dir=png", "--boundary_pq", "--gallery=gallery", "--images_dir=images"]
+    done = start(truth, truth, *options)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["pq"] == pytest.approx(100)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["pq"] == result["boundary_pq"] == pytest.approx(100)
+    assert f"gallery of 2 images: open {tmp_path / 'gallery' / 'index.html'} in a browser" in done.stdout
+    assert (tmp_path / "gallery" / "pictures" / "errors" / "000001.png").is_file()
 
 
 def test_images_are_paired_by_name_when_asked(files, tmp_path):
@@ -154,6 +161,12 @@ def test_what_does_not_count_is_told(files):
             "prediction.json: 1 of 3 predictions are for no image of the ground truth and do not count, first: 3.png"
             in done.stderr
         )
+
+
+def test_options_that_need_others_are_named(files, tmp_path):
+    done = start(*files, "--gallery=gallery")
+    assert done.returncode == 1 and "--gallery also needs --images_dir" in done.stderr
+    assert not (tmp_path / "gallery").exists()
 
 
 def test_failure_is_one_message_and_exit_code_1(files, tmp_path):
@@ -241,10 +254,10 @@ def test_names_of_images_go_before_those_of_pngs(tmp_path):
     _list_images(truth, {1: "a/x.jpg", 2: "b/y.jpg"})
     files = [read_panoptic_file(path) for path in (truth, prediction)]
     with pytest.raises(PanopticFileError, match="1.png: image 1 is 1 x 100"):
-        evaluate.evaluate(files[0], evaluate.pair_by_name(*files))
+        scoring.evaluate(files[0], scoring.pair_by_name(*files))
     _list_images(prediction, {1: "y.png", 2: "x.png", 3: "z.png"})
     files = [read_panoptic_file(path) for path in (truth, prediction)]
-    assert evaluate.evaluate(files[0], evaluate.pair_by_name(*files)) == expected
+    assert scoring.evaluate(files[0], scoring.pair_by_name(*files)) == expected
     _list_images(prediction, {1: "y.png", 2: "y.jpg", 3: "z.png"})
     with pytest.raises(PanopticFileError, match="names of images: images 1 and 2 have files with the same name, y.jpg"):
-        evaluate.pair_by_name(files[0], read_panoptic_file(prediction))
+        scoring.pair_by_name(files[0], read_panoptic_file(prediction))

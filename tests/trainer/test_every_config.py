@@ -10,19 +10,18 @@ import pytest
 import tensorflow as tf
 
 from data.records import schema
-from kmax_tf import load_config
+from kmax_tf import Predictor, load_config
 from protos import descriptions
+from protos.config import dataset_info
 from trainer.distribution import make_strategy
 from trainer.export import export
 from trainer.inference import load_predictor
-from trainer.predict import load_saved_model
 from trainer.train import run_experiment
 
 ROOT = pathlib.Path(__file__).parents[2]
-CONFIGS = {str(path.relative_to(ROOT / "configs")): path for path in sorted((ROOT / "configs").glob("*/*.textproto"))}
+CONFIGS = {str(path.relative_to(ROOT / "configs")): path for path in sorted((ROOT / "configs").glob("*/**/*.textproto"))}
 SIZE = 65
 QUICK = (
-    "train_dataset_options.batch_size=2",
     "trainer_options.seed=1",
     "trainer_options.steps_per_loop=1",
     "trainer_options.solver_options.training_number_of_steps=2",
@@ -70,17 +69,17 @@ def train_and_export(name: str, records: pathlib.Path, folder: pathlib.Path) -> 
         for section in ("train_dataset_options", "eval_dataset_options")
         for field in (f"file_pattern=[{records}]", f"crop_size=[{SIZE},{SIZE}]")
     ]
-    config = load_config(CONFIGS[name], [*overrides, *QUICK])
+    batch = max(2, load_config(CONFIGS[name]).trainer_options.accumulate_steps)
+    config = load_config(CONFIGS[name], [*overrides, *QUICK, f"train_dataset_options.batch_size={batch}"])
     run_experiment(config, "train_and_eval", folder / "run", make_strategy())
     assert (folder / "run" / "eval" / "metrics.json").exists()
 
     predictor = load_predictor(config, str(folder / "run"))
     export(predictor, config, folder / "saved_model")
-    predict, _, info = load_saved_model(folder / "saved_model")
     image = np.random.default_rng(1).integers(0, 256, (50, SIZE, 3), np.uint8)
-    panoptic = predict(image)["panoptic_pred"]
+    panoptic = Predictor(folder / "saved_model")(image).panoptic
     np.testing.assert_array_equal(panoptic, predictor(tf.constant(image))["panoptic_pred"][0])
-    assert panoptic.shape == image.shape[:2] and set(np.unique(panoptic)) - {info.void_label}
+    assert panoptic.shape == image.shape[:2] and set(np.unique(panoptic)) - {dataset_info(config).void_label}
 
 
 @pytest.mark.slow

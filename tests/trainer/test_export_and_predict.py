@@ -17,6 +17,7 @@ from data.input.pipeline import evaluation_dataset
 from kmax_tf import Predictor, build_model, load_checkpoint, load_config
 from kmax_tf.checkpoints.variable_names import named_variables
 from kmax_tf.files.lock import FolderInUseError, own_folder
+from kmax_tf.image_files import read_rgb
 from protos import descriptions
 from protos.config import dataset_info
 from trainer import export as export_door
@@ -83,13 +84,14 @@ def test_saved_model_runs_with_tensorflow_alone_and_equals_the_model_in_process(
 
 def test_predict_writes_results_that_the_scorer_reads(saved_model, records, tmp_path):
     output = tmp_path / "out"
-    predict, info = predict_door.load_saved_model(saved_model, clusters=True)
+    predictor = Predictor(saved_model, clusters=True)
+    predict, info = (lambda image: predictor(image).maps), predictor.dataset
     paths = sorted(str(p) for p in (records / "val").glob("*.jpg"))
     predict_door.predict_folder(predict, info, paths, output, clusters=True)
     results = json.loads((output / "panoptic.json").read_text())
     assert len(results["annotations"]) == len(paths) == 3
     for annotation, path in zip(results["annotations"], paths):
-        panoptic = predict(predict_door.read_rgb(pathlib.Path(path)))["panoptic_pred"]
+        panoptic = predict(read_rgb(path))["panoptic_pred"]
         ids = np.asarray(Image.open(output / "panoptic" / annotation["file_name"])).astype(int) @ [1, 256, 65536]
         assert {s["id"] for s in annotation["segments_info"]} == set(np.unique(ids)) - {0}
         for segment in annotation["segments_info"]:
@@ -122,16 +124,15 @@ def test_clusters_are_the_argmax_of_the_decoders(predictor, tiny_config):
 
 
 def test_exported_description_is_that_of_the_dataset(saved_model, tiny_config):
-    _, info = predict_door.load_saved_model(saved_model)
-    assert info == dataset_info(load_config(tiny_config))
+    assert Predictor(saved_model).dataset == dataset_info(load_config(tiny_config))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--images=/nowhere/*.jpg", "--model=/nowhere"], "no file matches /nowhere/*.jpg"),
-        (["--images=IMAGE", "--model=/nowhere"], "no exported model in this folder"),
-        (["--images=IMAGE"], "--model, or --config_file and --checkpoint"),
+        (["--images=IMAGE", "--model=/nowhere"], "there is no exported model and no checkpoint"),
+        (["--images=IMAGE"], "give either --model, an exported model, or --checkpoint"),
     ],
 )
 def test_predict_refuses_in_one_line(arguments, message, records, tmp_path):
@@ -173,9 +174,8 @@ def test_clusters_of_earlier_exports(tiny_config, tmp_path):
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.maps, "clusters": module.clusters})
     info = dataset_info(load_config(tiny_config))
     (tmp_path / "dataset.textproto").write_text(descriptions.to_text(info))
-    predict, _ = predict_door.load_saved_model(tmp_path, clusters=True)
     image = _images()["60x141"]
-    maps = predict(image)
+    maps = Predictor(tmp_path, clusters=True)(image).maps
     np.testing.assert_array_equal(maps["panoptic_pred"], image[..., 0])
     np.testing.assert_array_equal(maps["decoder_0"], image[::2, ::2, 1])
 
@@ -186,15 +186,15 @@ def test_images_are_decoded_as_the_input_pipeline_does(records, tiny_config):
     example = next(iter(evaluation_dataset(options, info, batch_size=1)))
     path = records / "val" / f"{example['image_name'].numpy()[0].decode()}.jpg"
     raw = tf.io.decode_image(example["raw_image"][0]).numpy()
-    np.testing.assert_array_equal(predict_door.read_rgb(path), raw)
+    np.testing.assert_array_equal(read_rgb(path), raw)
 
 
 def test_predictor_gives_what_the_command_writes(saved_model, records, tmp_path):
     path = min((records / "val").glob("*.jpg"))
-    predict, info = predict_door.load_saved_model(saved_model)
-    predict_door.predict_folder(predict, info, [str(path)], tmp_path)
+    predictor = Predictor(saved_model)
+    predict_door.predict_folder(lambda image: predictor(image).maps, predictor.dataset, [str(path)], tmp_path)
     written = json.loads((tmp_path / "panoptic.json").read_text())["annotations"][0]["segments_info"]
-    result = Predictor(saved_model)(path)
+    result = predictor(path)
     ours = [(s.category_id, s.area, list(s.bbox), s.score) for s in result.segments]
     assert sorted(ours) == sorted((s["category_id"], s["area"], s["bbox"], s["score"]) for s in written)
     np.testing.assert_array_equal(result.draw(), np.asarray(Image.open(tmp_path / "overlays" / f"{path.stem}.png")))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kmax_tf.drawing.pictures import legend
 from protos import descriptions
 from trainer.pictures import PictureBook
 
@@ -21,6 +22,19 @@ def test_images_of_one_file_name_have_two_pictures(tmp_path, capsys):
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
     assert found == [f"step-0000007/{name}.png" for name in ("seq0/0000", "seq0_0000", "seq1/0000", "up")]
     assert "4 pictures" in capsys.readouterr().out
+
+
+def test_predictions_have_scores_in_a_legend(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (90, 60), (9, 9, 9)).save(buffer, "png")
+    info = descriptions.load("scenes_panoptic")
+    maps = {"panoptic_pred": np.full((60, 90), 257, np.int32)}
+    maps |= {key: np.full((60, 90), 0.5, np.float32) for key in ("semantic_scores", "instance_scores")}
+    example = {"raw_image": buffer.getvalue(), "image_name": b"a", "number": 0, "num_records": 1}
+    PictureBook(tmp_path, 1, info).add(3, example, maps)
+    page = np.asarray(Image.open(tmp_path / "step-0000003" / "a.png"))
+    expected = legend(maps["panoptic_pred"], info, scores={257: 0.25})
+    np.testing.assert_array_equal(page[40 : 40 + len(expected), 192 : 192 + expected.shape[1]], expected)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,60 @@ def test_bad_images_are_named_and_the_others_kept(images, info, tmp_path, capsys
     assert not (tmp_path / "none" / "panoptic.json").exists()
 
 
+def _save_odd_images(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
+    """Files as they occur in folders of photographs; height and width of each one that can be read."""
+    folder.mkdir()
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    rgb[:, :15] //= 4  # the left is darker than the right
+    Image.fromarray(rgb).save(folder / "rgb.png")
+    Image.fromarray(rgb[:1, :1]).save(folder / "1x1.png")
+    Image.fromarray(rgb[..., 0]).save(folder / "gray.jpg")
+    Image.fromarray(rgb[..., 0].astype(np.uint16) * 257).save(folder / "gray16.png")
+    (folder / "rgb16.png").write_bytes(tf.io.encode_png(rgb.astype(np.uint16) * 257).numpy())
+    Image.fromarray(rgb).convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(rgb).convert("P").save(folder / "palette.gif")
+    Image.fromarray(np.zeros((12000, 200, 3), np.uint8)).save(folder / "tall.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # upright after a quarter turn clockwise
+    Image.fromarray(rgb).save(folder / "turned.jpg", exif=exif)
+    (folder / "broken.jpg").write_bytes((folder / "gray.jpg").read_bytes()[:200])
+    (folder / "text.png").write_text("no image")
+    sizes = dict.fromkeys(("rgb.png", "gray.jpg", "gray16.png", "rgb16.png", "cmyk.jpg", "palette.gif"), (20, 30))
+    return sizes | {"1x1.png": (1, 1), "tall.png": (12000, 200), "turned.jpg": (30, 20)}
+
+
+def test_odd_images_are_predicted_upright_and_broken_ones_named(info, tmp_path, capsys):
+    sizes = _save_odd_images(tmp_path / "in")
+    seen = {}
+
+    def predict(image):
+        seen[image.shape[:2]] = image
+        return CountingModel(info)(image)
+
+    paths = sorted(map(str, (tmp_path / "in").iterdir()))
+    bad = predict_door.predict_folder(predict, info, paths, tmp_path / "out")
+    assert [message.split(" ")[0] for message in bad] == [f"{tmp_path}/in/broken.jpg", f"{tmp_path}/in/text.png"]
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")] == [f"error: {b}" for b in bad]
+    results = json.loads((tmp_path / "out" / "panoptic.json").read_text())
+    assert {image["file_name"]: (image["height"], image["width"]) for image in results["images"]} == sizes
+    assert [image["file_name"] for image in results["images"]] == sorted(sizes), "in the order of the files"
+    for name, size in sizes.items():
+        for folder in ("panoptic", "overlays"):
+            with Image.open(tmp_path / "out" / folder / f"{pathlib.Path(name).stem}.png") as picture:
+                assert picture.size == size[::-1]
+    turned = seen[30, 20].astype(float)
+    assert turned[15:].mean() > 2 * turned[:15].mean(), "the dark left is on top after a turn to the right"
+
+
+def test_lists_and_folders_of_images(images, tmp_path):
+    paths = _paths(images)
+    (images / "notes.txt").write_text("")
+    (tmp_path / "list.txt").write_text(f"{paths[2]}\n\n{paths[0]}\n")
+    assert predict_door._find_images([str(images)]) == paths
+    assert predict_door._find_images([str(tmp_path / "list.txt")]) == [paths[0], paths[2]]
+    assert predict_door._find_images([str(tmp_path / "list.txt"), paths[1]]) == paths
+
+
 def test_clusters_are_drawn_from_the_same_call(images, info, tmp_path):
     model = CountingModel(info)
 
@@ -140,6 +194,14 @@ def test_clusters_are_drawn_from_the_same_call(images, info, tmp_path):
     assert tuple(picture[-1, -1]) == pictures.cluster_color(10) and tuple(
         picture[-1, -1 - width - 6]
     ) == pictures.cluster_color(9)
+
+
+def test_models_without_assignments_end_in_one_line(images, info, tmp_path):
+    """Decoder layers of CROSS_ATTENTION without deep supervision predict no masks."""
+    with pytest.raises(UserError, match="^--show_clusters: the kMaX decoders of this model predict no masks"):
+        predict_door.predict_folder(CountingModel(info), info, _paths(images), tmp_path, clusters=True)
+    assert not (tmp_path / "clusters").exists()
+    assert len(json.loads((tmp_path / "panoptic.json").read_text())["annotations"]) == 3
 
 
 def test_the_fingerprint_follows_contents(tmp_path):
@@ -161,7 +223,8 @@ def test_from_predictions_to_pseudo_labels(checkpoint, tiny_config, images, tmp_
     assert first.returncode == 1 and "Traceback" not in first.stderr
     assert "error: 1 of 4 images could not be read" in first.stderr.splitlines()[-1] and "bad.jpg" in first.stderr
     bad.unlink()
-    done = run_script("trainer/predict.py", *flags, f"--output_dir={out}", "--nooverlays")
+    # The config in the checkpoint is the same.
+    done = run_script("trainer/predict.py", *flags[1:], f"--output_dir={out}", "--nooverlays")
     assert done.returncode == 0, done.stderr
     assert "3 predictions of an earlier run with this model were kept" in done.stdout
     assert not (out / "overlays").exists()

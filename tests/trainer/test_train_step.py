@@ -117,7 +117,7 @@ def _assert_compiled_step_equals_plain_one(config_path, records) -> None:
     compiled, compiled_moved = _one_step(config_path, records, jit_compile=True)
     assert plain.keys() == compiled.keys()
     for name, value in plain.items():
-        np.testing.assert_allclose(compiled[name], value, rtol=2e-3, err_msg=name)
+        np.testing.assert_allclose(compiled[name], value, rtol=1e-3, err_msg=name)
     assert compiled_moved == pytest.approx(moved, rel=0.05) and moved > 0
 
 
@@ -126,7 +126,16 @@ def test_step_compiles_with_xla(tiny_config, records):
     _assert_compiled_step_equals_plain_one(tiny_config, records)
 
 
+# Of the ablations, those with a step of their own: steps_* and hard/ differ in numbers, drop_query draws.
+_ABLATIONS = sorted(
+    str(path.relative_to(ROOT / "configs"))
+    for path in (ROOT / "configs" / "ablations").rglob("*.textproto")
+    if not path.stem.startswith(("steps_", "drop_query")) and path.parent.name != "hard"
+)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_step_of_resnet50_compiles_with_xla(records):
-    _assert_compiled_step_equals_plain_one(ROOT / "configs" / "coco" / "kmax_r50.textproto", records)
+@pytest.mark.parametrize("name", ["coco/kmax_r50.textproto", *_ABLATIONS])
+def test_step_of_published_models_compiles_with_xla(name, records):
+    _assert_compiled_step_equals_plain_one(ROOT / "configs" / name, records)

@@ -17,7 +17,7 @@ from data.inspection import model_view, scan
 from data.inspection.model_view import Sample, target_panoptic
 from data.records import schema
 from data.records.record_index import RecordIndex
-from kmax_tf.drawing.pictures import segment_color
+from kmax_tf.drawing.colors import segment_color
 from protos.descriptions import ConfigError
 from protos.errors import UserError
 

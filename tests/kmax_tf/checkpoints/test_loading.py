@@ -10,6 +10,7 @@ from published_checkpoint import write_checkpoint
 from kmax_tf import CheckpointError, build_model, load_checkpoint
 from kmax_tf.checkpoints.deeplab2_names import deeplab2_names
 from kmax_tf.checkpoints.loading import holds_encoder_only, load_encoder
+from kmax_tf.checkpoints.tensorflow_files import resolve_checkpoint
 from kmax_tf.checkpoints.variable_names import named_variables
 
 
@@ -237,3 +238,10 @@ def test_encoder_alone_is_loaded_from_an_imagenet_checkpoint(prefix, saved_model
 
 def test_whole_model_is_not_an_encoder(checkpoint):
     assert not holds_encoder_only(checkpoint)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"model_checkpoint_path: "])
+def test_a_damaged_list_of_checkpoints_is_not_needed(checkpoint, content):
+    folder = pathlib.Path(checkpoint).parent
+    (folder / "checkpoint").write_bytes(content)
+    assert resolve_checkpoint(str(folder)) == checkpoint

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 
 import h5py
 import keras
@@ -101,6 +102,54 @@ def test_damaged_file(name, damage, encoder, tmp_path):
     with pytest.raises(CheckpointError) as caught:
         load_encoder(encoder, path)
     assert caught.value.damaged and str(caught.value).startswith(f"{path}: damaged, or not a") and "\n" not in str(caught.value)
+
+
+def _replaced(path, name, create):
+    with h5py.File(path, "a") as file:
+        del file[name]
+        create(file, name)
+
+
+_BIAS = "mine_stem/mine_stem_conv/bias:0"
+_OTHER_DATASETS = {
+    "a huge one without values": (
+        lambda file, name: file.create_dataset(name, (1 << 20, 1 << 20), "f4", chunks=(64, 64)),
+        "expand to",
+    ),
+    "zeros that were compressed": (
+        lambda file, name: file.create_dataset(name, (1 << 28,), "f4", compression="gzip"),
+        "expand to",
+    ),
+    "another file": (lambda file, name: file.create_dataset(name, 4, "u1", external=[("/etc/hostname", 0, 4)]), "another file"),
+    "text": (lambda file, name: file.create_dataset(name, data=["a"] * 40), "not in the checkpoint (1)"),
+    "nothing": (lambda file, name: file.create_dataset(name, data=h5py.Empty("f4")), "not in the checkpoint (1)"),
+    "lists": (lambda file, name: file.create_dataset(name, 40, h5py.vlen_dtype(np.float32)), "not in the checkpoint (1)"),
+}
+
+
+@pytest.mark.parametrize("kind", _OTHER_DATASETS)
+def test_datasets_that_are_no_weights(kind, encoder, tmp_path):
+    path = tmp_path / "x.h5"
+    keras_convnext_atto(tf_keras, **NO_TOP).save_weights(path)
+    create, message = _OTHER_DATASETS[kind]
+    _replaced(path, _BIAS, create)
+    assert message in refused(encoder, path)
+
+
+def test_archives_that_expand_to_much(encoder, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(1 << 24))
+    assert "expand to 16777216 bytes" in refused(encoder, tmp_path / "x.keras")
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 3, 3, 3), ()])
+def test_stems_of_other_shapes(shape, encoder, tmp_path):
+    weights = timm_weights() | {"stem.0.weight": np.zeros(shape, np.float32)}
+    save_file(weights, tmp_path / "x.safetensors")
+    assert "downsamples/0/conv/kernel" in refused(encoder, tmp_path / "x.safetensors")
+    weights = timm_weights() | {"stem.0.bias": np.zeros((*shape, 7), np.float32)}
+    save_file(weights, tmp_path / "x.safetensors")
+    assert "downsamples/0/conv/bias" in refused(encoder, tmp_path / "x.safetensors")
 
 
 def test_unsupported_data_types(encoder, tmp_path):

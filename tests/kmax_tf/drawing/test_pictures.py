@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kmax_tf.drawing import pictures
+from kmax_tf.drawing.colors import cluster_color, segment_color
 from protos import descriptions
 
 INFO = descriptions.load("scenes_panoptic")
@@ -27,7 +28,7 @@ def test_overlay_blends_class_colors(scene):
     sky = INFO.by_id()[4].color
     np.testing.assert_array_equal(drawn[10, 10], np.rint(0.5 * image[10, 10] + 0.5 * np.array(sky)))
     for label, (y, x) in ((DISC_1, (10, 60)), (DISC_2, (40, 60))):
-        color = np.array(pictures.segment_color(INFO.by_id()[1], label % 256))
+        color = np.array(segment_color(INFO.by_id()[1], label % 256))
         np.testing.assert_array_equal(drawn[y, x], np.rint(0.5 * image[y, x] + 0.5 * color))
 
 
@@ -64,15 +65,6 @@ def test_an_image_of_another_size_is_refused(scene):
         pictures.overlay_panoptic(image[:, :79], panoptic, INFO)
 
 
-def test_colors_of_instances_have_small_fixed_shifts():
-    disc, sky = INFO.by_id()[1], INFO.by_id()[4]
-    colors = [pictures.segment_color(disc, i) for i in range(1, 30)]
-    assert len(set(colors)) == 29
-    assert np.abs(np.subtract(colors, disc.color)).max() <= 45
-    assert colors == [pictures.segment_color(disc, i) for i in range(1, 30)]
-    assert pictures.segment_color(disc, 0) == disc.color and pictures.segment_color(sky, 7) == sky.color
-
-
 def test_legend_lists_the_classes_present(scene):
     _, panoptic = scene
     picture = pictures.legend(panoptic, INFO, size=20)
@@ -81,6 +73,22 @@ def test_legend_lists_the_classes_present(scene):
     assert picture[15, 20].tolist() == list(INFO.by_id()[1].color)
     assert picture[45, 20].tolist() == list(INFO.by_id()[4].color)
     assert pictures.legend(np.zeros_like(panoptic), INFO).min() == 255
+
+
+def test_legend_lists_segments_with_scores(scene):
+    _, panoptic = scene
+    scores = {SKY: 0.9, DISC_1: 0.8, DISC_2: 0.7}
+    picture = pictures.legend(panoptic, INFO, size=20, scores=scores)
+    assert picture.shape[0] == 3 * 30 and picture.shape[1] > pictures.legend(panoptic, INFO, size=20).shape[1]
+    found = [tuple(picture[row, 20]) for row in (15, 45, 75)]
+    assert found == [INFO.by_id()[4].color, *(segment_color(INFO.by_id()[1], i) for i in (1, 2))]
+
+
+def test_scores_are_written_behind_names(scene):
+    image, panoptic = (np.repeat(np.repeat(x, 4, 0), 4, 1) for x in scene)
+    plain, scored = (pictures.overlay_panoptic(image, panoptic, INFO, scores=s) for s in (None, {DISC_1: 0.5}))
+    changed = np.any(plain != scored, axis=-1)
+    assert changed[panoptic == DISC_1].any() and not changed[panoptic != DISC_1].any()
 
 
 def test_contact_sheet_places_pictures():
@@ -102,5 +110,4 @@ def test_cluster_assignment_colors_each_slot():
     for y in range(2):
         for x in range(3):
             block = picture[y * 10 : y * 10 + 10, x * 10 : x * 10 + 10]
-            assert (block == pictures.cluster_color(slots[y, x])).all()
-    assert len({pictures.cluster_color(i) for i in range(256)}) == 256
+            assert (block == cluster_color(slots[y, x])).all()

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import ndtr
 
-from kmax_tf.layers.activations import gelu
+from kmax_tf.layers.activations import gelu, tflite_operations
 
 POINTS = np.concatenate([np.linspace(-12, 12, 481), [-1e4, 1e4]])
 
@@ -48,3 +48,12 @@ def test_gelu_keeps_one_tensor_for_its_gradient():
         elif tensor.shape.rank == 2:
             kept.add(tensor.name)
     assert len(kept) == 2 and graph.inputs[1].name in kept and graph.inputs[0].name not in kept
+
+
+def test_the_form_for_tflite_has_the_same_values_and_becomes_one_operation():
+    x = np.linspace(-12, 12, 1001).astype(np.float32).reshape(7, 11, 13)
+    with tflite_operations():
+        graph = tf.function(gelu).get_concrete_function(tf.TensorSpec(x.shape, tf.float32))
+    np.testing.assert_array_equal(graph(tf.constant(x)), gelu(tf.constant(x)))
+    # Fails with "TF Select ops: Erf" in the other form.
+    assert tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()

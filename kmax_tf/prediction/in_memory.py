@@ -1,0 +1,55 @@
+"""Runs a model in memory, with the post-processing of kmax_tf.build_postprocessor."""
+
+import numpy as np
+import tensorflow as tf
+
+from kmax_tf.checkpoints.loading import load_checkpoint
+from kmax_tf.inference_graph import fold_norms
+from kmax_tf.layers.one_pass import one_pass_loops
+from kmax_tf.model import build_model
+from kmax_tf.postprocessing.postprocessor import build_postprocessor, predict_maps
+from kmax_tf.prediction.engine import CLUSTERS, FixedSizeEngine
+from kmax_tf.prediction.placement import InputSize
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS
+from protos import experiment_pb2
+from protos.config import dataset_info
+from protos.validation import per_side
+
+
+def checkpoint_engine(config: experiment_pb2.ExperimentOptions, checkpoint: str, *, clusters: bool) -> FixedSizeEngine:
+    """The model of a config with the weights of a checkpoint; `clusters`: whether it also returns cluster assignments.
+
+    Raises:
+      CheckpointError: the checkpoint does not exist, is damaged, or belongs to another model.
+    """
+    model = build_model(config)
+    load_checkpoint(model, checkpoint)
+    fold_norms(model)
+    postprocess, size = build_postprocessor(config), input_size(config)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *size.crop, 3], tf.float32)], autograph=False)
+    def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        with one_pass_loops():
+            maps, outputs = predict_maps(model, postprocess, images)
+        if clusters:
+            for i, prediction in enumerate(outputs[AUXILIARY_OUTPUTS]):
+                maps[f"{CLUSTERS}{i}"] = tf.argmax(prediction[MASK_LOGITS], -1, output_type=tf.int32)
+        return maps
+
+    def run(batch: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: value.numpy() for name, value in call(tf.constant(batch)).items()}
+
+    return FixedSizeEngine(run, size, dataset_info(config), config.evaluator_options, batches=True)
+
+
+def input_size(config: experiment_pb2.ExperimentOptions) -> InputSize:
+    """The input size of evaluation, or of training if the config has no evaluation, from a resolved config."""
+    options = config.eval_dataset_options if config.HasField("eval_dataset_options") else config.train_dataset_options
+    crop, smallest, largest = tuple(options.crop_size), per_side(options.min_resize_value), per_side(options.max_resize_value)
+    return InputSize(
+        crop=crop,
+        min_size=smallest if any(smallest) else None,
+        max_size=largest if any(largest) else crop,
+        factor=options.resize_factor or None,
+        reference_quirks=options.reference_quirks,
+    )

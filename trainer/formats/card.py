@@ -1,0 +1,85 @@
+"""Writes the formats of an export and what `model.json` says about them."""
+
+import json
+import pathlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from kmax_tf.checkpoints.origin import version
+from kmax_tf.files.tensorflow_paths import literal_path
+from kmax_tf.prediction.in_memory import input_size
+from kmax_tf.prediction.opening import SAVED_MODEL, SAVED_MODEL_FILE
+from kmax_tf.prediction.runtimes import needed
+from protos import experiment_pb2
+from trainer.formats.network import Network
+from trainer.formats.onnx_format import write_onnx
+from trainer.formats.stablehlo_format import write_stablehlo
+from trainer.formats.tflite_format import write_tflite
+from trainer.inference import PanopticPredictor
+
+_FIXED_SIZE: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "onnx": write_onnx,
+    "stablehlo": write_stablehlo,
+    "tflite": write_tflite,
+}
+FORMATS = (SAVED_MODEL, *_FIXED_SIZE)
+# To write a format and to verify it.
+_PACKAGES = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}
+_STEP = re.compile(r"ckpt-(\d+)")
+
+
+def check_packages(formats: Sequence[str]) -> None:
+    """Raises MissingPackageError if a package that one of the formats needs is not installed."""
+    for name in formats:
+        packages = _PACKAGES.get(name, ())
+        install = " ".join(package.replace("_", "-") for package in packages)
+        for package in packages:
+            needed(package, f"--format={name}", f"{install}, or in a clone pip install -c constraints.txt -e '.[{name}]'")
+
+
+def write_format(
+    name: str,
+    predictor: PanopticPredictor,
+    config: experiment_pb2.ExperimentOptions,
+    folder: pathlib.Path,
+    *,
+    tflite_weights: str = "float32",
+) -> dict[str, Any]:
+    """Writes one of FORMATS, whose packages are installed, to a folder and returns its entry in model.json."""
+    if name == SAVED_MODEL:
+        return _write_saved_model(predictor, folder)
+    options = {"precision": tflite_weights} if name == "tflite" else {}
+    return _FIXED_SIZE[name](Network(predictor, input_size(config).crop), folder, **options)
+
+
+def _write_saved_model(predictor: PanopticPredictor, folder: pathlib.Path) -> dict[str, Any]:
+    signatures = {"serving_default": predictor.__call__, "batch": predictor.batch, "clusters": predictor.clusters}
+    tf.saved_model.save(predictor, literal_path(str(folder)), signatures=signatures)
+    outputs = predictor.batch.get_concrete_function().structured_outputs
+    return {
+        "file": SAVED_MODEL_FILE,
+        "input": {"name": "input_tensor", "dtype": "uint8", "shape": [None, None, 3]},
+        "outputs": [{"name": key, "dtype": outputs[key].dtype.name, "shape": [1, None, None]} for key in sorted(outputs)],
+        "signatures": sorted(signatures),
+    }
+
+
+def origin(config: experiment_pb2.ExperimentOptions, checkpoint: str) -> dict[str, str]:
+    """Experiment, checkpoint and version for model.json."""
+    return {"experiment": config.experiment_name, "checkpoint": pathlib.PurePath(checkpoint).name, "version": version()}
+
+
+def recorded_metrics(checkpoint: str) -> dict[str, Any] | None:
+    """The metrics that evaluation recorded for a checkpoint of a run, without those of each class; None: there are none."""
+    step = _STEP.fullmatch(pathlib.PurePath(checkpoint).name)
+    # The best checkpoint lies in a folder of its own, below its run.
+    paths = [folder / "eval" / "metrics.jsonl" for folder in list(pathlib.Path(checkpoint).parents)[:2]]
+    path = next((path for path in paths if path.is_file()), None)
+    if step is None or path is None:
+        return None
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    found = [line for line in lines if line.get("step") == int(step[1])]
+    return {name: value for name, value in found[-1].items() if name != "per_class"} if found else None

@@ -1,0 +1,33 @@
+"""Writes a network as a StableHLO module: class and mask logits, which kmax_tf.Predictor completes in NumPy."""
+
+import pathlib
+import tempfile
+from typing import Any
+
+import tensorflow as tf
+
+from kmax_tf.prediction.opening import FIXED_SIZE_FILES
+from trainer.formats.network import Network, described, described_outputs
+
+# Readers of this and later versions understand the artifact.
+_VERSION = "1.0.0"
+
+
+def write_stablehlo(network: Network, folder: pathlib.Path) -> dict[str, Any]:
+    """Writes model.stablehlo, a portable artifact with the weights as constants, and returns its entry in model.json."""
+    # Only this format needs these compilers.
+    from tensorflow.compiler.mlir.stablehlo import stablehlo
+    from tensorflow.compiler.mlir.tensorflow_to_stablehlo.python import pywrap_tensorflow_to_stablehlo
+
+    function = network.function(1)
+    holder = tf.Module()
+    holder.weights = network.predictor.variables
+    with tempfile.TemporaryDirectory() as temporary:
+        tf.saved_model.save(holder, temporary, signatures={"serving_default": function})
+        # Unlike the compiler's own StableHLO (experimental_get_compiler_ir), this one has no operations of other dialects.
+        module = pywrap_tensorflow_to_stablehlo.savedmodel_to_stablehlo(
+            temporary, input_arg_shapes_str=",".join(map(str, network.spec(1).shape))
+        )
+    file = FIXED_SIZE_FILES["stablehlo"]
+    (folder / file).write_bytes(stablehlo.serialize_portable_artifact_str(module, _VERSION))
+    return described(file, 1, network.crop, described_outputs(function))

@@ -1,0 +1,1 @@
+"""Files for the test servers of benchmarks, made from predictions in COCO panoptic format."""

@@ -1,0 +1,118 @@
+"""Reads predictions image by image, and writes zip files."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from kmax_tf.cli.progress import Progress
+from kmax_tf.coco_panoptic import categories
+from kmax_tf.coco_panoptic.names import Id
+from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, SegmentRecord, few
+from kmax_tf.coco_panoptic.values import PanopticFileError
+from kmax_tf.evaluation.segments import count_labels
+from protos import descriptions
+from protos.descriptions import ClassInfo, DatasetInfo
+
+
+class SubmissionError(PanopticFileError):
+    """Predictions cannot be submitted; the message names the file and the entry."""
+
+
+class Archive:
+    """A zip file under construction."""
+
+    def __init__(self, file: zipfile.ZipFile):
+        self._file = file
+
+    def write(self, name: str, data: bytes) -> None:
+        """Adds a file; PNGs are stored, because they are compressed already."""
+        packing = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+        self._file.writestr(zipfile.ZipInfo(name), data, packing)
+
+    def write_png(self, name: str, pixels: np.ndarray) -> None:
+        """Adds an image, uint8 [H, W] or [H, W, 3]."""
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "png")
+        self.write(name, buffer.getvalue())
+
+    def write_json(self, name: str, content: Any) -> None:
+        self.write(name, json.dumps(content).encode())
+
+
+@contextlib.contextmanager
+def archive(path: pathlib.Path) -> Iterator[Archive]:
+    """Writes a zip file, which replaces `path` at the end of the block; an error leaves the old file unchanged."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with zipfile.ZipFile(partial, "w") as file:
+            yield Archive(file)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_images(predictions: PanopticFile) -> Iterator[tuple[Id, np.ndarray, dict[int, SegmentRecord]]]:
+    """Each image with its segment ids int32 [H, W] and its segments by id.
+
+    Raises:
+      PanopticFileError: PNG and JSON disagree about segments.
+    """
+    progress = Progress("submission", "images", len(predictions.segments))
+    for done, (image_id, segments) in enumerate(predictions.segments.items(), 1):
+        ids = predictions.read_ids(image_id)
+        visible = count_labels(ids)
+        missing = [segment_id for segment_id in segments if segment_id not in visible]
+        if missing:
+            raise SubmissionError(
+                f"{predictions.path}: image {image_id}: segment id {few(missing)} is in segments_info, but not in the PNG "
+                f"{predictions.file_names[image_id]}: create the predictions again"
+            )
+        yield image_id, ids, dict(segments)
+        progress.update(done)
+
+
+def dataset_of(predictions: PanopticFile, name: str) -> DatasetInfo:
+    """The dataset of a benchmark; raises PanopticFileError if the predictions list other categories."""
+    info = descriptions.load(name)
+    categories.check_agreement(
+        predictions.categories,
+        categories.of_dataset(info),
+        where=str(predictions.path),
+        source=info.name,
+        advice="choose the submission that belongs to the dataset",
+        with_names=False,
+    )
+    return info
+
+
+def class_of(predictions: PanopticFile, image_id: Id, record: SegmentRecord, info: DatasetInfo) -> ClassInfo:
+    """The class of a predicted segment.
+
+    Raises:
+      SubmissionError: the dataset does not have its category.
+    """
+    found = info.by_category().get(record.category_id)
+    if found is None:
+        raise SubmissionError(
+            f"{predictions.path}: image {image_id}: segment {record.id} has category_id {record.category_id}, which is not a "
+            f"category of {info.name}: choose the submission that belongs to the dataset"
+        )
+    return found
+
+
+def score_of(predictions: PanopticFile, image_id: Id, record: SegmentRecord) -> float:
+    """The score of a predicted instance, in [0, 1]; raises SubmissionError if it has none."""
+    if record.score is None:
+        raise SubmissionError(
+            f"{predictions.path}: image {image_id}: segment {record.id} has no score, which instances need: create the "
+            "predictions with trainer/predict.py"
+        )
+    return record.score
