@@ -38,6 +38,7 @@ from trainer.measure.fresh_process import run_alone
 from trainer.measure.input_speed import InputJob, measure_input
 from trainer.measure.report import cost_report, input_report, machine_report, speed_report
 from trainer.measure.tpu_compile import COMPILER_PYTHON, compile_for_tpu, parse_topology
+from trainer.processor import bfloat16_problem
 
 _INPUT_CROPS = ((257, 257), (641, 641))
 
@@ -103,6 +104,11 @@ def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_
         machine["jit_compile"] = config.trainer_options.jit_compile
         print(f"\n{config.experiment_name} at {job.height}x{job.width} (height x width)")
         print(f"{machine_report(machine)}\n\n{cost_report(cost)}\n", flush=True)
+        if machine["precision"] == "BFLOAT16" and (problem := bfloat16_problem()):
+            print(f"{problem}\n", flush=True)
+    if model := speeds.get("model"):
+        achieved = 2e-9 * cost.all_multiply_adds * model["images_per_second"]
+        model["share_of_matrix_product_rate"] = achieved / model["matrix_product_gflops"]
     if speeds:
         print(f"\n{speed_report(speeds, size, padded)}\n")
     return {

@@ -159,7 +159,7 @@ def main() -> None:
     check_packages(values.format)
     checkpoint = best_checkpoint(values.checkpoint) if values.best else resolve_checkpoint(values.checkpoint)
     print(f"building the model and loading {checkpoint} ...", flush=True)
-    predictor = load_predictor(config, checkpoint)
+    predictor = load_predictor(config, checkpoint, compiled=False)
     output_dir = pathlib.Path(values.output_dir).resolve()
     options = {"checkpoint": checkpoint, "picture": picture, "tflite_weights": values.tflite_weights}
     agreements = export(predictor, config, output_dir, dict.fromkeys(values.format), **options)

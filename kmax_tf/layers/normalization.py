@@ -151,7 +151,8 @@ class BatchNorm(tf_keras.layers.Layer):
         if _kept.get():
             return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            value = tf.reshape(value, moving.shape)
+            if value.shape != moving.shape:
+                value = tf.reshape(value, moving.shape)
             if _only_finite.get():
                 value = tf.where(tf.reduce_all(tf.math.is_finite(value)), value, moving)
             moving.assign_sub((moving - value) * (1.0 - self.momentum))

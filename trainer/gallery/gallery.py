@@ -90,7 +90,9 @@ class Gallery:
 
     def finish(self, result: Result) -> pathlib.Path:
         """Writes the page and returns its path; `result` is that of the evaluation."""
-        pixels = sum(self._pixels.values(), collections.Counter())
+        pixels = collections.Counter()
+        for counts in self._pixels.values():
+            pixels.update(counts)
         shown = display_names(self._classes)
         content = {
             "title": self._predictions.path.name,

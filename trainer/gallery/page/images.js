@@ -8,7 +8,8 @@ function select() {
   const rows = [];
   for (const image of data.images) {
     if (wanted && !image.name.toLowerCase().includes(wanted)) continue;
-    let pq = image.pq, counts = image.counts;
+    let pq = image.pq,
+      counts = image.counts;
     if (position !== null) {
       if (!image.segments.some((segment) => isOf(segment, position))) continue;
       counts = countSegments(image.segments, position);
@@ -39,20 +40,27 @@ function chip(kind, count, text) {
 
 function card({ image, pq, counts }, position) {
   return element(
-    "button", { class: "card", onclick: () => openViewer(position) },
+    "button",
+    { class: "card", onclick: () => openViewer(position) },
     frame(image, state.layer, { lazy: true }),
     element(
-      "div", { class: "caption" },
+      "div",
+      { class: "caption" },
       element("span", { class: "title", title: image.name }, image.name),
       element("span", { class: "pq", style: { background: scoreColor(pq) } }, number(pq)),
-      ...chip("missed", counts.missed, "missed"), ...chip("wrong", counts.wrong, "false"), ...chip("confused", counts.confused, "confused"),
+      ...chip("missed", counts.missed, "missed"),
+      ...chip("wrong", counts.wrong, "false"),
+      ...chip("confused", counts.confused, "confused"),
     ),
   );
 }
 
-const observer = new IntersectionObserver((entries) => {
-  if (entries.some((entry) => entry.isIntersecting)) drawMore();
-}, { rootMargin: "1200px" });
+const observer = new IntersectionObserver(
+  (entries) => {
+    if (entries.some((entry) => entry.isIntersecting)) drawMore();
+  },
+  { rootMargin: "1200px" },
+);
 
 function drawMore() {
   const next = state.shown.slice(state.drawn, state.drawn + PAGE);
@@ -64,19 +72,27 @@ function drawMore() {
 }
 
 function layerButtons(box, layers, current, choose) {
-  box.replaceChildren(...layers.map(([layer, title]) =>
-    element("button", { "aria-pressed": layer === current(), onclick: () => choose(layer) }, title)));
+  box.replaceChildren(
+    ...layers.map(([layer, title]) =>
+      element("button", { "aria-pressed": layer === current(), onclick: () => choose(layer) }, title),
+    ),
+  );
 }
 
 function setLayer(layer) {
   state.layer = layer;
   layerButtons(byId("layers"), LAYERS, () => state.layer, setLayer);
   drawKey(byId("key"), layer);
-  document.querySelectorAll("#grid .card").forEach((node, i) => node.querySelector(".frame").replaceWith(frame(state.shown[i].image, layer, { lazy: true })));
+  document
+    .querySelectorAll("#grid .card")
+    .forEach((node, i) => node.querySelector(".frame").replaceWith(frame(state.shown[i].image, layer, { lazy: true })));
 }
 
 const ERROR_TEXTS = {
-  missed: "missed segment", wrong: "false positive (striped)", confused: "right segment, wrong class", inaccurate: "inaccurate outline",
+  missed: "missed segment",
+  wrong: "false positive (striped)",
+  confused: "right segment, wrong class",
+  inaccurate: "inaccurate outline",
 };
 function drawKey(box, layer) {
   const texts = layer === "errors" ? Object.entries(ERROR_TEXTS) : [];
@@ -84,10 +100,14 @@ function drawKey(box, layer) {
 }
 
 function fillClasses(box, all) {
-  box.replaceChildren(element("option", { value: "" }, all), ...data.classes
-    .map((entry, i) => [entry, i]).filter(([entry]) => entry.tp + entry.fp + entry.fn)
-    .sort((a, b) => a[0].name.localeCompare(b[0].name))
-    .map(([entry, i]) => element("option", { value: i }, entry.name)));
+  box.replaceChildren(
+    element("option", { value: "" }, all),
+    ...data.classes
+      .map((entry, i) => [entry, i])
+      .filter(([entry]) => entry.tp + entry.fp + entry.fn)
+      .sort((a, b) => a[0].name.localeCompare(b[0].name))
+      .map(([entry, i]) => element("option", { value: i }, entry.name)),
+  );
 }
 
 function showImages(changes) {
