@@ -7,7 +7,7 @@ from data.input.preprocessing_options import preprocessing
 from kmax_tf import build_model, build_postprocessor, load_checkpoint
 from kmax_tf.model import KMaXDeepLab
 from kmax_tf.postprocessing.postprocessor import predict_maps
-from kmax_tf.postprocessing.raw_size import restore_size
+from kmax_tf.postprocessing.raw_size import build_restore
 from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS, Outputs
 from protos import experiment_pb2
 
@@ -27,6 +27,7 @@ class PanopticPredictor(tf.Module):
         postprocess = build_postprocessor(config)
         # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
         self._forward = lambda images: predict_maps(model, postprocess, images)
+        self._restore = build_restore(config)
         self._model_variables = model.variables
 
     def network(self, images: tf.Tensor) -> tuple[Maps, Outputs]:
@@ -59,7 +60,7 @@ class PanopticPredictor(tf.Module):
         place = resize_and_pad.placement(size[0], size[1], self._prepare)
         placed = tf.map_fn(lambda image: resize_and_pad.place_image(image, place), images, fn_output_signature=tf.float32)
         maps, outputs = self._forward(placed)
-        return restore_size(maps, place.size, size), outputs, place
+        return self._restore(maps, outputs, place.crop, place.size, size), outputs, place
 
 
 def load_predictor(config: experiment_pb2.ExperimentOptions, checkpoint: str) -> PanopticPredictor:
