@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf import build_model
+from kmax_tf import build_model, build_postprocessor
 from kmax_tf.cost.model_cost import RESULTS, ModelCost, model_cost
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
+from protos.config import dataset_info
+from protos.input_sizes import next_size
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
 from trainer.inference import PanopticPredictor
 from trainer.measure.fresh_process import Progress
-from trainer.measure.synthetic_batch import synthetic_batch
+from trainer.measure.synthetic_batch import synthetic_batch, synthetic_logits
 from trainer.train_step import make_train_step
 
 # Calls after the first one, which traces and compiles, that are not measured.
@@ -76,6 +78,17 @@ def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
     predictor = PanopticPredictor(*_build(job, progress))
     image = _noise(1, job.height, job.width)[0]
     return _measure(lambda: predictor(tf.constant(image))["panoptic_pred"].numpy(), 1, job.steps, progress)
+
+
+def measure_post_processing(job: Job, *, progress: Progress) -> dict[str, Any]:
+    """Measures the path from the logits of one image, which show about forty segments, to its panoptic map in main memory."""
+    config = job.parse_config()
+    size = next_size((job.height, job.width))
+    postprocess = build_postprocessor(config)
+    slots, classes = config.model_options.max_deeplab.num_mask_slots, dataset_info(config).num_classes
+    outputs = synthetic_logits(size, slots, classes)
+    call = tf.function(lambda logits: postprocess(logits, size)["panoptic_pred"], autograph=False)
+    return _measure(lambda: call(outputs).numpy(), 1, job.steps, progress)
 
 
 def measure_training(job: Job, *, progress: Progress) -> dict[str, Any]:
