@@ -86,7 +86,8 @@ def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_
     """
     tasks = {"cost": jobs.count_cost}
     if not count_only:
-        tasks |= {"model": jobs.measure_model, "panoptic_map": jobs.measure_panoptic_map}
+        tasks |= {"model": jobs.measure_model, "post_processing": jobs.measure_post_processing}
+        tasks |= {"panoptic_map": jobs.measure_panoptic_map}
     if train:
         _require_training(config, "--train")
         tasks["training"] = jobs.measure_training

@@ -10,7 +10,7 @@ from kmax_tf.inference_graph import fold_norms
 from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.model import KMaXDeepLab
 from kmax_tf.postprocessing.postprocessor import predict_maps
-from kmax_tf.postprocessing.raw_size import restore_size
+from kmax_tf.postprocessing.raw_size import build_restore
 from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS, Outputs
 from protos import experiment_pb2, trainer_pb2
 from trainer.processor import bfloat16_problem
@@ -35,6 +35,7 @@ class PanopticPredictor(tf.Module):
         # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
         self._predict_maps = lambda images: predict_maps(model, postprocess, images)
         self._compiled = compiled
+        self._restore = build_restore(config)
         self._model_variables = model.variables
 
     def network(self, images: tf.Tensor) -> tuple[Maps, Outputs]:
@@ -68,7 +69,7 @@ class PanopticPredictor(tf.Module):
         placed = tf.map_fn(lambda image: resize_and_pad.place_image(image, place), images, fn_output_signature=tf.float32)
         with one_pass_loops(self._compiled):
             maps, outputs = self._predict_maps(placed)
-        return restore_size(maps, place.size, size), outputs, place
+        return self._restore(maps, outputs, place.crop, place.size, size), outputs, place
 
 
 def load_predictor(config: experiment_pb2.ExperimentOptions, checkpoint: str, *, compiled: bool = True) -> PanopticPredictor:

@@ -96,6 +96,15 @@ def test_damaged_lines_of_metrics_are_left_out(tmp_path, damaged):
     assert written == [2, 6, 4]
 
 
+def test_merging_at_the_size_of_the_scenes_changes_the_borders_alone(model_dir, run_config):
+    before = _history(model_dir)[-1]
+    config = load_config(run_config, ["evaluator_options.merge_at_raw_size=true"])
+    run_experiment(config, "eval", model_dir, make_strategy())
+    after = _history(model_dir)[-1]
+    assert after["mean_iou"] != before["mean_iou"]
+    assert after["mean_iou"] == pytest.approx(before["mean_iou"], abs=3)
+
+
 def test_finished_run_is_left_alone(model_dir, capsys):
     before = _history(model_dir)
     run_experiment(load_config(model_dir / "config.textproto"), "train_and_eval", model_dir, make_strategy())

@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf import build_model
+from kmax_tf import build_model, build_postprocessor
 from kmax_tf.cost.model_cost import RESULTS, ModelCost, model_cost
 from kmax_tf.inference_graph import fold_norms
 from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
+from protos.config import dataset_info
+from protos.input_sizes import next_size
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
 from trainer.graph_optimizers import graphs_run_as_traced
 from trainer.inference import PanopticPredictor
 from trainer.measure.fresh_process import Progress
-from trainer.measure.synthetic_batch import synthetic_batch
+from trainer.measure.synthetic_batch import synthetic_batch, synthetic_logits
 from trainer.processor import cpu_model
 from trainer.train_step import make_train_step
 
@@ -89,6 +91,17 @@ def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
     predictor = PanopticPredictor(model, config)
     image = _noise(1, job.height, job.width)[0]
     return _measure(lambda: predictor(tf.constant(image))["panoptic_pred"].numpy(), 1, job.steps, progress)
+
+
+def measure_post_processing(job: Job, *, progress: Progress) -> dict[str, Any]:
+    """Measures the path from the logits of one image, which show about forty segments, to its panoptic map in main memory."""
+    config = job.parse_config()
+    size = next_size((job.height, job.width))
+    postprocess = build_postprocessor(config)
+    slots, classes = config.model_options.max_deeplab.num_mask_slots, dataset_info(config).num_classes
+    outputs = synthetic_logits(size, slots, classes)
+    call = tf.function(lambda logits: postprocess(logits, size)["panoptic_pred"], autograph=False)
+    return _measure(lambda: call(outputs).numpy(), 1, job.steps, progress)
 
 
 def measure_training(job: Job, *, progress: Progress) -> dict[str, Any]:
