@@ -1,5 +1,7 @@
 # make demo       environment, synthetic dataset, training, evaluation, export and predictions
-# make test       runs the test suite; make test-slow: the end-to-end checks that make test skips
+# make test       runs the test suite; make test-slow: the end-to-end checks that make test skips; make test-faults: those of
+#                 them that injure a run (docs/reliability.md), some of which need root
+# make audit      asks PyPI for known vulnerabilities of the versions in constraints.txt
 # make overfit    overfits the images of COCO_SAMPLE: an end-to-end check of training
 # make tpu-compiler   creates the environment of trainer/benchmark.py --compile_for
 # make venv       creates the environment only; make lint: checks style; make protos: generates protos/*_pb2.py
@@ -14,10 +16,11 @@ VENV := .venv/.installed
 DEMO := runs/demo
 OVERFIT := runs/overfit
 PROTOC := build/protoc
+AUDIT := build/audit
 TPU_COMPILER := build/tpu_compiler
 
 .DELETE_ON_ERROR:
-.PHONY: venv demo test test-slow overfit tpu-compiler protos lint
+.PHONY: venv demo test test-slow test-faults audit overfit tpu-compiler protos lint
 
 venv: $(VENV)
 
@@ -60,6 +63,18 @@ test: $(VENV)
 
 test-slow: $(VENV)
 	$(BIN)/python -m pytest -m slow
+
+test-faults: $(VENV)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/trainer/faults --durations=10 -rA
+
+# Strict: a version that PyPI does not know, or cannot be asked about, is no success.
+audit: $(AUDIT)/.installed
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+$(AUDIT)/.installed: | $(VENV)
+	$(BIN)/python -m venv --without-pip $(AUDIT)
+	$(BIN)/python -m pip --python $(AUDIT)/bin/python install --quiet 'pip-audit>=2.7,<3'
+	@touch $@
 
 overfit: $(OVERFIT)/model/finished
 

@@ -8,6 +8,7 @@ import tf_keras
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm, SeparableConvNorm, truncated_normal
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.one_pass import one_pass
 from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, PIXEL_FEATURES
 from protos import model_pb2
 
@@ -43,12 +44,18 @@ class MaskPredictor(tf_keras.layers.Layer):
         self.class_head = tf_keras.layers.Dense(num_classes + 1, kernel_initializer=truncated_normal(0.01))
         self.void_bias = math.log(num_classes * VOID_PRIOR / (1.0 - VOID_PRIOR))
 
+    def fold_norm(self) -> None:
+        """Folds the norm of the pixel features, whose head has a bias."""
+        final = self.pixel_head.final_conv
+        self.pixel_norm.fold_into(final.kernel, final.bias)
+        final.bias.assign(tf.zeros_like(final.bias))
+
     def call(
         self, pixels: tf.Tensor, class_embedding: tf.Tensor, mask_embedding: tf.Tensor, training: bool = False
     ) -> dict[str, tf.Tensor]:
         """[B,h,w,C], [B,N,E] and [B,N,E] -> features [B,h,w,D], mask logits [B,h,w,N], class logits [B,N,C+1]; float32."""
         features = self.pixel_norm(self.pixel_head(pixels, training=training), training=training)
-        features = tf.math.l2_normalize(tf.cast(features, tf.float32), -1)
+        features = _unit_length(features)
         kernels = self.mask_head(mask_embedding, training=training)
         masks = tf.einsum("bhwd,bnd->bhwn", tf.cast(features, kernels.dtype), kernels)
         # The added axis of size 1 is the channel axis, so there is one mean and variance for the whole tensor.
@@ -60,3 +67,8 @@ class MaskPredictor(tf_keras.layers.Layer):
             MASK_LOGITS: masks,
             CLASS_LOGITS: classes + void,
         }
+
+
+@one_pass
+def _unit_length(features: tf.Tensor) -> tf.Tensor:
+    return tf.math.l2_normalize(tf.cast(features, tf.float32), -1)

@@ -98,6 +98,7 @@ def _decode(data: bytes, source: str) -> _Content:
     """`source` names the file in messages."""
     try:
         with Image.open(io.BytesIO(data)) as image:
+            pngs.check_size(image)
             kind = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(image.format or "", "")
             rotated = image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
             if kind and image.mode == "RGB" and not rotated and "transparency" not in image.info:

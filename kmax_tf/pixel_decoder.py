@@ -5,7 +5,7 @@ import tf_keras
 
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import ConvNorm
-from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.normalization import LayerNorm, NormSpec
 from kmax_tf.layers.residual import ResidualBlock
 from kmax_tf.layers.resize import resize_like
 from protos import model_pb2
@@ -35,7 +35,7 @@ class PixelDecoder(tf_keras.layers.Layer):
     def __init__(self, options: model_pb2.PixelDecoderOptions, norm: NormSpec):
         super().__init__()
         self.endpoints = [f"stage{5 - i}" for i in range(len(options.channels))]
-        self.input_norms = [tf_keras.layers.LayerNormalization(epsilon=1e-6) for _ in self.endpoints]
+        self.input_norms = [LayerNorm(epsilon=1e-6) for _ in self.endpoints]
         self.stages = [
             [
                 ResidualBlock(channels, norm, gelu, axial=i < AXIAL_STAGES, dilation=options.bottleneck_dilation)

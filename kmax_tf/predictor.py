@@ -13,6 +13,7 @@ from kmax_tf.coco_panoptic.segment_values import bounding_box, segment_score
 from kmax_tf.evaluation.segments import decode_segments
 from kmax_tf.prediction.engine import Engine, Maps
 from kmax_tf.prediction.opening import open_engine
+from kmax_tf.prediction.runtimes import needed
 from protos.descriptions import DatasetInfo
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Prediction:
 
     def draw(self) -> np.ndarray:
         """The segments drawn over the image, with borders and names: uint8 [H,W,3]."""
-        from kmax_tf.drawing.pictures import overlay_panoptic  # predicting does without its packages
+        needed("scipy", "drawing", "scipy pillow")
+        from kmax_tf.drawing.pictures import overlay_panoptic
 
         return overlay_panoptic(self.image, self.panoptic, self.dataset)
 
@@ -83,6 +85,7 @@ class Prediction:
 
         `segments_info` contains id, category_id, area, bbox, iscrowd and `score`; `file_name` is the name of the PNG.
         """
+        needed("scipy", "to_coco", "scipy pillow")
         from kmax_tf.coco_panoptic.results import encode_panoptic
 
         colors, segments = encode_panoptic(self.panoptic, self.dataset, file_name, self.maps)
@@ -147,7 +150,8 @@ def _pixels(image: Image) -> np.ndarray:
     if isinstance(image, np.ndarray):
         pixels = image
     else:
-        from kmax_tf.image_files import decode_rgb, image_pixels, read_rgb  # arrays do without pillow
+        needed("PIL", "an image that is no array", "pillow")
+        from kmax_tf.image_files import decode_rgb, image_pixels, read_rgb
 
         is_path = isinstance(image, str | os.PathLike)
         pixels = read_rgb(image) if is_path else decode_rgb(image) if isinstance(image, bytes) else image_pixels(image)

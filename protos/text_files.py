@@ -2,18 +2,24 @@
 
 import os
 import pathlib
+import stat
 
 from protos.errors import UserError
+
+# The largest annotation file of a benchmark, that of COCO's training set, has a third of it.
+LARGEST_FILE = 1 << 30
 
 
 def read_text(path: pathlib.Path, error: type[UserError] = UserError) -> str:
     """The text of a file, without byte order mark, with line ends `\\n`.
 
     Raises:
-      error: the file does not exist, cannot be read or is not UTF-8.
+      error: the file does not exist, cannot be read, is not UTF-8 or has more than LARGEST_FILE bytes.
     """
     try:
-        data = path.read_bytes()
+        data = read_limited(path, error)
+    except error:  # which is a ValueError, too
+        raise
     except FileNotFoundError:
         raise error(f"{path}: no such file") from None
     except OSError as problem:
@@ -21,6 +27,24 @@ def read_text(path: pathlib.Path, error: type[UserError] = UserError) -> str:
     except ValueError as problem:  # a name that no file can have
         raise error(f"{os.fspath(path)!r}: cannot be read ({problem}): correct the name") from None
     return decode(data, str(path), error)
+
+
+def read_limited(path: pathlib.Path, error: type[UserError]) -> bytes:
+    """The bytes of a file, of which nobody knows who made it.
+
+    Raises:
+      error: it has more than LARGEST_FILE bytes.
+      OSError, ValueError: as `open`.
+    """
+    with path.open("rb") as file:
+        state = os.fstat(file.fileno())
+        # Devices and pipes have no size.
+        data = b"" if state.st_size > LARGEST_FILE else file.read(-1 if stat.S_ISREG(state.st_mode) else LARGEST_FILE + 1)
+    if max(state.st_size, len(data)) > LARGEST_FILE:
+        raise error(
+            f"{path}: has more than {LARGEST_FILE >> 20} MB, which are not read into memory: split it into several files"
+        )
+    return data
 
 
 def decode(data: bytes, source: str, error: type[UserError] = UserError) -> str:

@@ -47,14 +47,16 @@ def test_its_commands_run_in_an_empty_folder(wheel, tmp_path):
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(installed), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str | pathlib.Path, code: int = 0) -> str:
         done = subprocess.run(arguments, cwd=empty, env=environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stderr
         return done.stdout
 
     where = run(sys.executable, "-c", "import kmax_tf; from kmax_tf import Predictor; print(kmax_tf.__file__)")
     assert where.startswith(str(installed))
     for script in (installed / "bin").glob("kmax-*"):
-        assert run(sys.executable, str(script), "--helpshort"), script
+        # The help of absl ends with exit code 1.
+        shown = run(sys.executable, script, "--helpshort", code=1)
+        assert "_file: " in shown or "_json: " in shown, script
     flags = ("--config_file=configs/coco/kmax_r50.textproto", "--print_config")
     assert 'dataset: "coco_panoptic"' in run(sys.executable, str(installed / "bin" / "kmax-train"), *flags)

@@ -38,6 +38,7 @@ from trainer.measure.fresh_process import run_alone
 from trainer.measure.input_speed import InputJob, measure_input
 from trainer.measure.report import cost_report, input_report, machine_report, speed_report
 from trainer.measure.tpu_compile import COMPILER_PYTHON, compile_for_tpu, parse_topology
+from trainer.processor import bfloat16_problem
 
 _INPUT_CROPS = ((257, 257), (641, 641))
 
@@ -85,7 +86,8 @@ def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_
     """
     tasks = {"cost": jobs.count_cost}
     if not count_only:
-        tasks |= {"model": jobs.measure_model, "panoptic_map": jobs.measure_panoptic_map}
+        tasks |= {"model": jobs.measure_model, "post_processing": jobs.measure_post_processing}
+        tasks |= {"panoptic_map": jobs.measure_panoptic_map}
     if train:
         _require_training(config, "--train")
         tasks["training"] = jobs.measure_training
@@ -103,6 +105,11 @@ def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_
         machine["jit_compile"] = config.trainer_options.jit_compile
         print(f"\n{config.experiment_name} at {job.height}x{job.width} (height x width)")
         print(f"{machine_report(machine)}\n\n{cost_report(cost)}\n", flush=True)
+        if machine["precision"] == "BFLOAT16" and (problem := bfloat16_problem()):
+            print(f"{problem}\n", flush=True)
+    if model := speeds.get("model"):
+        achieved = 2e-9 * cost.all_multiply_adds * model["images_per_second"]
+        model["share_of_matrix_product_rate"] = achieved / model["matrix_product_gflops"]
     if speeds:
         print(f"\n{speed_report(speeds, size, padded)}\n")
     return {

@@ -1,10 +1,12 @@
 """Evaluation: predictions of the whole evaluation set, their metrics, losses and pictures."""
 
+import concurrent.futures
 import itertools
 import json
 import pathlib
 import threading
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 import orbit
@@ -18,8 +20,8 @@ from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text
 from kmax_tf.postprocessing.postprocessor import build_postprocessor, predict_maps
-from kmax_tf.postprocessing.raw_size import restore_size
-from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS
+from kmax_tf.postprocessing.raw_size import build_restore
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS, MASK_LOGITS
 from protos import evaluator_pb2
 from trainer.distribution import is_chief, spans_hosts, sum_over_hosts
 from trainer.experiment import Experiment
@@ -36,6 +38,7 @@ _SCALARS = {
     "evaluation/iou/IoU": "mean_iou",
     "evaluation/ap/AP_Mask": "ap",
 }
+Item = TypeVar("Item")
 _CONFIDENCE = "highest_confidence"
 # Numbers that devices have no use for.
 _FOR_THE_HOST = ("number", "num_records", "resized_size", "raw_size")
@@ -56,11 +59,13 @@ class EvalLoop(orbit.AbstractEvaluator):
         self._eval_dir = model_dir / "eval"
         options = experiment.config.evaluator_options
         pictures = pathlib.Path(options.override_save_dir) if options.override_save_dir else model_dir / "vis"
-        self._pictures = PictureBook(pictures, options.num_vis_samples if options.save_predictions else 0, experiment.info)
+        count, limit = options.num_vis_samples if options.save_predictions else 0, max(options.eval_steps, 0)
+        self._pictures = PictureBook(pictures, count, experiment.info, limit)
         self._problems = input_problems(self._options)
         self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=self._problems)
         self._damaged_files = self._problems.skipped_examples
         self._predict = _make_predict(experiment)
+        self._restore = tf.function(build_restore(experiment.config), autograph=False)
         self._is_chief = is_chief(experiment.strategy)
 
     @property
@@ -147,22 +152,28 @@ class EvalLoop(orbit.AbstractEvaluator):
 
     def _predictions(self) -> Iterator[tuple[dict, dict[str, np.ndarray], dict[str, float]]]:
         """Each example of the set as NumPy values, its maps at raw size and its losses."""
+        for batch, count, (maps, logits, losses) in _one_ahead(self._batches()):
+            for i in range(count):
+                predicted = ({k: v[i : i + 1] for k, v in part.items()} for part in (maps, logits))
+                sizes = (batch["image"].shape[1:3], batch["resized_size"][i], batch["raw_size"][i])
+                restored = self._restore(*predicted, *(tf.constant(size, tf.int32) for size in sizes))
+                yield (
+                    {k: v[i] for k, v in batch.items()},
+                    {k: v[0].numpy() for k, v in restored.items()},
+                    {k: float(v[i]) for k, v in losses.items()},
+                )
+
+    def _batches(self) -> Iterator[tuple[dict[str, np.ndarray], int, tuple[dict[str, tf.Tensor], ...]]]:
+        """Full batches as NumPy values, how many of their examples count, and what the devices make of them."""
         for batch in self._problems.batches(self._dataset):
             if sum_over_hosts(self._experiment.strategy, self._stop.is_set()):
                 raise StopRequested
             count = len(batch["image"])
             batch = {k: v if count == self._batch_size else _repeat_last(v, self._batch_size) for k, v in batch.items()}
-            maps, losses = self._on_devices(batch)
-            for i in range(count):
-                one = {k: v[i] for k, v in maps.items()}
-                restored = restore_size(one, batch["resized_size"][i], batch["raw_size"][i])
-                yield (
-                    {k: v[i] for k, v in batch.items()},
-                    {k: v.numpy() for k, v in restored.items()},
-                    {k: float(v[i]) for k, v in losses.items()},
-                )
+            yield batch, count, self._on_devices(batch)
 
-    def _on_devices(self, batch: dict[str, np.ndarray]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    def _on_devices(self, batch: dict[str, np.ndarray]) -> tuple[dict[str, tf.Tensor], ...]:
+        """Maps at the size of the network input, the logits that self._restore needs, and losses of each image."""
         strategy = self._experiment.strategy
         numeric = {k: tf.constant(v) for k, v in batch.items() if v.dtype.kind != "O" and k not in _FOR_THE_HOST}
         share = self._batch_size // strategy.num_replicas_in_sync
@@ -212,22 +223,35 @@ def _make_predict(experiment: Experiment):
     postprocess = build_postprocessor(config)
     labels = config.eval_dataset_options.decode_groundtruth_label
 
-    def on_replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    def on_replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], ...]:
         maps, outputs = predict_maps(experiment.model, postprocess, batch["image"], semantic=labels)
         main = {k: v for k, v in outputs.items() if k != AUXILIARY_OUTPUTS}
-        if not labels:
-            return maps, {}
-        classes = tf.nn.softmax(tf.cast(outputs[CLASS_LOGITS], tf.float32))[..., :-1]
-        return maps, experiment.criterion(batch, main) | {_CONFIDENCE: tf.reduce_max(classes, [1, 2])}
+        losses = {}
+        if labels:
+            classes = tf.nn.softmax(tf.cast(outputs[CLASS_LOGITS], tf.float32))[..., :-1]
+            losses = experiment.criterion(batch, main) | {_CONFIDENCE: tf.reduce_max(classes, [1, 2])}
+        if config.evaluator_options.merge_at_raw_size:
+            return {}, {k: main[k] for k in (MASK_LOGITS, CLASS_LOGITS)}, losses
+        return maps, {}, losses
 
     strategy = experiment.strategy
 
-    def predict(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    def predict(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], ...]:
         results = strategy.run(on_replica, (batch,))
         # The results of other hosts are not here yet.
         return tf.nest.map_structure(lambda v: strategy.gather(v, 0), results) if spans_hosts(strategy) else results
 
     return tf.function(predict, autograph=False)
+
+
+def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Makes each item in a thread, while the caller works on the one before."""
+    end = object()
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item
 
 
 def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:

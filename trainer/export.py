@@ -41,6 +41,7 @@ from kmax_tf.prediction.placement import resize_bilinear
 from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info
 from protos.errors import UserError
+from trainer.checkpoints import best_checkpoint
 from trainer.formats.card import FORMATS, check_packages, origin, recorded_metrics, write_format
 from trainer.formats.tflite_format import PRECISIONS
 from trainer.inference import PanopticPredictor, load_predictor
@@ -156,10 +157,11 @@ def main() -> None:
         config = given_config(values.config_file, values.checkpoint, [*values.override, *sizes])
     picture = read_rgb(values.check_image) if values.check_image else None
     check_packages(values.format)
-    print(f"building the model and loading {values.checkpoint} ...", flush=True)
-    predictor = load_predictor(config, values.checkpoint)
+    checkpoint = best_checkpoint(values.checkpoint) if values.best else resolve_checkpoint(values.checkpoint)
+    print(f"building the model and loading {checkpoint} ...", flush=True)
+    predictor = load_predictor(config, checkpoint, compiled=False)
     output_dir = pathlib.Path(values.output_dir).resolve()
-    options = {"checkpoint": resolve_checkpoint(values.checkpoint), "picture": picture, "tflite_weights": values.tflite_weights}
+    options = {"checkpoint": checkpoint, "picture": picture, "tflite_weights": values.tflite_weights}
     agreements = export(predictor, config, output_dir, dict.fromkeys(values.format), **options)
     for name, agreement in agreements.items():
         print(f"{name}: {_size(output_dir, name) / 1e6:.0f} MB, {agreement:.2%} of pixels as the in-memory model")
@@ -186,6 +188,7 @@ def _size(folder: pathlib.Path, name: str) -> int:
 def run() -> None:
     """Runs the command with the flags of the command line."""
     define_path("checkpoint", "Checkpoint prefix, or a directory whose latest checkpoint is used.", required=True)
+    flags.DEFINE_bool("best", False, "Export the checkpoint with the best PQ of the run in the directory --checkpoint.")
     define_config_flags(required=False, help_text="Config of the checkpoint, if it is not the one beside it.")
     define_path("output_dir", "Folder to write; an export in it is replaced.", required=True)
     flags.DEFINE_list("format", [SAVED_MODEL], f"Formats of the exported model, separated by commas: {', '.join(FORMATS)}.")

@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -15,17 +16,22 @@ from protos.descriptions import DatasetInfo
 
 
 class PictureBook:
-    """Draws the first `count` images of each evaluation."""
+    """Draws `count` images of each evaluation, evenly spaced among all or the first `limit`, as frames of a video are alike."""
 
-    def __init__(self, folder: pathlib.Path, count: int, info: DatasetInfo):
+    def __init__(self, folder: pathlib.Path, count: int, info: DatasetInfo, limit: int | None = None):
         self._folder = folder
+        self._limit = limit
         self._count = count
         self._info = info
         self._drawn = 0
 
     def add(self, step: int, example: dict, maps: dict[str, np.ndarray]) -> None:
-        """`example` holds `raw_image` and, with labels, `panoptic_raw`; maps are those of the post-processor at raw size."""
-        if self._drawn >= self._count:
+        """Draws an example if it is one of those to draw.
+
+        It holds its `number` among `num_records`, `raw_image` and, with labels, `panoptic_raw`; maps are at raw size.
+        """
+        total = min(int(example["num_records"]), self._limit or sys.maxsize)
+        if int(example["number"]) not in np.linspace(0, total - 1, min(self._count, total)).round():
             return
         image = np.asarray(Image.open(io.BytesIO(example["raw_image"])).convert("RGB"))
         predicted = maps["panoptic_pred"]

@@ -99,7 +99,7 @@ def predict_folder(
       A message for each image that could not be read; the results contain the others.
 
     Raises:
-      UserError: no image could be read, or two images have the same name.
+      UserError: no image could be read, two images have the same name, or there are no cluster assignments to draw.
     """
     file_names = _relative_names(paths)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -151,6 +151,11 @@ def predict_folder(
     if kept:
         print(f"{kept} predictions of an earlier run with this model were kept", flush=True)
     writer.finish()
+    if clusters and not any((output_dir / "clusters" / f"{names.image_name(name)}.png").exists() for name in file_names):
+        raise UserError(
+            "--show_clusters: the kMaX decoders of this model predict no masks, so no clusters were drawn; with interaction "
+            "CROSS_ATTENTION or DUAL_PATH_CROSS_ATTENTION, only those with deep_supervision do. All other results are complete"
+        )
     return bad
 
 
@@ -161,7 +166,8 @@ def _draw(files: dict[str, pathlib.Path], image: np.ndarray, maps: dict[str, np.
     if "clusters" in files:
         decoders = [f"decoder_{i}" for i in range(sum(name.startswith("decoder_") for name in maps))]
         assignments = [cluster_assignment(maps[name], image.shape[:2]) for name in decoders]
-        pictures["clusters"] = contact_sheet([[image, *assignments]], ["image", *decoders])
+        if decoders:
+            pictures["clusters"] = contact_sheet([[image, *assignments]], ["image", *decoders])
     for folder, picture in pictures.items():
         files[folder].parent.mkdir(parents=True, exist_ok=True)
         # At level 6, the default, twice the time for files that are 5 % smaller.

@@ -16,6 +16,7 @@ from protos.errors import UserError
 from trainer.distribution import is_chief, sum_over_hosts
 from trainer.experiment import Experiment
 from trainer.forecast import report_needs
+from trainer.graph_optimizers import graphs_run_as_traced
 from trainer.profiling import StepProfile
 from trainer.progress import Stopwatch, progress_line
 from trainer.stopping import StopRequested
@@ -66,9 +67,11 @@ class TrainLoop(orbit.AbstractTrainer):
             if is_chief(self._experiment.strategy):
                 self._log = TrainingLog(self._model_dir, int(self._experiment.global_step.numpy()))
             print("compiling the first step ...", flush=True)
-            self._report_needs(num_steps)
+            with graphs_run_as_traced(self._experiment.strategy):
+                self._report_needs(num_steps)
         watch, is_timed = Stopwatch(), self._compiled or not self._on_device
-        history, reports = self._loop_on_device(num_steps) if self._on_device else self._step_by_step(int(num_steps), watch)
+        with graphs_run_as_traced(self._experiment.strategy):
+            history, reports = self._loop_on_device(num_steps) if self._on_device else self._step_by_step(int(num_steps), watch)
         for report in reports:
             self._problems.add_report(report)
         finite = self._check(history)

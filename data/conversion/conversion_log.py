@@ -65,8 +65,10 @@ def options_of(sources: Sequence[SourceImage], num_shards: int, settings: Settin
 
 
 def state_of(sources: Sequence[SourceImage]) -> str:
-    """A digest, which changes with the annotations of the images and with path, size and modification time of their files."""
-    return _digest([(type(s).__name__, list(map(_file_state, s.files)), s.segments, s.size, s.problem) for s in sources])
+    """A digest, which changes with annotations and settings of the images, and path, size and time of change of their files."""
+    return _digest(
+        [(type(s).__name__, list(map(_file_state, s.files)), s.segments, s.size, s.problem, *s.settings) for s in sources]
+    )
 
 
 def _difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from data.conversion.image_lists import SourceImage
-from data.records import schema
+from data.records import label_coding, schema
 from data.records.schema import DataError
 from kmax_tf.cli.progress import counted
 from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
+from kmax_tf.evaluation.segments import count_labels
 from kmax_tf.image_files import read_image
 from protos.descriptions import ClassInfo, DatasetInfo
 
@@ -130,8 +131,7 @@ def panoptic_map(
       DataError: a category is unknown, a crowd is stuff, a class has more instances than the label divisor allows, a segment
         has no pixels, an id is not listed, or an area differs from the PNG's.
     """
-    present, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
-    area_of = dict(zip(present.tolist(), areas.tolist(), strict=True))
+    area_of = count_labels(ids)
     info, categories = settings.info, settings.info.by_category()
     label_of = {0: info.void_label}
     counts = LabelCounts(images=1, pixels=int(ids.size))
@@ -161,9 +161,9 @@ def panoptic_map(
             f"{name} is not in segments_info of its annotation ({len(unlisted)} such ids in total): JSON and PNG do not match "
             "(pixels without a segment must have id 0)"
         )
-    table = np.array([label_of[i] for i in present.tolist()], dtype=np.int32)
-    counts.unlabeled = int(areas[table == info.void_label].sum())
-    return table[inverse].reshape(ids.shape), counts
+    table = np.array([label_of[i] for i in area_of], dtype=np.int32)
+    counts.unlabeled = sum(area for i, area in area_of.items() if label_of[i] == info.void_label)
+    return label_coding.mapped(ids, np.array(list(area_of)), table), counts
 
 
 def _problem(segment: SegmentRecord, entry: ClassInfo | None, area: int) -> str:

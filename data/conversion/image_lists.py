@@ -43,6 +43,11 @@ class SourceImage:
         return (self.image_path,) if self.label_path is None else (self.image_path, self.label_path)
 
     @property
+    def settings(self) -> tuple[Any, ...]:
+        """What the label depends on beside files, segments and the classes."""
+        return ()
+
+    @property
     def label_name(self) -> str:
         """What messages about the label start with."""
         return str(self.label_path)

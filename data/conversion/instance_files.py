@@ -36,6 +36,10 @@ class InstanceImage(SourceImage):
     rest: int | None = None
 
     @property
+    def settings(self) -> tuple[Any, ...]:
+        return self.overlaps, self.rest
+
+    @property
     def label_name(self) -> str:
         return f"{self.label_path}: image {names.shown(self.image_path.name)}"
 
@@ -105,16 +109,18 @@ def list_instances(
     for position, entry in enumerate(annotations):
         image_id = values.value(entry, "image_id", f"{json_path}: annotations[{position}]", values.ID)
         of_image.setdefault(image_id, []).append({key: entry[key] for key in _KEPT if key in entry})
-    rest_id = next((c.id for c in found if c.name == rest), None)
-    sources = []
+    options = {"overlaps": overlaps, "rest": next((c.id for c in found if c.name == rest), None)}
+    sources, seen = [], set()
     for position, entry in enumerate(values.objects(content, "images", str(json_path))):
         where = f"{json_path}: images[{position}]"
         image_id = values.value(entry, "id", where, values.ID)
         file_name = values.value(entry, "file_name", where, values.FILE_NAME)
         where += f" ({names.shown(file_name)})"
+        if image_id in seen:
+            raise DataError(f"{where} has id {image_id}, as an image before it: remove one or correct its id")
+        seen.add(image_id)
         size = tuple(values.value(entry, side, where, values.PIXELS) for side in ("height", "width"))
         path, segments = _below(images_dir, file_name), tuple(of_image.pop(image_id, ()))
-        options = {"overlaps": overlaps, "rest": rest_id}
         sources.append(InstanceImage(names.image_name(path), images_dir / path, json_path, segments, size, **options))
     if of_image:
         count = sum(map(len, of_image.values()))

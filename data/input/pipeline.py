@@ -6,8 +6,9 @@ example, so a run can stop and continue at any step, on any number of hosts.
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from data.input import augmentation, copy_paste, data_service, resize_and_pad, sampling, targets
@@ -108,11 +109,17 @@ def training_dataset(
 
 
 def evaluation_dataset(
-    options: dataset_pb2.DatasetOptions, info: DatasetInfo, *, batch_size: int, problems: InputProblems | None = None
+    options: dataset_pb2.DatasetOptions,
+    info: DatasetInfo,
+    *,
+    batch_size: int,
+    problems: InputProblems | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
     """All examples once, in the order of the records, except skipped bad ones; the last batch may be smaller.
 
-    Images are resized to range and padded at the bottom and right to the network's input size.
+    Images are resized to range and padded at the bottom and right to the network's input size. With `numbers`, only the records
+    with these numbers are read.
 
     Returns:
       Dictionaries like those of training_dataset (without labels, there are no targets), plus `number` and `num_records`
@@ -131,9 +138,13 @@ def evaluation_dataset(
     prepare = preprocessing(options, is_training=False)
     problems = problems or input_problems(options)
     reader, examples, _ = _open(options, info, problems)
-    problems.watch(examples, options.max_thing_id, lambda _: range(len(examples)), is_complete=True)
+    chosen = range(len(examples)) if numbers is None else numbers
+    problems.watch(examples, options.max_thing_id, lambda _: chosen, is_complete=True)
     make = _evaluation_example(prepare, options, info, len(examples))
-    dataset = tf.data.Dataset.range(len(examples))
+    if numbers is None:
+        dataset = tf.data.Dataset.range(len(examples))
+    else:
+        dataset = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64))
     dataset = dataset.map(reader.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if problems.skip:
         dataset = dataset.ignore_errors()

@@ -18,7 +18,9 @@ from protos.descriptions import DatasetInfo
 # Number of augmented training images for the statistics.
 _DRAWN = 128
 # Longest side of a picture on a sheet, height of a caption line, and period of the stripes over void, in pixels.
-PANEL, LINE, _STRIPES = 448, 18, 12
+PANEL, LINE, _STRIPES = 300, 18, 12
+# Images on a page of the contact sheets, which a screen shows as a whole: two in each row.
+_PAGE, _IN_A_ROW = 6, 2
 # Stripes on pixels below this gray level are light.
 _DARK = 64
 
@@ -52,7 +54,7 @@ class ModelView:
 
 
 def view_section(section: Section, *, num_samples: int, seed: int) -> ModelView:
-    """Reads augmented training images, or the first images of the evaluation, and keeps `num_samples`; bad ones are skipped.
+    """Reads augmented training images, or evenly spaced ones of the evaluation, and keeps `num_samples`; bad ones are skipped.
 
     `seed` is that of order and augmentation, as trainer_options.seed; raises ConfigError if an option is invalid.
     """
@@ -62,8 +64,9 @@ def view_section(section: Section, *, num_samples: int, seed: int) -> ModelView:
         dataset = pipeline.training_dataset(options, info, seed=seed, batch_size=1, problems=problems, with_draws=True)
         count = max(num_samples, _DRAWN)
     else:
-        dataset = pipeline.evaluation_dataset(options, info, batch_size=1, problems=problems)
-        count = num_samples
+        count = min(num_samples, len(section.index))
+        numbers = np.linspace(0, len(section.index) - 1, count).round().astype(int).tolist()
+        dataset = pipeline.evaluation_dataset(options, info, batch_size=1, problems=problems, numbers=numbers)
     view = ModelView()
     for example in _usable(problems, dataset.take(count)):
         _add(view, example, info, keep=len(view.samples) < num_samples)
@@ -123,12 +126,16 @@ def _text(name: bytes) -> str:
     return name.decode(errors="replace")
 
 
-def contact_sheet(samples: Sequence[Sample], info: DatasetInfo) -> np.ndarray:
-    """One row per sample: image with caption, labels over the image with void striped, and legend; uint8 [H, W, 3].
+def contact_sheets(samples: Sequence[Sample], info: DatasetInfo) -> Iterator[np.ndarray]:
+    """Pages of samples: image with caption, labels over the image with void striped, and legend; uint8 [H, W, 3].
 
     Each picture is scaled to a longest side of PANEL pixels.
     """
-    return pictures.contact_sheet([_row(sample, info) for sample in samples], ("input", "labels", "classes"))
+    for first in range(0, len(samples), _PAGE):
+        shown = [_row(sample, info) for sample in samples[first : first + _PAGE]]
+        columns = min(_IN_A_ROW, len(shown))
+        rows = [sum(shown[k : k + columns], []) for k in range(0, len(shown), columns)]
+        yield pictures.contact_sheet(rows, ("input", "labels", "classes") * columns)
 
 
 def _row(sample: Sample, info: DatasetInfo) -> list[np.ndarray]:

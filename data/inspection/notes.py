@@ -1,5 +1,6 @@
 """Notes on usable data that looks wrong: label conventions, limits of the config, repeated images."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -7,23 +8,33 @@ import tensorflow as tf
 
 from data.input import resize_and_pad
 from data.input.preprocessing_options import preprocessing
+from data.inspection.input_sizes import InputSizes
 from data.inspection.model_view import ModelView
 from data.inspection.scan import TINY_AREA, Section
 from kmax_tf.coco_panoptic.panoptic_files import few
-from protos.descriptions import ClassInfo
+from protos.descriptions import ClassInfo, DatasetInfo
 
 # Shares above (or below) which something is noted.
 _MUCH_VOID = 0.5
 _MANY_TINY = 0.1
 _SMALL_PART = 0.15
+_MUCH_PADDING = 0.2
+_OTHER_VOID = 0.3
+# A factor between the sizes of objects in training and evaluation.
+_OTHER_SCALE = 1.4
 _NAMED = 8
 # In this many images, it is not a coincidence that no class has two instances in the same image.
 _ENOUGH_IMAGES = 20
 
 
-def section_notes(section: Section, view: ModelView, num_mask_slots: int) -> list[str]:
-    """Notes on one section, the most important first; `num_mask_slots` is that of the model."""
+def section_notes(section: Section, view: ModelView, num_mask_slots: int, sizes: InputSizes | None) -> list[str]:
+    """Notes on one section, the most important first; `num_mask_slots` is that of the model.
+
+    `sizes` are those of the images that were read, if any.
+    """
     notes = [*_limit_notes(section, view, num_mask_slots), *_size_notes(section), *_image_notes(section)]
+    if sizes:
+        notes += _input_notes(section, sizes)
     if section.counts.labeled:
         notes = [*_label_notes(section), *notes]
     return [f"{section.name}: {note}" for note in notes]
@@ -45,6 +56,33 @@ def split_notes(train: Section, evaluation: Section) -> Iterator[str]:
     unseen = [c for c in ours.absent if theirs.class_images[c.id]]
     if unseen:
         yield f"classes that occur in evaluation but not in training: {_some(unseen)}; they cannot be learned"
+    unscored = [c for c in theirs.absent if ours.class_images[c.id]]
+    if unscored and theirs.labeled:
+        yield f"classes that occur in training but not in evaluation: {_some(unscored)}; nothing says how well they are learned"
+
+
+def scale_note(train: InputSizes, evaluation: InputSizes, lowest: float, highest: float) -> Iterator[str]:
+    """A note if objects have another size in evaluation than in training, whose scale jitter is `lowest` to `highest`."""
+    ratio = evaluation.scale / (train.scale * math.sqrt(lowest * highest))
+    if not 1 / _OTHER_SCALE < ratio < _OTHER_SCALE:
+        larger, factor = ("larger", ratio) if ratio > 1 else ("smaller", 1 / ratio)
+        yield (
+            f"objects are {factor:.1f}x {larger} in evaluation (images are scaled by {evaluation.scale:.2f}) than in training "
+            f"(by {train.scale:.2f} and {lowest:g} to {highest:g}): set min_resize_value and max_resize_value of both dataset "
+            "sections to the crop"
+        )
+
+
+def color_notes(info: DatasetInfo) -> Iterator[str]:
+    """Notes on colors of classes that pictures cannot show."""
+    black = [c for c in info.classes if max(c.color) == 0]
+    if black:
+        yield f"classes that are drawn in black, like pixels without a class: {_some(black)}: set color in {info.name}"
+    of_color: dict[tuple[int, int, int], list[ClassInfo]] = {}
+    for c in info.classes:
+        of_color.setdefault(c.color, []).append(c)
+    for same in (classes for classes in of_color.values() if len(classes) > 1):
+        yield f"classes with the same color: {_some(same)}: pictures do not show which is which; set color in {info.name}"
 
 
 def _label_notes(section: Section) -> Iterator[str]:
@@ -60,6 +98,10 @@ def _label_notes(section: Section) -> Iterator[str]:
                 "is read as the previous one; convert the records again with classes numbered from 1"
             )
         yield text
+    void = counts.unlabeled_of_source
+    if len(void) > 1 and max(void.values()) > min(void.values()) + _OTHER_VOID:
+        listed = ", ".join(f"{share:.0%} in source {number}" for number, share in void.items())
+        yield f"the share of pixels without a label differs among the sources: {listed}: do all label the same classes?"
     if counts.absent:
         seen = "" if section.checked == len(section.index) else " in the records that were read"
         yield f"classes that never occur{seen}: {len(counts.absent)} of {info.num_classes}: {_some(counts.absent)}"
@@ -96,10 +138,27 @@ def _limit_notes(section: Section, view: ModelView, num_mask_slots: int) -> Iter
             f"images with more segments than num_mask_slots = {num_mask_slots}: {too_full} (most: "
             f"{most(section, counts.segments)}): the model cannot predict all of them"
         )
-    if view.padding > _MUCH_VOID * view.images:
+
+
+def _input_notes(section: Section, sizes: InputSizes) -> Iterator[str]:
+    options, crop = section.options, tuple(section.options.crop_size)
+    padding, better = sizes.padding(crop), sizes.fitting_crop
+    if padding > _MUCH_PADDING:
+        shape = f"crop_size: [{better[0]}, {better[1]}] fits the images ({sizes.padding(better):.0%} padding)"
+        small = "raise min_resize_value and max_resize_value to the crop, or lower crop_size"
         yield (
-            f"{view.padding / view.images:.0%} of the pixels that the model sees are padding: lower crop_size, or raise "
-            "min_resize_value"
+            f"{padding:.0%} of the input is padding, without augmentation: "
+            f"{shape if sizes.padding(better) < padding / 2 else small}"
+        )
+    if section.name == "train" and options.batch_size > len(section.index):
+        size, records = options.batch_size, len(section.index)
+        yield f"batch_size = {size} is more than the {records} records: images repeat in a batch; lower it"
+    if section.name == "eval" and sizes.below_limit.any():
+        lost = sorted(section.info.classes, key=lambda c: -sizes.below_limit[c.id])
+        listed = [f"{c.name} {sizes.below_limit[c.id]} of {sizes.segments[c.id]}" for c in lost if sizes.below_limit[c.id]]
+        yield (
+            "segments that are smaller than thing_area_limit or stuff_area_limit in the input, and can never be predicted: "
+            f"{few(listed, _NAMED)}: lower the limits, or raise crop_size and the resize values"
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from data.inspection.input_sizes import InputSizes
 from data.inspection.model_view import ModelView
 from data.inspection.notes import most
 from data.inspection.scan import TINY_AREA, Section
@@ -28,7 +29,7 @@ _ROW_INCHES, _BAR, _OPACITY = 0.24, 0.8, (1.0, 0.45)
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """The content of a report: one of `views` for each of `sections`, and `notes` on all of them.
+    """The content of a report: one of `views` and of `sizes` for each of `sections`, and `notes` on all of them.
 
     `pictures` are (title, file name relative to the report).
     """
@@ -37,6 +38,7 @@ class Findings:
     source: str
     sections: Sequence[Section]
     views: Sequence[ModelView]
+    sizes: Sequence[InputSizes | None]
     notes: Sequence[str]
     pictures: Sequence[tuple[str, str]]
 
@@ -52,7 +54,7 @@ class Findings:
 
 def report_text(findings: Findings) -> str:
     """Markdown: verdict, problems, notes, facts, classes and pictures."""
-    facts = [_facts(section, view) for section, view in zip(findings.sections, findings.views, strict=True)]
+    facts = [_facts(*of_section) for of_section in zip(findings.sections, findings.views, findings.sizes, strict=True)]
     parts = [
         f"{HEADING}{findings.experiment}\n\nConfig: `{findings.source}`\n\n**{findings.verdict}**",
         *_problem_parts(findings.problems),
@@ -66,7 +68,8 @@ def report_text(findings: Findings) -> str:
             parts.append(f"## {part}\n\n{_table(head, rows)}")
     parts.append(_PICTURES)
     parts += [f"### {title}\n\n![{title}]({name})" for title, name in findings.pictures]
-    parts += [_class_part(section) for section in findings.sections if section.counts.labeled]
+    labeled = [pair for pair in zip(findings.sections, findings.sizes) if pair[0].counts.labeled]
+    parts += [_class_part(section, sizes) for section, sizes in labeled]
     return "\n\n".join(parts) + "\n"
 
 
@@ -102,7 +105,7 @@ def _problem_parts(problems: Sequence[str]) -> list[str]:
     return [text, listed, more] if len(problems) > _SHOWN_PROBLEMS else [text, listed]
 
 
-def _facts(section: Section, view: ModelView) -> dict[str, Mapping[str, str]]:
+def _facts(section: Section, view: ModelView, sizes: InputSizes | None) -> dict[str, Mapping[str, str]]:
     """The rows of each table, by title, for one section."""
     counts, total = section.counts, len(section.index)
     sources = [f"{counted(n, 'record')}, weight {s.weight:g}" for n, s in zip(section.source_sizes, section.options.source)]
@@ -119,6 +122,7 @@ def _facts(section: Section, view: ModelView) -> dict[str, Mapping[str, str]]:
     sees = {
         "input size (width x height)": "{1}x{0}".format(*section.options.crop_size),
         "images": str(view.images),
+        "images are scaled by (median, without augmentation)": f"{sizes.scale:.2f}" if sizes else "-",
         "instances per image (min / median / max)": _range(view.instances),
         "padding": f"{view.padding / max(view.images, 1):.1%}",
     }
@@ -133,7 +137,7 @@ def _facts(section: Section, view: ModelView) -> dict[str, Mapping[str, str]]:
         formats = _by_frequency(image.label_format for image in counts.labeled)
         labels |= {
             "label encoding": f"{formats}; {size / 1e6:.2f} MB, {share:.1%} of raw",
-            "unlabeled pixels": f"{counts.unlabeled_share:.2%}",
+            "unlabeled pixels": "; ".join(f"{share:.2%}" for share in counts.unlabeled_of_source.values()),
             "images without any label": str(len(counts.without_label)),
             "instances per image (min / median / max)": _range(counts.instances),
             "most instances": most(section, counts.instances),
@@ -144,15 +148,18 @@ def _facts(section: Section, view: ModelView) -> dict[str, Mapping[str, str]]:
     return {"Records": records, "Labels": labels, "What the model sees": sees}
 
 
-def _class_part(section: Section) -> str:
+def _class_part(section: Section, sizes: InputSizes) -> str:
     counts, info = section.counts, section.info
     rows = []
     for c in sorted(info.classes, key=lambda c: -counts.class_pixels[c.id]):
         numbers = [counts.class_images[c.id], counts.class_segments[c.id], f"{counts.class_shares[c.id]:.3%}"]
         numbers += [counts.crowds[c.id], counts.tiny[c.id]] if c.is_thing else ["", ""]
+        median = sizes.median_area[c.id]
+        numbers += ["" if np.isnan(median) else f"{median:.0f}", sizes.below_limit[c.id]]
         kind = "thing" if c.is_thing else "stuff"
-        rows.append([c.id, c.name, kind, *(["**never**", "", "", "", ""] if c in counts.absent else numbers)])
+        rows.append([c.id, c.name, kind, *(["**never**", *[""] * 6] if c in counts.absent else numbers)])
     head = ["id", "class", "kind", "images", "segments", "labeled pixels", "crowds", f"below {TINY_AREA} px"]
+    head += ["median area in the input", "below the area limit"]
     return f"## Classes of {section.name} ({info.name})\n\n" + _table(head, rows)
 
 

@@ -46,7 +46,7 @@ class ProblemList(InputProblems):
 
 @dataclasses.dataclass(frozen=True)
 class ImageFacts:
-    """One usable record.
+    """One usable record of the source with the number `source`.
 
     `digest` is a hash of the encoded image; `format` is its file format and color mode (`JPEG RGB`); `is_rotated`: it has an
     EXIF orientation other than upright; `label_format` is empty without a label. `segments` int64 [k, 3] contains class id,
@@ -54,6 +54,7 @@ class ImageFacts:
     """
 
     name: str
+    source: int
     digest: int
     size: tuple[int, int]
     format: str
@@ -69,7 +70,8 @@ class Statistics:
     By class id: `class_images`, `class_segments`, `class_pixels`, `crowds` (segments of things without an instance id) and
     `tiny` (instances below TINY_AREA), int [num_ids], and `class_shares`, 0..1, of the labeled pixels. Of each image: `sizes`,
     height and width, int [n, 2]; of each labeled image: `instances` and `segments` (without crowds and void), int [n].
-    `has_pairs`: some image has two instances of one class.
+    `has_pairs`: some image has two instances of one class. `unlabeled_of_source` is the share of pixels without a class, 0..1,
+    of each source with labeled images.
     """
 
     def __init__(self, images: Sequence[ImageFacts], info: DatasetInfo) -> None:
@@ -98,6 +100,11 @@ class Statistics:
         self.class_shares = self.class_pixels / max(self.class_pixels.sum(), 1)
         self.pixels = int(areas.sum())
         self.unlabeled_share = areas[~known].sum() / max(self.pixels, 1)
+        unlabeled, pixels = collections.Counter(), collections.Counter()
+        for image in self.labeled:
+            pixels[image.source] += int(image.segments[:, 2].sum())
+            unlabeled[image.source] += int(image.segments[image.segments[:, 0] == info.ignore_label, 2].sum())
+        self.unlabeled_of_source = {source: unlabeled[source] / max(pixels[source], 1) for source in sorted(pixels)}
         self.without_label = [self.labeled[i].name for i in np.flatnonzero(per_image(known) == 0)]
         self.absent: list[ClassInfo] = [c for c in info.classes if not self.class_images[c.id]]
         self.names = collections.Counter(image.name for image in images)
@@ -160,11 +167,13 @@ def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[
     """Facts of the usable records, and the problems of the others."""
     problems = ProblemList()
     reader = ExampleReader(section.index, section.info, problems, with_label=section.options.decode_groundtruth_label)
-    examples = (reader.read(number) for number in numbers)
-    return [_facts(example, section.info.label_divisor) for example in examples if example is not None], problems.messages
+    examples = [reader.read(number) for number in numbers]
+    sources = np.searchsorted(np.cumsum(section.source_sizes), numbers, side="right").tolist()
+    found = [_facts(e, source, section.info.label_divisor) for e, source in zip(examples, sources) if e is not None]
+    return found, problems.messages
 
 
-def _facts(example: Record, label_divisor: int) -> ImageFacts:
+def _facts(example: Record, source: int, label_divisor: int) -> ImageFacts:
     try:
         with Image.open(io.BytesIO(example.encoded)) as image:
             image_format, is_rotated = f"{image.format} {image.mode}", image.getexif().get(_EXIF_ORIENTATION, 1) != 1
@@ -174,6 +183,7 @@ def _facts(example: Record, label_divisor: int) -> ImageFacts:
     ids = np.flatnonzero(areas)
     return ImageFacts(
         schema.shown_name(example.name),
+        source,
         hash(example.encoded),
         example.image.shape[:2],
         image_format,

@@ -7,7 +7,11 @@ import tensorflow as tf
 _ASSERTION = re.compile(r"assertion failed: \[(?P<parts>.*?)\](?=\s*(\[\[|$))", re.DOTALL)
 _TRACE = re.compile(r".*Detected at node .*?\n\n(?P<cause>[^\n]*)\n*\t? \[\[", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)")
-_DECODERS = {"DecodeImage": "the image does not decode", "DecodePng": "the label does not decode"}
+_DECODERS = {
+    "DecodeImage": "the image does not decode",
+    "ExtractJpegShape": "the image does not decode",
+    "DecodePng": "the label does not decode",
+}
 
 
 def require(condition: tf.Tensor, *parts: str | tf.Tensor) -> tf.Operation:

@@ -15,8 +15,11 @@ from PIL import Image
 
 from data.records.errors import DataError
 from data.records.graph_checks import require
+from data.records.image_header import require_few_pixels
 from kmax_tf.coco_panoptic import pngs
+from kmax_tf.evaluation.segments import count_labels
 
+_ROWS = 256
 LABEL_FORMATS = ("png", "raw")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Byte 24 of a PNG is its bit depth, byte 25 its color type: RGB, palette or RGBA have color.
@@ -40,15 +43,25 @@ def encode_label(panoptic: np.ndarray, label_format: str = "png") -> bytes:
             f"panoptic ids {panoptic.min()} .. {panoptic.max()} do not fit into a PNG (0 .. {(1 << 24) - 1}): "
             "use a smaller panoptic_label_divisor, or --label_format=raw"
         )
-    ids, index = np.unique(panoptic, return_inverse=True)
+    ids = np.array(list(count_labels(panoptic)))
     if len(ids) <= 256:
-        picture = Image.fromarray(index.reshape(panoptic.shape).astype(np.uint8), mode="P")
+        picture = Image.fromarray(mapped(panoptic, ids, np.arange(len(ids), dtype=np.uint8)), mode="P")
         picture.putpalette(pngs.ids_to_rgb(ids).tobytes(), "RGB")
     else:
         picture = Image.fromarray(pngs.ids_to_rgb(panoptic))
     buffer = io.BytesIO()
     picture.save(buffer, format="png")
     return buffer.getvalue()
+
+
+def mapped(labels: np.ndarray, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Each label of a map [h, w], one of the ascending `ids` [k], replaced by its value of `values` [k]."""
+    result = np.empty(labels.shape, values.dtype)
+    # A few rows at once: an index of the whole image would take twice as much memory as the labels.
+    for start in range(0, len(labels), _ROWS):
+        rows = slice(start, start + _ROWS)
+        result[rows] = values[np.searchsorted(ids, labels[rows])]
+    return result
 
 
 def decode_label(encoded: tf.Tensor, label_format: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
@@ -82,7 +95,7 @@ def _decode_raw(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.T
 
 def _decode_png(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     # Four channels can be converted to integers faster than three.
-    with tf.control_dependencies([_require_colors(encoded)]):
+    with tf.control_dependencies([_require_colors(encoded), require_few_pixels(encoded, "label")]):
         pixels = tf.raw_ops.DecodePng(contents=tf.identity(encoded), channels=4)
     rows, columns = tf.unstack(tf.shape(pixels, tf.int64)[:2])
     sizes = "the label is (", rows, ", ", columns, "), but the image is (", height, ", ", width, ") (height, width)"

@@ -22,6 +22,8 @@ from protos import dataset_pb2
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 HEADER_BYTES, FOOTER_BYTES = _HEADER.size, _FOOTER.size
+# An image of pngs.MOST_PIXELS and its label take less, even without compression.
+MOST_RECORD_BYTES = 1 << 29
 _SCAN_THREADS = 16
 # Files whose records are remembered: a process opens the same ones for every device, and again after an error.
 _SCANS = 4096
@@ -202,6 +204,11 @@ def _walk(path: str, offsets: list[int], lengths: list[int]) -> None:
                     "the file is damaged, compressed or not a TFRecord file; create or copy it again"
                 )
             end = position + _HEADER.size + length + _FOOTER.size
+            if end <= file.size and length > MOST_RECORD_BYTES:
+                raise DataError(
+                    f"{path}: record {len(offsets)} (byte {position}) has {length} bytes, more than the "
+                    f"{MOST_RECORD_BYTES} that are read: it is no record of an image; create the file again"
+                )
         if len(header) < _HEADER.size or end > file.size:
             raise DataError(
                 f"{path} is truncated in record {len(offsets)} (byte {position} of {file.size}): copy or convert it again"

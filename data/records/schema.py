@@ -11,6 +11,8 @@ from google.protobuf.message import DecodeError
 from data.records import label_coding, segments
 from data.records.errors import DataError
 from data.records.graph_checks import failure_message, require
+from data.records.image_header import TOO_MANY, require_few_pixels
+from kmax_tf.coco_panoptic.pngs import MOST_PIXELS
 from protos.descriptions import DatasetInfo
 
 IMAGE_FORMATS = ("jpeg", "png")
@@ -42,8 +44,11 @@ def build_example(
       label_format: `png` or `raw`.
 
     Raises:
-      DataError: the label has another size than the image, or an id that its format cannot store.
+      DataError: the label has another size than the image, or an id that its format cannot store; or the image has more than
+        MOST_PIXELS pixels.
     """
+    if height * width > MOST_PIXELS:
+        raise DataError(f"{filename}: the image has {height} x {width} (height x width) {TOO_MANY}")
     strings = {_IMAGE: image, _NAME: filename.encode(), "image/format": image_format.encode()}
     if panoptic is not None:
         if panoptic.shape != (height, width):
@@ -74,7 +79,8 @@ def decode_example(serialized: tf.Tensor, *, with_label: bool) -> dict[str, tf.T
         serialized, {key: tf.io.FixedLenSequenceFeature([], kind, allow_missing=True) for key, kind in kinds.items()}
     )
     encoded, height, width = (_only(features, key) for key in (_IMAGE, _HEIGHT, _WIDTH))
-    image = tf.raw_ops.DecodeImage(contents=encoded, channels=3, expand_animations=False)
+    with tf.control_dependencies([require_few_pixels(encoded, "image")]):
+        image = tf.raw_ops.DecodeImage(contents=encoded, channels=3, expand_animations=False)
     image = tf.ensure_shape(image, [None, None, 3])
     rows, columns = tf.unstack(tf.shape(image, tf.int64)[:2])
     sizes = "the image is (", rows, ", ", columns, "), but image/height and image/width are (", height, ", ", width, ")"

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from data.suggested_config.facts import DataFacts
-from protos.input_sizes import SIZE_STEP, next_size
+from protos.input_sizes import SIZE_STEP, nearest_sides
 
 SIZES = ("small", "base", "large")
 # Longer sides of the input: on a CPU, the largest with which the smallest batch has few pixels; on a GPU, the smallest
@@ -19,8 +19,6 @@ _VISIBLE, _MOST_INVISIBLE = 64, 0.1
 # Limits of COCO's published config, at its input of 1281 x 1281.
 _COCO_PIXELS, _COCO_LIMITS = 1281**2, (400, 6400)
 _LARGEST_BATCH = 8
-# Of a batch on a CPU: a step of the small model then takes about two seconds on two cores.
-_CPU_PIXELS, _SMALLEST_BATCH = 340_000, 4
 _EPOCHS = 50
 _CPU_STEPS, _GPU_STEPS = (300, 600), (1000, 40_000)
 
@@ -29,22 +27,25 @@ _CPU_STEPS, _GPU_STEPS = (300, 600), (1000, 40_000)
 class Model:
     """A size of the model: its encoder, GB of GPU memory for weights and for a million pixels of training images (estimated).
 
-    `pastes`: whether segments of other images are pasted; `rate` is the learning rate for batches of 8 from weights that were
+    A batch on a CPU has `cpu_batch` images or more and about `cpu_pixels`: a step then takes seconds on two cores. `pastes`:
+    whether segments of other images are pasted; `rate` is the learning rate for batches of 8 from weights that were
     trained on another task (the encoder), `fine_rate` from those of a trained kMaX-DeepLab.
     """
 
     encoder: str
     gpu_weights: float
     gpu_per_megapixel: float
+    cpu_batch: int
+    cpu_pixels: int
     pastes: bool
     rate: float
     fine_rate: float
 
 
 MODELS = {
-    "small": Model("kmax_convnext_atto", 0.5, 3.0, False, 0.004, 0.001),
-    "base": Model("kmax_resnet50", 3.0, 12.0, True, 0.0002, 0.00005),
-    "large": Model("kmax_convnext_large", 6.0, 30.0, True, 0.0002, 0.00005),
+    "small": Model("kmax_convnext_atto", 0.5, 3.0, 4, 340_000, False, 0.004, 0.001),
+    "base": Model("kmax_resnet50", 3.0, 12.0, 2, 140_000, True, 0.0002, 0.00005),
+    "large": Model("kmax_convnext_large", 6.0, 30.0, 2, 140_000, True, 0.0002, 0.00005),
 }
 
 
@@ -96,7 +97,7 @@ def choose(facts: DataFacts, *, size: str | None, gpu_memory: float, fine_tunes:
         fitting = max(int((gpu_memory - model.gpu_weights) / (model.gpu_per_megapixel * math.prod(crop) / 1e6)), 1)
         parts = batch // min(batch, _power_of_two(fitting))
     else:
-        batch = min(batch, max(_power_of_two(_CPU_PIXELS // math.prod(crop)), _SMALLEST_BATCH))
+        batch = min(batch, max(_power_of_two(model.cpu_pixels // math.prod(crop)), model.cpu_batch))
     low, high = _GPU_STEPS if gpu_memory else _CPU_STEPS
     loop = 50 if gpu_memory else 10
     steps = _rounded(np.clip(_EPOCHS * facts.images / batch, low, high), 2 * loop)
@@ -130,7 +131,7 @@ def _crop(facts: DataFacts, model: Model, gpu_memory: float) -> tuple[int, int]:
     longest = max(int(_LARGEST_SCALE * facts.long_side) - 1, SIZE_STEP) // SIZE_STEP * SIZE_STEP + 1
     crops = [_shaped(min(side, longest), facts.aspect) for side in (_GPU_SIDES if gpu_memory else _CPU_SIDES)]
     if not gpu_memory:
-        return next((crop for crop in crops if _SMALLEST_BATCH * math.prod(crop) <= _CPU_PIXELS), crops[-1])
+        return next((crop for crop in crops if model.cpu_batch * math.prod(crop) <= model.cpu_pixels), crops[-1])
     room = 1e6 * (gpu_memory - model.gpu_weights) / model.gpu_per_megapixel
     fitting = [crop for crop in crops if math.prod(crop) <= room] or crops[:1]
     small = [(facts.things * math.prod(crop) < _VISIBLE).mean() if len(facts.things) else 0 for crop in fitting]
@@ -138,11 +139,10 @@ def _crop(facts: DataFacts, model: Model, gpu_memory: float) -> tuple[int, int]:
 
 
 def _shaped(long_side: int, aspect: float) -> tuple[int, int]:
-    """Height and width with this longer side, and the other one as long as an image of this aspect needs."""
-    short = (long_side - 1) * min(aspect, 1 / aspect) + 1
-    # A pixel of rounding must not cost 32.
-    height, width = next_size((int(short - 0.5), long_side))
-    return (height, width) if aspect >= 1 else (width, height)
+    """Height and width with this longer side; the other one leaves as little padding for images of this aspect as possible."""
+    exact = (long_side - 1) * min(aspect, 1 / aspect) + 1
+    short = min(nearest_sides(round(exact)), key=lambda side: 1 - min(exact / side, side / exact))
+    return (short, long_side) if aspect >= 1 else (long_side, short)
 
 
 def _power_of_two(number: float) -> int:

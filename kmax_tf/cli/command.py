@@ -15,6 +15,8 @@ from absl import app, flags, logging
 from protos.errors import UserError
 
 Main = Callable[[], int | None]
+# Operations add where they ran.
+_FILE_ERROR = re.compile(r"(\{\{.*?\}\} )?(?P<path>.*); (?P<reason>.*?)( \[Op:\w+\])?")
 _MISSING = re.compile(r"Flag --(\w+) must have a value other than None")
 
 
@@ -100,8 +102,9 @@ def _terminate(*_: object) -> None:
 
 def _file_message(error: tf.errors.OpError) -> str | None:
     """`path: reason` if TensorFlow could not read or write a file (its own messages are `path; reason`), otherwise None."""
-    path, separator, reason = (error.message or "").splitlines()[0].rpartition("; ") if error.message else ("", "", "")
-    return f"{path}: {reason}" if separator and reason in map(os.strerror, errno.errorcode) else None
+    reasons = set(map(os.strerror, errno.errorcode))
+    found = (_FILE_ERROR.fullmatch(line.strip()) for line in (error.message or "").splitlines())
+    return next((f"{one['path']}: {one['reason']}" for one in found if one and one["reason"] in reasons), None)
 
 
 def _output_folder() -> str:

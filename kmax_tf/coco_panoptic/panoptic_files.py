@@ -89,6 +89,11 @@ def _entries(content: Mapping[str, Any], key: str, id_key: str, path: pathlib.Pa
     for position, record in enumerate(values.objects(content, key, str(path))):
         where = f"{path}: {key}[{position}]"
         entry_id = values.value(record, id_key, where, values.ID)
+        if key == "annotations" and "segmentation" in record and "segments_info" not in record:
+            raise PanopticFileError(
+                f"{path} is in COCO's instance format (polygons or masks of single objects), not in its panoptic format: "
+                "data/build_panoptic.py --instances_json=FILE converts it"
+            )
         file_name = values.value(record, "file_name", where, values.FILE_NAME)
         written, other = found.setdefault(entry_id, (record[id_key], file_name))
         if type(written) is not type(record[id_key]):

@@ -11,7 +11,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from kmax_tf.coco_panoptic.values import PanopticFileError
+from protos import text_files
 
+# Of an image or a label: with both in memory, a command takes less than 2 GB.
+MOST_PIXELS = 1 << 26
 # The exceptions that pillow raises for damaged files of its many formats.
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError)
 UNREADABLE += (MemoryError, struct.error, zlib.error)
@@ -28,14 +31,19 @@ def rgb_to_ids(colors: np.ndarray) -> np.ndarray:
     if colors.shape[-1] == 4:
         # Each pixel is one little-endian number, with alpha in the top byte.
         return (np.ascontiguousarray(colors).view("<u4")[..., 0] & 0x00FFFFFF).astype(np.int32)
-    red, green, blue = (colors[..., channel].astype(np.int32) for channel in range(3))
-    return red | green << 8 | blue << 16
+    ids = colors[..., 2].astype(np.int32)
+    for channel in (1, 0):
+        ids <<= 8
+        ids |= colors[..., channel]
+    return ids
 
 
 def read_bytes(path: pathlib.Path) -> bytes:
-    """Reads a file; raises PanopticFileError if it does not exist or cannot be read."""
+    """Reads a file; raises PanopticFileError if it does not exist, cannot be read or is larger than any image."""
     try:
-        return path.read_bytes()
+        return text_files.read_limited(path, PanopticFileError)
+    except PanopticFileError:  # which is a ValueError, too
+        raise
     except FileNotFoundError:
         raise PanopticFileError(f"{path} does not exist: download or create it, or remove it from the annotations") from None
     except OSError as error:
@@ -56,6 +64,7 @@ def read_png(path: pathlib.Path, modes: Collection[str], expected: str, *, palet
     data = read_bytes(path)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            check_size(image)
             mode = image.mode
             pixels = np.asarray(image.convert("RGB") if palette_as_rgb and mode == "P" else image)
     except Image.DecompressionBombError:
@@ -82,7 +91,12 @@ def reason(error: Exception) -> str:
     return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
+def check_size(image: Image.Image) -> None:
+    """Raises Image.DecompressionBombError for an image with more than MOST_PIXELS pixels, before these are decoded."""
+    if image.width * image.height > MOST_PIXELS:
+        raise Image.DecompressionBombError
+
+
 def too_large(path: pathlib.Path) -> str:
-    """The message for an image with more pixels than pillow reads."""
-    limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
-    return f"{path} has more than {limit:.0f} million pixels according to its header: scale it down or split it"
+    """The message for a DecompressionBombError."""
+    return f"{path} has more than {MOST_PIXELS / 1e6:.0f} million pixels according to its header: scale it down or split it"

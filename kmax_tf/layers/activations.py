@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from kmax_tf.layers.one_pass import one_pass
 from kmax_tf.scoped_value import ScopedValue
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
@@ -19,6 +20,7 @@ def tflite_operations() -> contextlib.AbstractContextManager[None]:
     return _for_tflite.set(True)
 
 
+@one_pass
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """The exact Gaussian error linear unit, x * Phi(x).
 
@@ -31,7 +33,8 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
 
     @tf.custom_gradient
     def forward(x: tf.Tensor):
-        phi = 0.5 + 0.5 * tf.math.erf(x * _SQRT_HALF)
+        # Scaling by 0.5 is exact. In this form TensorFlow computes a matrix product, its bias and GELU in one pass.
+        phi = 0.5 * (1.0 + tf.math.erf(x * _SQRT_HALF))
         slope = phi + x * (_DENSITY_AT_ZERO * tf.exp(-0.5 * tf.square(x)))
         return x * phi, lambda upstream: upstream * slope
 

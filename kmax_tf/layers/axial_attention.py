@@ -3,8 +3,10 @@
 import tensorflow as tf
 import tf_keras
 
-from kmax_tf.layers.convolution import every_nth, truncated_normal
+from kmax_tf.layers.activations import identity
+from kmax_tf.layers.convolution import every_nth, product, truncated_normal
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.one_pass import one_pass
 
 HEADS = 8
 # Relative positions -254 .. 254 have separate encodings; more distant ones use the outermost.
@@ -48,30 +50,57 @@ class AxisAttention(tf_keras.layers.Layer):
             "qkv_kernel", [channels, 2 * self.key_depth + self.value_depth], initializer=truncated_normal(channels**-0.5)
         )
 
+    def fold_norm(self) -> None:
+        """Folds the norm of queries, keys and values, and of what is retrieved: weights with the sum 1 keep its offsets."""
+        self.qkv_norm.fold_into(self.qkv_kernel)
+        scale, offset = (tf.reshape(x, [2, self.value_depth]) for x in (self.output_norm.scale(), self.output_norm.offset()))
+        columns = tf.concat([tf.ones([2 * self.key_depth]), scale[0]], 0)
+        self.qkv_kernel.assign(self.qkv_kernel * columns)
+        moved = tf.concat([tf.zeros([2 * self.key_depth]), tf.reduce_sum(offset, 0)], 0)
+        self.qkv_norm.beta.assign(self.qkv_norm.beta * columns + moved)
+
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         length = x.shape[1] or tf.shape(x)[1]
-        qkv = self.qkv_norm(tf.matmul(x, tf.cast(self.qkv_kernel, x.dtype)), training=training)
+        if self.qkv_norm.folded:
+            qkv = product(x, self.qkv_kernel, self.qkv_norm, identity)
+        else:
+            qkv = self.qkv_norm(tf.matmul(x, tf.cast(self.qkv_kernel, x.dtype)), training=training)
         query, key, value = (
             tf.reshape(part, [-1, length, HEADS, part.shape[-1] // HEADS])
             for part in tf.split(qkv, [self.key_depth, self.key_depth, self.value_depth], -1)
         )
-        similarity = tf.stack(
-            [
-                tf.einsum("nlgd,nmgd->nglm", query, key),
-                tf.einsum("nlgd,lmd->nglm", query, self.query_positions(length)),
-                tf.einsum("nmgd,lmd->nglm", key, self.key_positions(length)),
-            ]
-        )  # [3,n,G,L,L]
-        similarity = tf.reduce_sum(self.similarity_norm(similarity, training=training), 0)
-        weights = tf.cast(tf.nn.softmax(tf.cast(similarity, tf.float32)), x.dtype)
-        retrieved = tf.stack(
-            [
-                tf.einsum("nglm,nmgd->ngld", weights, value),
-                tf.einsum("nglm,lmd->ngld", weights, self.value_positions(length)),
-            ]
-        )  # [2,n,G,L,d]
-        retrieved = tf.reduce_sum(self.output_norm(retrieved, training=training), 0)
+        similarity = [
+            tf.einsum("nlgd,nmgd->nglm", query, key),
+            tf.einsum("nlgd,lmd->nglm", query, self.query_positions(length)),
+            tf.einsum("nmgd,lmd->nglm", key, self.key_positions(length)),
+        ]
+        if self.qkv_norm.folded:
+            weights = _weights(*similarity, self.similarity_norm.scale())
+        else:
+            similarity = tf.reduce_sum(self.similarity_norm(tf.stack(similarity), training=training), 0)
+            weights = tf.cast(tf.nn.softmax(tf.cast(similarity, tf.float32)), x.dtype)
+        retrieved = [
+            tf.einsum("nglm,nmgd->ngld", weights, value),
+            tf.einsum("nglm,lmd->ngld", weights, self.value_positions(length)),
+        ]
+        if self.qkv_norm.folded:
+            retrieved = _merged(*retrieved, self.output_norm.scale()[1])
+        else:
+            retrieved = tf.reduce_sum(self.output_norm(tf.stack(retrieved), training=training), 0)
         return tf.reshape(tf.transpose(retrieved, [0, 2, 1, 3]), [-1, length, self.value_depth])
+
+
+@one_pass
+def _weights(content: tf.Tensor, query_position: tf.Tensor, key_position: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """Softmax of similarities [n,G,L,M] with scale [3,1,G,1,1]; offsets of the heads would not change it."""
+    similarity = sum(tf.cast(part, tf.float32) * scale[i] for i, part in enumerate((content, query_position, key_position)))
+    return tf.cast(tf.nn.softmax(similarity), content.dtype)
+
+
+@one_pass
+def _merged(content: tf.Tensor, position: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """content + position * scale, [n,G,L,d]."""
+    return tf.cast(tf.cast(content, tf.float32) + tf.cast(position, tf.float32) * scale, content.dtype)
 
 
 class AxialAttention(tf_keras.layers.Layer):

@@ -3,9 +3,10 @@
 import tensorflow as tf
 import tf_keras
 
-from kmax_tf.layers.activations import Activation, identity
+from kmax_tf.layers.activations import Activation, gelu, identity
 from kmax_tf.layers.dilated_convolution import DilatedConv2D
-from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.normalization import BatchNorm, NormSpec
+from kmax_tf.layers.one_pass import one_pass_loops
 
 
 def truncated_normal(stddev: float) -> tf_keras.initializers.Initializer:
@@ -22,6 +23,19 @@ def pad_for_stride(x: tf.Tensor, kernel_size: int) -> tf.Tensor:
 def every_nth(x: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
     """Every `rows`-th row and every `columns`-th column of x [B,H,W,C]; x itself if both are 1, since a slice copies."""
     return x if rows == columns == 1 else x[:, ::rows, ::columns]
+
+
+def product(x: tf.Tensor, kernel: tf.Tensor, norm: BatchNorm, activation: Activation) -> tf.Tensor:
+    """activation(norm(x kernel)), [...,C] and [C,channels] -> [...,channels], as a product of two matrices.
+
+    If the norm is folded, TensorFlow computes product, bias and GELU in one pass.
+    """
+    flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), tf.cast(kernel, x.dtype))
+    with one_pass_loops(False):
+        y = activation(norm(flat))
+    static = x.shape[:-1]
+    leading = static.as_list() if static.is_fully_defined() else tf.unstack(tf.shape(x))[:-1]
+    return tf.reshape(y, [*leading, y.shape[-1]])
 
 
 class ConvNorm(tf_keras.layers.Layer):
@@ -53,7 +67,14 @@ class ConvNorm(tf_keras.layers.Layer):
         )
         self.norm = norm.layer(gamma=gamma)
 
+    def fold_norm(self) -> None:
+        """Folds the norm into the convolution."""
+        self.norm.fold_into(self.conv.kernel)
+
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if self.norm.folded and self.kernel_size == 1 and self.activation is gelu:
+            kernel = tf.reshape(self.conv.kernel, self.conv.kernel.shape[2:])
+            return product(every_nth(x, self.stride, self.stride), kernel, self.norm, gelu)
         if self.stride > 1:
             x = pad_for_stride(x, self.kernel_size)
         return self.activation(self.norm(self.conv(x), training=training))
@@ -68,6 +89,10 @@ class SeparableConvNorm(tf_keras.layers.Layer):
         self.depthwise = tf_keras.layers.DepthwiseConv2D(kernel_size, padding="same", use_bias=False)
         self.depthwise_norm = norm.layer()
         self.pointwise = ConvNorm(channels, 1, norm, activation=activation)
+
+    def fold_norm(self) -> None:
+        """Folds the norm between the convolutions; the second one folds its own."""
+        self.depthwise_norm.fold_into(self.depthwise.depthwise_kernel)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         x = self.activation(self.depthwise_norm(self.depthwise(x), training=training))
@@ -91,5 +116,11 @@ class DenseNorm(tf_keras.layers.Layer):
         self.dense = tf_keras.layers.Dense(channels, use_bias=False, kernel_initializer=kernel_initializer)
         self.norm = norm.layer(gamma=gamma)
 
+    def fold_norm(self) -> None:
+        """Folds the norm into the product."""
+        self.norm.fold_into(self.dense.kernel)
+
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if self.norm.folded:
+            return product(x, self.dense.kernel, self.norm, self.activation)
         return self.activation(self.norm(self.dense(x), training=training))

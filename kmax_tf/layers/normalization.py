@@ -12,6 +12,7 @@ import math
 import tensorflow as tf
 import tf_keras
 
+from kmax_tf.layers.one_pass import one_pass, one_pass_enabled
 from kmax_tf.scoped_value import ScopedValue
 
 _kept = ScopedValue(False)
@@ -52,6 +53,7 @@ class BatchNorm(tf_keras.layers.Layer):
         self.epsilon = epsilon
         self.synchronized = synchronized
         self.gamma_initializer = gamma_initializer
+        self.folded = False
 
     def build(self, shape: tf.TensorShape) -> None:
         rank = len(shape)
@@ -80,7 +82,37 @@ class BatchNorm(tf_keras.layers.Layer):
         self.moving_mean = moving("moving_mean", "zeros")
         self.moving_variance = moving("moving_variance", "ones")
 
+    def scale(self) -> tf.Tensor:
+        """What inference multiplies values by, in the shape of the parameters."""
+        return self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
+
+    def offset(self) -> tf.Tensor:
+        """What inference adds to the scaled values."""
+        return self.beta - self.moving_mean * self.scale()
+
+    def fold_into(self, kernel: tf.Variable, bias: tf.Tensor | float = 0.0) -> None:
+        """Multiplies a kernel [...,C], or [h,w,C,1], by the scale of inference; this layer then only adds its beta.
+
+        Args:
+          kernel: that of the product whose output, plus `bias`, this layer normalizes.
+          bias: [C].
+
+        Raises:
+          ValueError: the layer is folded already; or later, if it is called in training.
+        """
+        if self.folded:
+            raise ValueError("the batch norms of this model are folded already")
+        scale = self.scale()
+        channels = scale.shape if kernel.shape[-1] == scale.shape[0] else [*scale.shape, 1]
+        kernel.assign(kernel * tf.reshape(scale, channels))
+        self.beta.assign(self.beta + (bias - self.moving_mean) * scale)
+        self.folded = True
+
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if self.folded:
+            if training:
+                raise ValueError("the batch norms of this model are folded: it cannot be trained")
+            return tf.nn.bias_add(x, tf.cast(self.beta, x.dtype))
         replica = tf.distribute.get_replica_context()
         if not (self.synchronized and replica is not None and replica.num_replicas_in_sync > 1):
             replica = None  # Use the statistics of this replica only.
@@ -119,7 +151,8 @@ class BatchNorm(tf_keras.layers.Layer):
         if _kept.get():
             return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            value = tf.reshape(value, moving.shape)
+            if value.shape != moving.shape:
+                value = tf.reshape(value, moving.shape)
             if _only_finite.get():
                 value = tf.where(tf.reduce_all(tf.math.is_finite(value)), value, moving)
             moving.assign_sub((moving - value) * (1.0 - self.momentum))
@@ -210,6 +243,25 @@ def _normalize_by_batch(
         return apply(x, gamma, beta, mean, variance, epsilon), gradient
 
     return normalize(x, gamma, beta), mean, variance
+
+
+class LayerNorm(tf_keras.layers.LayerNormalization):
+    """Normalizes over the last axis."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """[...,C] -> the same."""
+        if one_pass_enabled():
+            return _layer_norm(x, self.gamma, self.beta, tf.constant(self.epsilon))
+        return super().call(x)
+
+
+@one_pass
+def _layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    values, gamma, beta = (tf.cast(tensor, tf.float32) for tensor in (x, gamma, beta))
+    mean = tf.reduce_mean(values, -1, keepdims=True)
+    centered = values - mean
+    variance = tf.reduce_mean(tf.square(centered), -1, keepdims=True)
+    return tf.cast(centered * (tf.math.rsqrt(variance + epsilon) * gamma) + beta, x.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import tf_keras
 from kmax_tf.layers.activations import Activation, gelu
 from kmax_tf.layers.convolution import truncated_normal
 from kmax_tf.layers.drop_path import DropPath
-from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.normalization import LayerNorm, NormSpec
 from kmax_tf.layers.recompute import run_block
 from protos import model_pb2
 
@@ -34,8 +34,8 @@ VARIANTS = {
 }
 
 
-def layer_norm() -> tf_keras.layers.LayerNormalization:
-    return tf_keras.layers.LayerNormalization(epsilon=1e-6)
+def layer_norm() -> LayerNorm:
+    return LayerNorm(epsilon=1e-6)
 
 
 class Downsample(tf_keras.layers.Layer):

@@ -29,13 +29,14 @@ def maskwise(
     sure = slots.confidence >= tf.where(slots.is_thing, *class_thresholds)
     score = slots.confidence**rules.reorder_class_weight * _mask_scores(mask_logits, threshold) ** rules.reorder_mask_weight
     order = tf.argsort(score, direction="DESCENDING", stable=True)
-    accepted = _accept_masks(found["candidates"], order, sure, rules.overlapping_threshold)
-
-    # A pixel belongs to the first accepted mask in the order. Entry 0 of both tables stands for slot -1.
-    count = tf.size(order)
     rank = tf.math.invert_permutation(order)
-    rank_or_none = tf.concat([[count], tf.where(accepted, rank, count)], axis=0)
-    first = tf.reduce_min(tf.gather(rank_or_none, found["candidates"] + 1), axis=0)
+    accepted = _accept_masks(
+        *_count_overlaps(found["candidates"], mask_logits.shape[-1]), rank, sure, rules.overlapping_threshold
+    )
+
+    # A pixel belongs to the first accepted mask in the order.
+    count = tf.size(order)
+    first = _first_rank(found["candidates"], tf.where(accepted, rank, count))
     owner = tf.gather(tf.concat([order, [-1]], axis=0), first)
     any_sure = tf.reduce_any(slots.confidence >= min(class_thresholds))
     return Ownership(
@@ -52,19 +53,25 @@ def _candidates(
     mask_logits: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor, threshold: float
 ) -> dict[str, tf.Tensor]:
     """Slots whose probability exceeds `threshold`, [K, H, W], -1 for none; strongest slot and its score, [1, H, W]."""
-    at_once = mask_logits.shape[-1]
+    slots = at_once = mask_logits.shape[-1]
     if threshold > 0:
         at_once = min(at_once, max(1, math.ceil(1 / threshold) - 1))
+    # Two columns, because TPUs multiply numbers of eight bits exactly.
+    numbers = tf.constant([[n % 256, n // 256] for n in range(1, slots + 1)], tf.float32)
 
     def reduce(logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        values, slot = tf.math.top_k(logits, at_once)
-        relative = values - values[..., :1]
-        probability = tf.exp(relative) / tf.reduce_sum(tf.exp(logits - values[..., :1]), axis=-1, keepdims=True)
-        candidates = tf.where(probability > threshold, slot, -1)
+        probability = tf.nn.softmax(logits)
+        # Up to two candidates, top_k(2) is not needed, which takes twice as long as all of this.
+        score, slot = tf.math.top_k(probability, at_once if at_once > 2 else 1)
+        candidates = tf.where(score > threshold, slot, -1)
+        if at_once == 2:
+            low, high = tf.unstack(tf.matmul(tf.cast(probability > threshold, tf.float32), numbers[None]), axis=-1)
+            both = tf.cast(low, tf.int32) + 256 * tf.cast(high, tf.int32)
+            candidates = tf.concat([candidates, both[..., None] - candidates - 2], axis=-1)
         return {
             "candidates": tf.transpose(candidates, [2, 0, 1]),
             "strongest": slot[None, ..., 0],
-            "score": probability[None, ..., 0],
+            "score": score[None, ..., 0],
         }
 
     signature = {"candidates": tf.int32, "strongest": tf.int32, "score": tf.float32}
@@ -79,27 +86,53 @@ def _mask_scores(mask_logits: tf.Tensor, threshold: float) -> tf.Tensor:
     return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(inside, tf.float32), axis=[0, 1]))
 
 
-def _accept_masks(candidates: tf.Tensor, order: tf.Tensor, sure: tf.Tensor, overlapping_threshold: float) -> tf.Tensor:
-    """Whether more than `overlapping_threshold` of each slot's pixels are free when its turn in `order` comes, bool [N].
+def _count_overlaps(candidates: tf.Tensor, slots: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The sets of candidates [K, S], -1 for none, and how many pixels have each, [S].
 
-    Loops over the slots that are `sure` of their class, and handles all pixels at once.
+    Up to two candidates, S is the number of pairs of slots, otherwise that of pixels.
     """
-    count = tf.size(order)
-    in_order = tf.gather(sure, order)
-    queue = tf.gather(order, tf.argsort(tf.where(in_order, 0, 1), stable=True))
-    candidates = tf.reshape(candidates, [tf.shape(candidates)[0], -1])
+    flat = tf.reshape(candidates, [candidates.shape[0], -1])
+    if candidates.shape[0] > 2:
+        return flat, tf.ones_like(flat[0])
+    numbers = tf.range(-1, slots)
+    sets = tf.stack(tf.meshgrid(*[numbers] * candidates.shape[0], indexing="ij"))
+    key = flat[0] + 1 if candidates.shape[0] == 1 else (flat[0] + 1) * (slots + 1) + flat[1] + 1
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(key), key, (slots + 1) ** candidates.shape[0])
+    return tf.reshape(sets, [candidates.shape[0], -1]), counts
 
-    def claim(turn: tf.Tensor, claimed: tf.Tensor, accepted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        slot = queue[turn]
-        mask = tf.reduce_any(tf.equal(candidates, slot), axis=0)
-        free = mask & ~claimed
-        area, free_area = (tf.math.count_nonzero(x, dtype=tf.int32) for x in (mask, free))
-        accept = tf.cast(free_area, tf.float32) > tf.cast(area, tf.float32) * overlapping_threshold
-        return turn + 1, claimed | (free & accept), accepted | ((tf.range(count) == slot) & accept)
 
-    turns = tf.reduce_sum(tf.cast(sure, tf.int32))
-    start = (tf.constant(0), tf.zeros([tf.shape(candidates)[1]], tf.bool), tf.zeros_like(sure))
-    return tf.while_loop(lambda turn, *_: turn < turns, claim, start)[2]
+def _accept_masks(
+    candidates: tf.Tensor, pixels: tf.Tensor, rank: tf.Tensor, sure: tf.Tensor, overlapping_threshold: float
+) -> tf.Tensor:
+    """Whether more than `overlapping_threshold` of each slot's pixels are free when its turn in the order comes, bool [N].
+
+    A pixel is free for a slot if no accepted slot of a lower rank has it. The loop ends when nothing changes: after i turns,
+    the first i slots of the order are decided.
+    """
+    slots = tf.size(rank)
+
+    def areas(free: tf.Tensor) -> tf.Tensor:
+        numbers = tf.where(free, candidates, -1)
+        return tf.math.unsorted_segment_sum(tf.broadcast_to(pixels, tf.shape(numbers)), numbers, slots)
+
+    needed = tf.cast(areas(tf.ones_like(candidates, tf.bool)), tf.float32) * overlapping_threshold
+    own_rank = tf.gather(tf.concat([[slots], rank], axis=0), candidates + 1)
+
+    def accept(accepted: tf.Tensor) -> tf.Tensor:
+        first = _first_rank(candidates, tf.where(accepted, rank, slots))
+        return sure & (tf.cast(areas(own_rank <= first), tf.float32) > needed)
+
+    start = tf.zeros_like(sure)
+    return tf.while_loop(
+        lambda before, accepted: tf.reduce_any(before != accepted),
+        lambda _, accepted: (accepted, accept(accepted)),
+        (start, accept(start)),
+    )[1]
+
+
+def _first_rank(candidates: tf.Tensor, rank: tf.Tensor) -> tf.Tensor:
+    """The lowest rank [...] of some candidates [K, ...], whose ranks are [N] with N for none."""
+    return tf.reduce_min(tf.gather(tf.concat([[tf.size(rank)], rank], axis=0), candidates + 1), axis=0)
 
 
 def _thresholds(options: evaluator_pb2.EvaluatorOptions) -> str:

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from protos import evaluator_pb2
 
-_BAND_ROWS = 16
+# Values of a band: few enough for the cache, many enough that starting operations costs little.
+_BAND_VALUES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,19 +68,23 @@ def over_bands(
     signature: dict[str, tf.DType],
 ) -> dict[str, tf.Tensor]:
     """Applies `reduce` ([rows, W, N] -> dict of [K, rows, W]) to bands of bilinearly upsampled logits: dict of [K, H, W]."""
-    low_height = tf.shape(mask_logits)[0]
+    # Python numbers where they are known, as XLA needs them.
+    low_height, low_width, slots = (n or tf.shape(mask_logits)[axis] for axis, n in enumerate(mask_logits.shape))
     step = tf.cast(low_height - 1, tf.float32) / tf.cast(tf.maximum(height - 1, 1), tf.float32)
-    bands = (height + _BAND_ROWS - 1) // _BAND_ROWS
+    band_rows = _at_least_one(_BAND_VALUES // (width * slots))
+    bands = (height + band_rows - 1) // band_rows
+    # Rows of logits that a band lies between; one more for rounding.
+    window = (band_rows - 1) * (low_height - 1) // _at_least_one(height - 1) + 3
+    flat = tf.reshape(mask_logits, [low_height, low_width * slots])
 
     def band(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        rows = tf.minimum(index * _BAND_ROWS + tf.range(_BAND_ROWS), height - 1)
+        rows = tf.minimum(index * band_rows + tf.range(band_rows), height - 1)
         position = tf.cast(rows, tf.float32) * step
-        upper = tf.minimum(tf.cast(position, tf.int32), low_height - 1)
-        lower = tf.minimum(upper + 1, low_height - 1)
-        share = (position - tf.cast(upper, tf.float32))[:, None, None]
-        above = tf.gather(mask_logits, upper)
-        tall = above + (tf.gather(mask_logits, lower) - above) * share
-        wide = tf.raw_ops.ResizeBilinear(images=tall[None], size=[_BAND_ROWS, width], align_corners=True)
+        around = tf.cast(position[0], tf.int32) + tf.range(window)
+        weights = tf.nn.relu(1.0 - tf.abs(position[:, None] - tf.cast(around, tf.float32)))
+        tall = tf.matmul(weights, tf.gather(flat, tf.minimum(around, low_height - 1)))
+        tall = tf.reshape(tall, [1, band_rows, low_width, slots])
+        wide = tf.raw_ops.ResizeBilinear(images=tall, size=[band_rows, width], align_corners=True)
         return reduce(wide[0])
 
     # Two at a time: on a CPU their single-threaded ops run in parallel, and few bands are in memory at once.
@@ -87,6 +92,10 @@ def over_bands(
 
     def joined(value: tf.Tensor) -> tf.Tensor:
         planes = tf.transpose(value, [1, 0, 2, 3])
-        return tf.reshape(planes, [tf.shape(planes)[0], bands * _BAND_ROWS, width])[:, :height]
+        return tf.reshape(planes, [tf.shape(planes)[0], bands * band_rows, width])[:, :height]
 
     return {name: joined(value) for name, value in reduced.items()}
+
+
+def _at_least_one(count: int | tf.Tensor) -> int | tf.Tensor:
+    return tf.maximum(count, 1) if tf.is_tensor(count) else max(count, 1)

@@ -16,7 +16,7 @@ from protos import evaluator_pb2, experiment_pb2
 from protos.config import dataset_info
 from protos.descriptions import ConfigError, DatasetInfo
 
-Postprocess = Callable[[Mapping[str, tf.Tensor], tuple[int, int] | tf.Tensor], dict[str, tf.Tensor]]
+Postprocess = Callable[..., dict[str, tf.Tensor]]
 _SIGNATURE = {
     "panoptic_pred": tf.int32,
     "semantic_pred": tf.int32,
@@ -30,7 +30,8 @@ def build_postprocessor(config: experiment_pb2.ExperimentOptions) -> Postprocess
     """Returns the function `maps = postprocessor(outputs, image_size)` for a config.
 
     `outputs` holds `pixel_space_mask_logits` [B, h, w, N] and `transformer_class_logits` [B, N, C + 1] (things, stuff, void) of
-    any float type; `image_size` is the (height, width) of the network input. The maps are [B, height, width]:
+    any float type; `image_size` is the (height, width) of the network input. Maps of another size need a third argument, the
+    number of their pixels for one of the network input, which area limits are multiplied by. The maps are [B, height, width]:
 
     * `panoptic_pred`: class id * label divisor + instance id (0 for stuff); void has the description's `void_label`. Instance
       ids are slot (pixel-wise) or rank (mask-wise) + 1; if the divisor is too small, visible things count from 1.
@@ -48,13 +49,15 @@ def build_postprocessor(config: experiment_pb2.ExperimentOptions) -> Postprocess
     info = dataset_info(config)
     options = config.evaluator_options
 
-    def postprocess(outputs: Mapping[str, tf.Tensor], image_size: tuple[int, int] | tf.Tensor) -> dict[str, tf.Tensor]:
+    def postprocess(
+        outputs: Mapping[str, tf.Tensor], image_size: tuple[int, int] | tf.Tensor, area_scale: float | tf.Tensor = 1.0
+    ) -> dict[str, tf.Tensor]:
         mask_logits, class_logits = outputs[MASK_LOGITS], outputs[CLASS_LOGITS]
         _check_classes(class_logits, info)
         height, width = (x if tf.is_tensor(x) else int(x) for x in (image_size[0], image_size[1]))
         maps = tf.map_fn(
             lambda logits: _one_image(
-                tf.cast(logits[0], tf.float32), tf.cast(logits[1], tf.float32), height, width, info, options
+                tf.cast(logits[0], tf.float32), tf.cast(logits[1], tf.float32), height, width, area_scale, info, options
             ),
             (mask_logits, class_logits),
             fn_output_signature=_SIGNATURE,
@@ -97,12 +100,13 @@ def _one_image(
     class_logits: tf.Tensor,
     height: int | tf.Tensor,
     width: int | tf.Tensor,
+    area_scale: float | tf.Tensor,
     info: DatasetInfo,
     options: evaluator_pb2.EvaluatorOptions,
 ) -> dict[str, tf.Tensor]:
     slots = _read_classes(class_logits, info)
     merged = merge_rule(options).merge(mask_logits, slots, height, width, options)
-    labels = _slot_labels(merged, slots, info, options)
+    labels = _slot_labels(merged, slots, area_scale, info, options)
     with_void = tf.concat([[info.void_label], labels], axis=0)
     return {
         "panoptic_pred": tf.gather(with_void, merged.owner + 1),
@@ -124,12 +128,19 @@ def _read_classes(class_logits: tf.Tensor, info: DatasetInfo) -> Slots:
     )
 
 
-def _slot_labels(merged: Ownership, slots: Slots, info: DatasetInfo, options: evaluator_pb2.EvaluatorOptions) -> tf.Tensor:
+def _slot_labels(
+    merged: Ownership,
+    slots: Slots,
+    area_scale: float | tf.Tensor,
+    info: DatasetInfo,
+    options: evaluator_pb2.EvaluatorOptions,
+) -> tf.Tensor:
     """Panoptic label of each slot, [N]: void if its segment is below the area limit (all pixels of a class for stuff)."""
     owner = tf.reshape(merged.owner, [-1])
     area = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, tf.size(slots.channel))
     class_area = tf.gather(tf.math.unsorted_segment_sum(area, slots.channel, info.num_classes), slots.channel)
-    large = tf.where(slots.is_thing, area >= options.thing_area_limit, class_area >= options.stuff_area_limit)
+    limit = tf.where(slots.is_thing, options.thing_area_limit, options.stuff_area_limit)
+    large = tf.cast(tf.where(slots.is_thing, area, class_area), tf.float32) >= tf.cast(limit, tf.float32) * area_scale
     instance_id = merged.instance_id
     if slots.channel.shape[0] >= info.label_divisor:
         instance_id = _count_things(instance_id, slots.is_thing & large & (area > 0))

@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.checkpoints.loading import load_checkpoint
+from kmax_tf.inference_graph import fold_norms
+from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.model import build_model
 from kmax_tf.postprocessing.postprocessor import build_postprocessor, predict_maps
 from kmax_tf.prediction.engine import CLUSTERS, FixedSizeEngine
@@ -22,11 +24,13 @@ def checkpoint_engine(config: experiment_pb2.ExperimentOptions, checkpoint: str,
     """
     model = build_model(config)
     load_checkpoint(model, checkpoint)
+    fold_norms(model)
     postprocess, size = build_postprocessor(config), input_size(config)
 
     @tf.function(input_signature=[tf.TensorSpec([None, *size.crop, 3], tf.float32)], autograph=False)
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        maps, outputs = predict_maps(model, postprocess, images)
+        with one_pass_loops():
+            maps, outputs = predict_maps(model, postprocess, images)
         if clusters:
             for i, prediction in enumerate(outputs[AUXILIARY_OUTPUTS]):
                 maps[f"{CLUSTERS}{i}"] = tf.argmax(prediction[MASK_LOGITS], -1, output_type=tf.int32)

@@ -42,7 +42,9 @@ def panoptic_maps(
 
 
 def check_rule(options: evaluator_pb2.EvaluatorOptions) -> None:
-    """Raises ConfigError if there is no NumPy version of the merge rule."""
+    """Raises ConfigError if there is no NumPy version of the merge rule, or of merging at the raw size."""
+    if options.merge_at_raw_size:
+        raise ConfigError("evaluator_options.merge_at_raw_size needs a SavedModel: export with --format=saved_model")
     if options.transformer_post_processing not in _RULES:
         raise ConfigError(
             f"evaluator_options.transformer_post_processing {options.transformer_post_processing} has no NumPy version "

@@ -141,9 +141,10 @@ def test_values_without_a_known_range(tmp_path):
     np.testing.assert_array_equal(pixels, np.repeat(_PIXELS[..., :1], 3, axis=2))
 
 
-def test_too_many_pixels(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("owner", "limit"), [(Image, "MAX_IMAGE_PIXELS"), (pngs, "MOST_PIXELS")])
+def test_too_many_pixels(tmp_path, monkeypatch, owner, limit):
     Image.fromarray(_PIXELS).convert("L").save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    monkeypatch.setattr(owner, limit, 20)
     for read in (image_files.read_image, pngs.read_ids):
         with pytest.raises(UserError, match="a.png has more than .* million pixels") as error:
             read(tmp_path / "a.png")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from deeplab2_textprotos import textproto
+from folded_model import folded
 from published_checkpoint import write_checkpoint
 from published_values import GOLDEN, checkpoint_keys, outputs_by_name
 
@@ -117,10 +118,13 @@ def test_inference(case, tmp_path):
     model, images = build(INFERENCE[case], tmp_path), make_images(INFERENCE[case])
     outputs = dict(outputs_by_name(model(images, training=False, semantic=True)))
     tensors = inner_tensors(model, images) | outputs
+    with folded(model):
+        folded_outputs = dict(outputs_by_name(model(images, training=False, semantic=True)))
     summaries = SUMMARIES[case]["tensors"]
     assert len(summaries) == (23 if case.startswith("cs") else 22)
-    found = {name: deviations(tensors[name], summary).max() for name, summary in summaries.items()}
-    assert {name: deviation for name, deviation in found.items() if not deviation <= tolerance(name)} == {}
+    for computed in (tensors, tensors | folded_outputs):
+        found = {name: deviations(computed[name], summary).max() for name, summary in summaries.items()}
+        assert {name: deviation for name, deviation in found.items() if not deviation <= tolerance(name)} == {}
 
     for i, (clusters, gap) in enumerate(SUMMARIES[case]["clusters_and_gap"]):
         masks = outputs[f"aux{i}/pixel_space_mask_logits"]

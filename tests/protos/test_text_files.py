@@ -37,6 +37,19 @@ def test_files_that_cannot_be_read(tmp_path):
         text_files.read_text(tmp_path / "a\0b")
 
 
+def test_files_that_would_fill_the_memory(tmp_path, monkeypatch):
+    path = tmp_path / "panoptic.json"
+    with path.open("wb") as file:
+        file.truncate(2 << 30)  # takes no space on the disk
+    with pytest.raises(ConfigError, match="panoptic.json: has more than 1024 MB, which are not read into memory"):
+        text_files.read_text(path, ConfigError)
+    monkeypatch.setattr(text_files, "LARGEST_FILE", 1000)
+    with pytest.raises(UserError, match="/dev/zero: has more than"):
+        text_files.read_text(pathlib.Path("/dev/zero"))
+    path.write_text("x" * 1000)
+    assert text_files.read_text(path) == "x" * 1000
+
+
 def test_configs_and_descriptions_with_a_mark(tmp_path):
     sources = (_ROOT / "configs/demo/scenes.textproto", _ROOT / "data/descriptions/scenes_panoptic.textproto")
     config, description = (tmp_path / f"{number}.textproto" for number in range(2))

@@ -50,13 +50,15 @@ def test_report_of_everything(config_file, tmp_path):
     assert result["multiply_adds_by_part"] == cost.multiply_adds
     assert (result["image_size"], result["padded_size"]) == ([60, 97], [65, 97])
     assert result["machine"]["precision"] == "FLOAT32" and not result["machine"]["jit_compile"]
-    for name, images in {"model": 2, "panoptic_map": 1, "training": 2}.items():
+    for name, images in {"model": 2, "post_processing": 1, "panoptic_map": 1, "training": 2}.items():
         speed, seconds = result[name], result[name]["seconds_per_step"]
         assert speed["batch_size"] == images
         assert speed["images_per_second"] == pytest.approx(images / seconds["median"])
         assert 0 < seconds["fastest"] <= seconds["median"] <= seconds["slowest"] < speed["first_call_seconds"]
         assert 200 < speed["peak_host_mib"] < 16000
         assert f"{name.replace('_', ' ')}: step 3 of 3" in completed.stdout
+    share = result["model"]["images_per_second"] / result["post_processing"]["images_per_second"]
+    assert f"post-processing of an image takes {share:.1%} of the time of the model" in completed.stdout
     assert "60x97 is not of the form 32k+1" in completed.stdout and "pad it to 65x97" in completed.stdout
 
 

@@ -15,6 +15,7 @@ from command_line import ROOT
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from data.conversion import image_lists
 from kmax_tf import load_config
 from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
 from kmax_tf.coco_panoptic.values import PanopticFileError
@@ -27,9 +28,11 @@ from trainer.evaluate import evaluate, pair_by_name
 from trainer.inference import load_predictor
 from trainer.train import run_experiment
 
+# Of seven images, three are set aside.
+VAL_SHARE = 0.62
 PAGE = ROOT / "docs" / "own_dataset.md"
 HEIGHT, WIDTH = 60, 80
-# The template with a network that trains within seconds, and thresholds that let some of its segments pass.
+# The written config with a network that trains within seconds, and thresholds that let some of its segments pass.
 TINY = (
     "model_options.backbone.name=kmax_convnext_atto",
     "model_options.pixel_decoder.channels=[8,8,8,8]",
@@ -96,16 +99,21 @@ def _regions(rng: np.random.Generator) -> np.ndarray:
     return regions
 
 
-def _write_split(root: pathlib.Path, split: str, kind: Kind, count: int) -> None:
-    """Writes mydata/images/`split`/*.jpg and mydata/annotations/`split`.json and `split`/*.png, as the page has it."""
-    folders = [root / "mydata" / part / split for part in ("images", "annotations")]
-    categories = getattr(kind, split)
+def _write(root: pathlib.Path, kind: Kind, count: int) -> None:
+    """Writes mydata/images/*.jpg, mydata/labels.json and mydata/labels/*.png, as the page has it, and val.json.
+
+    The last one lists the images that the page's command sets aside for evaluation, whose regions are those of `kind.val`.
+    """
+    folders = [root / "mydata" / part for part in ("images", "labels")]
+    sources = [image_lists.SourceImage(f"photo_{number}", folders[0] / f"photo_{number}.jpg") for number in range(count)]
+    evaluated = {source.name for source in image_lists.held_out(sources, VAL_SHARE)[1]}
     colors = np.array([[40, 60, 40], [210, 60, 60], [60, 200, 230]], np.uint8)
     images, annotations = [], []
     for folder in folders:
         folder.mkdir(parents=True)
-    for number in range(count):
-        regions = _regions(np.random.default_rng([number, split == "val"]))
+    for number, source in enumerate(sources):
+        regions = _regions(np.random.default_rng(number))
+        categories = kind.val if source.name in evaluated else kind.train
         # One segment for each category of stuff, one for each region of a thing.
         things = {category for category, _, is_thing in kind.categories if is_thing}
         ids = np.array([0 if c is None else 300 + (i if c in things else 100 * i) for i, c in enumerate(categories)])
@@ -113,18 +121,22 @@ def _write_split(root: pathlib.Path, split: str, kind: Kind, count: int) -> None
             ids = np.array([300 + categories.index(c) for c in categories])
         segments = {int(s): c for s, c in zip(ids, categories) if c is not None}
         label = ids[regions]
-        Image.fromarray(colors[regions]).save(folders[0] / f"{split}_{number}.jpg")
+        Image.fromarray(colors[regions]).save(source.image_path)
         png = np.stack([label % 256, label // 256, 0 * label], -1).astype(np.uint8)
-        Image.fromarray(png).save(folders[1] / f"{split}_{number}.png")
-        images.append({"id": number, "file_name": f"{split}_{number}.jpg", "height": HEIGHT, "width": WIDTH})
+        Image.fromarray(png).save(folders[1] / f"{source.name}.png")
+        images.append({"id": number, "file_name": source.image_path.name, "height": HEIGHT, "width": WIDTH})
         infos = [
             {"id": s, "category_id": c, "iscrowd": 0, "area": int((label == s).sum()), "bbox": [0, 0, WIDTH, HEIGHT]}
             for s, c in segments.items()
         ]
-        annotations.append({"image_id": number, "file_name": f"{split}_{number}.png", "segments_info": infos})
+        annotations.append({"image_id": number, "file_name": f"{source.name}.png", "segments_info": infos})
     listed = [{"id": i, "name": name, "isthing": int(is_thing)} for i, name, is_thing in kind.categories]
     content = {"images": images, "annotations": annotations, "categories": listed}
     folders[1].with_suffix(".json").write_text(json.dumps(content))
+    kept = [number for number, source in enumerate(sources) if source.name in evaluated]
+    content |= {"images": [images[k] for k in kept], "annotations": [annotations[k] for k in kept]}
+    (root / "mydata" / "val.json").write_text(json.dumps(content))
+    (root / "mydata" / "val").symlink_to(folders[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +156,7 @@ class Project:
 
     @property
     def truths(self) -> pathlib.Path:
-        return self.root / "mydata" / "annotations" / "val.json"
+        return self.root / "mydata" / "val.json"
 
     @property
     def predictions(self) -> pathlib.Path:
@@ -153,19 +165,14 @@ class Project:
 
 @pytest.fixture(scope="module", params=["stuff", pytest.param("one_thing", marks=pytest.mark.slow)])
 def project(request, tmp_path_factory) -> Project:
-    """The first commands of docs/own_dataset.md as they stand there, and four steps of training."""
+    """The first command of docs/own_dataset.md as it stands there, but for the share, and four steps of training."""
     made = Project(tmp_path_factory.mktemp(request.param), KINDS[request.param])
-    for split, count in (("train", 4), ("val", 3)):
-        _write_split(made.root, split, made.kind, count)
-    commands = re.search("```sh\n(.*?)python data/inspect_dataset", PAGE.read_text(), re.S)[1]
-    commands = commands.replace("python data/", f"{sys.executable} {ROOT}/data/").replace("configs/", f"{ROOT}/configs/")
-    done = subprocess.run(["bash", "-ec", commands], cwd=made.root, capture_output=True, text=True, timeout=200)
+    _write(made.root, made.kind, 7)
+    command = next(block for block in re.findall("```sh\n(.*?)```", PAGE.read_text(), re.S) if "--panoptic_json" in block)
+    command = command.replace("python $KMAX", f"{sys.executable} {ROOT}").replace("--val_share=0.1", f"--val_share={VAL_SHARE}")
+    done = subprocess.run(["bash", "-ec", command], cwd=made.root, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    records = [
-        f"{section}_dataset_options.file_pattern={made.folder}/{section.replace('eval', 'val')}-*.tfrecord"
-        for section in ("train", "eval")
-    ]
-    run_experiment(load_config(made.config, [*TINY, *records]), "train_and_eval", made.folder / "model", make_strategy())
+    run_experiment(load_config(made.config, TINY), "train_and_eval", made.folder / "model", make_strategy())
     return made
 
 
@@ -246,7 +253,8 @@ def test_exported_model_predicts_with_the_categories_of_the_dataset(project, tmp
     export_door.export(predictor, config, tmp_path / "exported")
     predict, info = predict_door.load_saved_model(tmp_path / "exported", clusters=True)
     assert info == descriptions.load(project.folder / "mine.textproto")
-    images = sorted(str(path) for path in (project.root / "mydata" / "images" / "val").glob("*.jpg"))
+    truths = json.loads(project.truths.read_text())
+    images = sorted(str(project.root / "mydata" / "images" / image["file_name"]) for image in truths["images"])
     predict_door.predict_folder(predict, info, images, tmp_path / "out", clusters=True)
     evaluated_pq = json.loads((project.folder / "model" / "eval" / "metrics.json").read_text())["pq"]
     files = [read_panoptic_file(path) for path in (project.truths, tmp_path / "out" / "panoptic.json")]

@@ -196,6 +196,14 @@ def test_clusters_are_drawn_from_the_same_call(images, info, tmp_path):
     ) == pictures.cluster_color(9)
 
 
+def test_models_without_assignments_end_in_one_line(images, info, tmp_path):
+    """Decoder layers of CROSS_ATTENTION without deep supervision predict no masks."""
+    with pytest.raises(UserError, match="^--show_clusters: the kMaX decoders of this model predict no masks"):
+        predict_door.predict_folder(CountingModel(info), info, _paths(images), tmp_path, clusters=True)
+    assert not (tmp_path / "clusters").exists()
+    assert len(json.loads((tmp_path / "panoptic.json").read_text())["annotations"]) == 3
+
+
 def test_the_fingerprint_follows_contents(tmp_path):
     for name, text in (("a", "1"), ("b", "2")):
         (tmp_path / name).write_text(text)

@@ -75,8 +75,10 @@ def origin(config: experiment_pb2.ExperimentOptions, checkpoint: str) -> dict[st
 def recorded_metrics(checkpoint: str) -> dict[str, Any] | None:
     """The metrics that evaluation recorded for a checkpoint of a run, without those of each class; None: there are none."""
     step = _STEP.fullmatch(pathlib.PurePath(checkpoint).name)
-    path = pathlib.Path(checkpoint).parent / "eval" / "metrics.jsonl"
-    if step is None or not path.is_file():
+    # The best checkpoint lies in a folder of its own, below its run.
+    paths = [folder / "eval" / "metrics.jsonl" for folder in list(pathlib.Path(checkpoint).parents)[:2]]
+    path = next((path for path in paths if path.is_file()), None)
+    if step is None or path is None:
         return None
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     found = [line for line in lines if line.get("step") == int(step[1])]

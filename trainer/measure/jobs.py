@@ -2,8 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
-import re
 import resource
 import statistics
 import sys
@@ -14,15 +12,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf import build_model
+from kmax_tf import build_model, build_postprocessor
 from kmax_tf.cost.model_cost import RESULTS, ModelCost, model_cost
+from kmax_tf.inference_graph import fold_norms
+from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
+from protos.config import dataset_info
+from protos.input_sizes import next_size
 from trainer.distribution import make_strategy
 from trainer.experiment import build_experiment
+from trainer.graph_optimizers import graphs_run_as_traced
 from trainer.inference import PanopticPredictor
 from trainer.measure.fresh_process import Progress
-from trainer.measure.synthetic_batch import synthetic_batch
+from trainer.measure.synthetic_batch import synthetic_batch, synthetic_logits
+from trainer.processor import cpu_model
 from trainer.train_step import make_train_step
 
 # Calls after the first one, which traces and compiles, that are not measured.
@@ -59,23 +63,45 @@ def count_cost(job: Job, *, progress: Progress) -> tuple[ModelCost, dict[str, An
 
 
 def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
-    """Measures inference of the model, from a batch of images to the tensors whose multiply-adds are counted."""
+    """Measures inference of the model, from a batch of images to the tensors whose multiply-adds are counted.
+
+    The result has also `matrix_product_gflops`, the rate of a product of two matrices of the type that the model computes in.
+    """
     model, config = _build(job, progress)
+    fold_norms(model)
+    compiled = config.trainer_options.jit_compile
     images = tf.constant(_noise(job.batch_size, job.height, job.width))
 
-    @tf.function(jit_compile=config.trainer_options.jit_compile, autograph=False)
+    @tf.function(jit_compile=compiled, autograph=False)
     def forward(batch: tf.Tensor) -> list[tf.Tensor]:
-        outputs = model(batch, training=False, any_size=True)
+        with one_pass_loops(not compiled):
+            outputs = model(batch, training=False, any_size=True)
         return [outputs[name] for name in RESULTS]
 
-    return _measure(lambda: forward(images), job.batch_size, job.steps, progress)
+    rates = [matrix_product_rate(model.compute_dtype)]
+    result = _measure(lambda: forward(images), job.batch_size, job.steps, progress)
+    rates.append(matrix_product_rate(model.compute_dtype))
+    return result | {"matrix_product_gflops": statistics.mean(rates)}
 
 
 def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures the path from a uint8 image to its panoptic map, both in main memory, as in trainer/predict.py."""
-    predictor = PanopticPredictor(*_build(job, progress))
+    model, config = _build(job, progress)
+    fold_norms(model)
+    predictor = PanopticPredictor(model, config)
     image = _noise(1, job.height, job.width)[0]
     return _measure(lambda: predictor(tf.constant(image))["panoptic_pred"].numpy(), 1, job.steps, progress)
+
+
+def measure_post_processing(job: Job, *, progress: Progress) -> dict[str, Any]:
+    """Measures the path from the logits of one image, which show about forty segments, to its panoptic map in main memory."""
+    config = job.parse_config()
+    size = next_size((job.height, job.width))
+    postprocess = build_postprocessor(config)
+    slots, classes = config.model_options.max_deeplab.num_mask_slots, dataset_info(config).num_classes
+    outputs = synthetic_logits(size, slots, classes)
+    call = tf.function(lambda logits: postprocess(logits, size)["panoptic_pred"], autograph=False)
+    return _measure(lambda: call(outputs).numpy(), 1, job.steps, progress)
 
 
 def measure_training(job: Job, *, progress: Progress) -> dict[str, Any]:
@@ -85,7 +111,17 @@ def measure_training(job: Job, *, progress: Progress) -> dict[str, Any]:
     experiment = build_experiment(config, _strategy(), seed=0)
     batch = synthetic_batch(config.train_dataset_options, experiment.info)
     step = make_train_step(experiment)
-    return _measure(lambda: step(batch), config.train_dataset_options.batch_size, job.steps, progress)
+    with graphs_run_as_traced(experiment.strategy):
+        return _measure(lambda: step(batch), config.train_dataset_options.batch_size, job.steps, progress)
+
+
+def matrix_product_rate(dtype: str) -> float:
+    """Billions of multiplications and additions per second (two for each multiply-add) in products of 2,048 x 2,048."""
+    side = 2048
+    values = tf.cast(tf.random.stateless_normal([side, side], [0, 0]), dtype)
+    product = tf.function(lambda: tf.matmul(values, values), autograph=False)
+    _, seconds = time_calls(product, 5, lambda _: None)
+    return 2 * side**3 / statistics.median(seconds) / 1e9
 
 
 def _measure(call: Callable[[], object], images: int, steps: int, progress: Progress) -> dict[str, Any]:
@@ -164,11 +200,9 @@ def _noise(count: int, height: int, width: int) -> np.ndarray:
 def describe_machine() -> dict[str, Any]:
     """Describes this machine: `cpus` (count), `cpu` (model), `gpus` (names) and `tensorflow` (version)."""
     gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-    description = pathlib.Path("/proc/cpuinfo")
-    name = re.search(r"model name\s*: (.*)", description.read_text()) if description.exists() else None
     return {
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "cpu": name[1] if name else "",
+        "cpu": cpu_model(),
         "gpus": [details.get("device_name", "unknown") for details in gpus],
         "tensorflow": tf.__version__,
     }

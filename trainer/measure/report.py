@@ -46,10 +46,18 @@ def speed_report(speeds: dict[str, dict[str, Any]], size: tuple[int, int], padde
         memory = [f"{speed['peak_host_mib']:.0f} MiB", "-" if device is None else f"{device:.0f} MiB"]
         rows.append([title, *rates, seconds, f"{speed['first_call_seconds']:.1f} s", *memory])
     lines = ["median speed after warm-up, initial weights", format_table(rows)]
+    if model := speeds.get("model"):
+        lines.append(
+            f"matrix products of 2048x2048 run at {model['matrix_product_gflops']:.0f} GFLOP/s in the same process; the model "
+            f"reaches {model['share_of_matrix_product_rate']:.0%} of that"
+        )
+    if "post_processing" in speeds:
+        share = speeds["model"]["images_per_second"] / speeds["post_processing"]["images_per_second"]
+        lines.append(f"post-processing of an image takes {share:.1%} of the time of the model")
     if size != padded:
         lines.append(
             f"{size[0]}x{size[1]} is not of the form 32k+1: the model alone is measured at this size, "
-            f"panoptic maps and training pad it to {padded[0]}x{padded[1]}"
+            f"all else pads it to {padded[0]}x{padded[1]}"
         )
     return "\n".join(lines)
 

@@ -129,6 +129,10 @@ def test_annotations_alone(tmp_path):
             "101.: segments_info.0. is 3, not an object",
         ),
         (lambda c: c["annotations"][1].pop("segments_info"), "annotations.1. .image_id 101. has no segments_info"),
+        (
+            lambda c: c.update(annotations=[{"id": 1, "image_id": 100, "segmentation": []}]),
+            "is in COCO's instance format .*--instances_json=FILE converts it",
+        ),
         (lambda c: c.update(annotations={}), "there is no list `annotations`"),
         (lambda c: c["images"].clear(), "contains no images"),
         (

@@ -1,13 +1,14 @@
 """COCO instance annotations as labels, against masks that are drawn by hand."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from data.conversion import describe, image_conversion, instance_files
+from data.conversion import conversion_log, describe, image_conversion, instance_files
 from data.records import schema
 from protos import descriptions
 from protos.errors import UserError
@@ -96,6 +97,17 @@ def test_stuff_is_one_segment_behind_things_and_crowds_are_behind_both(tmp_path)
     np.testing.assert_array_equal(panoptic, np.where(cat, 257, np.where(right, 512, 0)))
 
 
+def test_other_settings_convert_again(tmp_path):
+    states = set()
+    for options in ({}, {"overlaps": "order"}, {"rest": "background"}, {"rest": "sofa", "stuff": ["sofa"]}):
+        (tmp_path / "instances.json").unlink(missing_ok=True)
+        images = _list(tmp_path, [_entry(1, 3, _box(0, 0, 3, 4)[0])], **options).images
+        os.utime(tmp_path / "instances.json", (0, 0))
+        os.utime(tmp_path / "images" / "a.jpg", (0, 0))
+        states.add(conversion_log.state_of(images))
+    assert len(states) == 4
+
+
 @pytest.mark.parametrize("rest", ["background", "sofa"])
 def test_the_rest_becomes_one_class_of_stuff(tmp_path, rest):
     (cat_polygon, cat), (sofa_polygon, sofa) = _box(0, 0, 3, 4), _box(4, 4, 8, 8)
@@ -143,6 +155,7 @@ def test_masks_that_cannot_be_used(tmp_path, segmentation, message):
             "is in COCO's panoptic format: give it as --panoptic_json",
         ),
         ({}, lambda c: c["annotations"][0].pop("image_id"), r"annotations.0. has no image_id"),
+        ({}, lambda c: c["images"].append(c["images"][0]), "images.1. .a.jpg. has id 1, as an image before it"),
         ({}, lambda c: c["images"][0].pop("height"), r"images.0. .a.jpg. has no height"),
         ({}, lambda c: c["annotations"][0].update(category_id=9), "annotation 1 has category_id 9, which is not in the list"),
     ],

@@ -28,22 +28,22 @@ def test_the_picture_shows_the_targets(tmp_path):
     label = np.full((64, 64), 3 * 256, np.int64)
     label[:, 32:] = 256 + 2
     label[:16] = 0
-    sheet = model_view.contact_sheet([Sample(np.full((64, 64, 3), 90, np.uint8), label, ("a", "b"))], INFO)
+    (sheet,) = model_view.contact_sheets([Sample(np.full((64, 64, 3), 90, np.uint8), label, ("a", "b"))], INFO)
     panel, head = model_view.PANEL, 40 + 2 * model_view.LINE + model_view.LINE // 3
     assert sheet.shape[0] == head + panel and sheet.shape[1] > 2 * panel
     # Two pictures with a gap of 6 pixels; names are written in the middle of segments, away from the tested pixels.
     image, labels = sheet[head:, :panel], sheet[head:, panel + 6 : 2 * panel + 6]
     np.testing.assert_array_equal(image, 90)
     classes = INFO.by_id()
-    for column, color in ((100, classes[3].color), (400, segment_color(classes[1], 2))):
-        np.testing.assert_allclose(labels[400, column], np.rint(0.45 * 90 + 0.55 * np.array(color)), atol=1)
-    np.testing.assert_array_equal(np.unique(labels[10:90, 10:430]), [30, 90])
+    for column, color in ((70, classes[3].color), (270, segment_color(classes[1], 2))):
+        np.testing.assert_allclose(labels[270, column], np.rint(0.45 * 90 + 0.55 * np.array(color)), atol=1)
+    np.testing.assert_array_equal(np.unique(labels[10:60, 10:290]), [30, 90])
 
 
 @pytest.mark.parametrize("gray", [0, 20, 63, 64, 128, 255])
 def test_void_is_visible_on_any_background(gray):
     void = np.zeros((64, 64), np.int64)
-    sheet = model_view.contact_sheet([Sample(np.full((64, 64, 3), gray, np.uint8), void, ())], INFO)
+    (sheet,) = model_view.contact_sheets([Sample(np.full((64, 64, 3), gray, np.uint8), void, ())], INFO)
     shown = np.unique(sheet[-200:-20, model_view.PANEL + 26 : 2 * model_view.PANEL - 20])
     assert len(shown) == 2 and gray in shown and np.ptp(shown.astype(int)) > 40
 
@@ -77,8 +77,9 @@ def test_sheets_and_statistics_of_the_model_view(tmp_path):
     paste = "train_dataset_options.augmentations.panoptic_copy_paste.panoptic_copy_paste_scale=0.5"
     train, evaluation = run_inspection(tmp_path, evaluation=True, overrides=(paste,)).views
     row = model_view.PANEL + 4 * model_view.LINE + model_view.LINE // 3
-    assert Image.open(tmp_path / "out" / "contact_sheet.png").height == 40 + 3 * row + 2 * 6
-    assert Image.open(tmp_path / "out" / "contact_sheet_eval.png").height == 40 + 2 * (row - model_view.LINE) + 6
+    # Two images in a row.
+    assert Image.open(tmp_path / "out" / "contact_sheet.png").height == 40 + 2 * row + 6
+    assert Image.open(tmp_path / "out" / "contact_sheet_eval.png").height == 40 + row - model_view.LINE
     assert (len(train.samples), train.images, len(evaluation.samples), evaluation.images) == (3, 128, 2, 2)
     name, draw, pasted, facts = train.samples[0].caption
     assert re.fullmatch(r"img_0_\d", name) and re.fullmatch(
@@ -91,6 +92,24 @@ def test_sheets_and_statistics_of_the_model_view(tmp_path):
     # 24 x 32 pixels are resized to 48 x 65; the rest of 65 x 65 is padding.
     padded = np.mean([(sample.image == 128).all(-1).mean() for sample in evaluation.samples])
     np.testing.assert_allclose(evaluation.padding / 2, padded, atol=0.01)
+
+
+def test_many_samples_fill_pages_that_a_screen_shows(tmp_path):
+    samples = [Sample(np.full((48, 64, 3), 9, np.uint8), np.full((48, 64), 768, np.int64), ("a", "b", "c"))] * 13
+    pages = list(model_view.contact_sheets(samples, INFO))
+    assert len(pages) == 3 and all(page.shape[0] <= 1080 and page.shape[1] <= 1920 for page in pages)
+    assert pages[0].shape[0] > 2 * pages[2].shape[0]
+
+
+def test_pages_of_an_earlier_inspection_are_replaced_and_evaluation_images_are_spread(tmp_path):
+    write_records(tmp_path / "val.tfrecord", 41, seed=1)
+    config = small_config(tmp_path, train=False, evaluation=True)
+    findings = inspect_dataset.inspect(config, tmp_path / "out", source="c", num_samples=9)
+    sheets = [name for _, name in findings.pictures if name.startswith("contact_sheet_eval")]
+    assert sheets == ["contact_sheet_eval.png", "contact_sheet_eval_2.png"]
+    assert [sample.caption[0] for sample in findings.views[0].samples] == [f"img_1_{number}" for number in range(0, 41, 5)]
+    inspect_dataset.inspect(config, tmp_path / "out", source="c", num_samples=2)
+    assert [path.name for path in (tmp_path / "out").glob("contact_sheet*")] == ["contact_sheet_eval.png"]
 
 
 def test_sections(tmp_path):

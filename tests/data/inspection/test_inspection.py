@@ -5,11 +5,13 @@ import io
 import numpy as np
 import tensorflow as tf
 from bad_records import write_bad_records
-from inspection_runs import cells, report_of, run_inspection, write_labels
+from inspection_runs import cells, report_of, run_inspection, small_config, write_labels
 from panoptic_fixtures import INFO, write_records
 from PIL import Image
 
+from data import inspect_dataset
 from data.records import schema
+from protos import descriptions
 
 _KINDS = {
     "jpeg": "the image does not decode",
@@ -124,7 +126,7 @@ def test_notes_on_label_conventions(tmp_path):
     assert "the last class, id 4, never occurs: if your labels number the classes from 0" in notes
     assert "train: things without any instance: cat. All their segments have instance id 0" in notes
     assert "train: classes that never occur: 2 of 4: dog, road" in notes
-    assert "86% of the pixels that the model sees are padding" in notes
+    assert "train: 86% of the input is padding, without augmentation: raise min_resize_value" in notes
 
 
 def test_notes_on_limits_of_the_config(tmp_path):
@@ -175,3 +177,57 @@ def test_note_on_classes_with_one_instance_per_image(tmp_path):
     label[12:20, 12:20] = 258
     write_labels(tmp_path / "train-b.tfrecord", [label], seed=1)
     assert not [note for note in run_inspection(tmp_path).notes if note.startswith(expected)]
+
+
+def test_sizes_in_the_input_and_segments_that_evaluation_removes(tmp_path):
+    """Images of 24x32 pixels are enlarged to 49x65 in evaluation, but not in training."""
+    panoptics = write_records(tmp_path / "val.tfrecord", 12)
+    write_records(tmp_path / "train.tfrecord", 3, seed=1)
+    limits = ("evaluator_options.thing_area_limit=200", "evaluator_options.stuff_area_limit=700")
+    limits += ("eval_dataset_options.min_resize_value=65",)
+    findings = run_inspection(tmp_path, evaluation=True, overrides=(*limits, "train_dataset_options.batch_size=4"))
+    areas, factor = [[] for _ in range(5)], 49 * 65 / (24 * 32)
+    for panoptic in panoptics:
+        for label, area in zip(*np.unique(panoptic, return_counts=True)):
+            areas[label // 256].append(area * factor)
+    sizes = findings.sizes[1]
+    np.testing.assert_allclose(sizes.median_area[1:], [np.median(found) for found in areas[1:]])
+    below = [sum(area < (200 if k < 3 else 700) for area in found) for k, found in enumerate(areas)]
+    assert sizes.below_limit.tolist() == [0, *below[1:]] and sizes.segments.tolist() == [0, *map(len, areas[1:])]
+    rows = [line for line in report_of(tmp_path).splitlines() if "| cat " in line]
+    assert [cell.strip() for cell in rows[1].split("|")][-3:-1] == [f"{np.median(areas[1]):.0f}", str(below[1])]
+    notes = "\n".join(findings.notes)
+    assert "eval: segments that are smaller than thing_area_limit" in notes and f"cat {below[1]} of {len(areas[1])}" in notes
+    assert "objects are 2.0x larger in evaluation (images are scaled by 2.04) than in training (by 1.00 and 1 to 1)" in notes
+    assert "train: batch_size = 4 is more than the 3 records" in notes
+    assert "crop_size: [65, 65] fits" not in notes
+    assert "eval: 25% of the input is padding, without augmentation: raise" in notes
+
+
+def test_a_crop_of_the_shape_of_the_images_is_named(tmp_path):
+    write_records(tmp_path / "val.tfrecord", 2, size=(32, 64))
+    notes = "\n".join(run_inspection(tmp_path, train=False, evaluation=True).notes)
+    assert "eval: 52% of the input is padding, without augmentation: crop_size: [33, 65] fits the images (5% padding)" in notes
+
+
+def test_void_of_sources_absent_classes_and_colors(tmp_path):
+    label = np.full((24, 24), 3 * 256, np.int32)
+    label[:12] = 257
+    write_labels(tmp_path / "train-a.tfrecord", [label] * 3)
+    write_labels(tmp_path / "train-b.tfrecord", [np.where(label == 257, 0, label)], seed=1)
+    write_labels(tmp_path / "val.tfrecord", [np.full((24, 24), 3 * 256, np.int32)], seed=2)
+    config = small_config(tmp_path, evaluation=True)
+    config.train_dataset_options.ClearField("file_pattern")
+    for name in "ab":
+        config.train_dataset_options.source.add(file_pattern=[f"{tmp_path}/train-{name}.tfrecord"])
+    black = tmp_path / "black.textproto"
+    black.write_text(descriptions.to_text(INFO).replace("color: 255\n", "color: 0\n"))
+    for section in (config.train_dataset_options, config.eval_dataset_options):
+        section.dataset = str(black)
+    findings = inspect_dataset.inspect(config, tmp_path / "out", source="c", num_samples=1)
+    assert findings.sections[0].counts.unlabeled_of_source == {0: 0.0, 1: 0.5}
+    notes = "\n".join(findings.notes)
+    assert "the share of pixels without a label differs among the sources: 0% in source 0, 50% in source 1" in notes
+    assert "classes that occur in training but not in evaluation: cat; nothing says how well they are learned" in notes
+    assert "classes that are drawn in black, like pixels without a class: cat, dog, sky, road: set color in toy" in notes
+    assert "classes with the same color: cat, dog, sky, road" in notes

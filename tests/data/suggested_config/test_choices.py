@@ -24,7 +24,7 @@ def _choose(facts=None, *, size=None, gpu_memory=0.0, fine_tunes=False):
         ([(360, 480)], 24, (481, 641)),
         ([(360, 480)], 0, (257, 321)),
         ([(480, 360)], 24, (641, 481)),
-        ([(1080, 1920)], 24, (385, 641)),
+        ([(1080, 1920)], 24, (353, 641)),
         ([(2000, 2000)], 24, (641, 641)),
         # Upright and wide images, mixed.
         ([(360, 480), (480, 360)], 24, (641, 641)),
@@ -60,6 +60,15 @@ def test_values_fit_each_other(size, gpu_memory, images):
 def test_the_batch_of_a_small_gpu_is_split():
     parts = {memory: _choose(size="base", gpu_memory=memory).accumulate_steps for memory in (6, 11, 24, 80)}
     assert parts == {6: 8, 11: 4, 24: 2, 80: 1}
+
+
+def test_the_batch_on_a_cpu_is_small():
+    found = {size: _choose(size=size) for size in SIZES}
+    assert {size: (c.crop, c.batch_size) for size, c in found.items()} == {
+        "small": ((257, 321), 4),
+        "base": ((225, 289), 2),
+        "large": ((225, 289), 2),
+    }
 
 
 def test_size_follows_from_the_machine():

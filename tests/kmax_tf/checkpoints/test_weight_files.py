@@ -113,10 +113,13 @@ def _replaced(path, name, create):
 _BIAS = "mine_stem/mine_stem_conv/bias:0"
 _OTHER_DATASETS = {
     "a huge one without values": (
-        lambda file, name: file.create_dataset(name, (1 << 20, 1 << 20), chunks=(64, 64)),
+        lambda file, name: file.create_dataset(name, (1 << 20, 1 << 20), "f4", chunks=(64, 64)),
         "expand to",
     ),
-    "zeros that were compressed": (lambda file, name: file.create_dataset(name, (1 << 28,), compression="gzip"), "expand to"),
+    "zeros that were compressed": (
+        lambda file, name: file.create_dataset(name, (1 << 28,), "f4", compression="gzip"),
+        "expand to",
+    ),
     "another file": (lambda file, name: file.create_dataset(name, 4, "u1", external=[("/etc/hostname", 0, 4)]), "another file"),
     "text": (lambda file, name: file.create_dataset(name, data=["a"] * 40), "not in the checkpoint (1)"),
     "nothing": (lambda file, name: file.create_dataset(name, data=h5py.Empty("f4")), "not in the checkpoint (1)"),

@@ -1,6 +1,5 @@
 """Error messages and exit codes of commands."""
 
-import errno
 import os
 import signal
 import subprocess
@@ -51,10 +50,16 @@ def test_file_errors_of_tensorflow(capsys, tmp_path):
 
     assert _message(capsys, write) == f"error: {path}: Not a directory"
 
-    def full():
-        raise tf.errors.ResourceExhaustedError(None, None, f"/a/b; {os.strerror(errno.ENOSPC)}")
+    for text in (
+        "/a/b; No space left on device",
+        "{{function_node __wrapped__SaveV2_device_/device:CPU:0}} /a/b; No space left on device [Op:SaveV2]",
+        "Graph execution error:\n\nDetected at node x\n\n/a/b; No space left on device\n\t [[{{node x}}]] [Op:__inference_y]",
+    ):
 
-    assert _message(capsys, full) == "error: /a/b: No space left on device"
+        def full(text=text):
+            raise tf.errors.ResourceExhaustedError(None, None, text)
+
+        assert _message(capsys, full) == "error: /a/b: No space left on device"
 
 
 @pytest.mark.parametrize(

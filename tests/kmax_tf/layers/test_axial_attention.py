@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kmax_tf.layers.axial_attention import HEADS, SPAN, AxialAttention, AxisAttention, RelativePositions
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.one_pass import one_pass_loops
 
 KEY, VALUE, CHANNELS, EPSILON = 16, 32, 12, 1e-3
 
@@ -55,6 +56,10 @@ def test_one_axis():
     randomize(layer)
     expected = np.stack([attend(sequence.astype(np.float64), layer) for sequence in x])
     np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-4)
+    layer.fold_norm()
+    for compiled in (False, True):
+        with one_pass_loops(compiled):
+            np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -8,7 +8,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from kmax_tf.postprocessing.postprocessor import build_postprocessor
-from kmax_tf.postprocessing.raw_size import restore_size
+from kmax_tf.postprocessing.raw_size import merge_at_raw_size, restore_size
 from protos import experiment_pb2
 from protos.descriptions import ConfigError
 
@@ -60,16 +60,17 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-def enlarge(logits, height, width):
-    """Bilinear resizing with aligned corners, by two dense interpolation matrices of hat functions."""
+def enlarge(logits, height, width, share=(1, 1)):
+    """Bilinear resizing of the upper left share, with aligned corners, by dense interpolation matrices of hat functions."""
 
-    def hats(n_out, n_in):
-        return np.maximum(0, 1 - abs(np.linspace(0, n_in - 1, n_out)[:, None] - np.arange(n_in)))
+    def hats(n_out, n_in, share):
+        return np.maximum(0, 1 - abs(np.linspace(0, share * (n_in - 1), n_out)[:, None] - np.arange(n_in)))
 
-    return np.einsum("yh,hwn,xw->yxn", hats(height, logits.shape[0]), logits, hats(width, logits.shape[1]))
+    rows, columns = hats(height, logits.shape[0], share[0]), hats(width, logits.shape[1], share[1])
+    return np.einsum("yh,hwn,xw->yxn", rows, logits, columns)
 
 
-def merge_slot_by_slot(mask_logits, class_logits, height, width, rules, pixel_threshold, num_things):
+def merge_slot_by_slot(mask_logits, class_logits, height, width, rules, pixel_threshold, num_things, share=(1, 1)):
     """Class-head channel (-1: void), rank + 1 and confidence of each pixel's owner."""
     thing, stuff, overlap, class_weight, mask_weight = rules
     probabilities = softmax(class_logits)[:, :-1]
@@ -80,7 +81,7 @@ def merge_slot_by_slot(mask_logits, class_logits, height, width, rules, pixel_th
         for n in range(len(channel))
     ]
     order = np.argsort(-(confidence**class_weight) * np.array(mean) ** mask_weight, kind="stable")
-    masks = softmax(enlarge(mask_logits, height, width)) > pixel_threshold
+    masks = softmax(enlarge(mask_logits, height, width, share)) > pixel_threshold
     channels, ranks, scores = np.full((height, width), -1), np.zeros((height, width), int), np.zeros((height, width))
     for rank, n in enumerate(order, 1):
         new = masks[..., n] & (ranks == 0)
@@ -212,6 +213,41 @@ def test_restore_size_crops_and_takes_the_nearest(resized, raw):
     expected = tf.compat.v1.image.resize_nearest_neighbor(cropped, raw, align_corners=True)[0, ..., 0]
     np.testing.assert_array_equal(restored, expected)
     np.testing.assert_array_equal(restore_size({"x": tf.constant(labels)}, resized, raw)["x"], expected)
+
+
+@pytest.mark.parametrize(
+    ("resized", "raw", "least"),
+    [((65, 81), (190, 231), 0.999), ((65, 81), (90, 111), 0.999), ((49, 65), (190, 231), 0.999), ((53, 70), (190, 231), 0.97)],
+)
+def test_merging_at_raw_size(resized, raw, least):
+    """Equals dense interpolation, up to the second interpolation of a part that ends between logits."""
+    rules = (0.55, 0.45, 0.6, 1, 0)
+    postprocess = build_postprocessor(make_config("scenes_panoptic", "maskwise", rules=rules))
+    merge = tf.function(lambda *arguments: merge_at_raw_size(postprocess, *arguments), autograph=False)
+    agreements = []
+    for seed in range(3):
+        mask_logits, class_logits = random_logits(seed)
+        outputs = make_outputs(mask_logits[None], class_logits[None])
+        sizes = [tf.constant(size) for size in ((65, 81), resized, raw)]
+        share = (resized[0] - 1) / 64, (resized[1] - 1) / 80
+        channels, ranks, _ = merge_slot_by_slot(mask_logits, class_logits, *raw, rules, 0.4, 3, share)
+        class_ids = np.array([1, 2, 3, 4, 5, 6, 0])
+        expected = class_ids[channels] * 256 + np.where((channels >= 0) & (channels < 3), ranks, 0)
+        nearest = restore_size(postprocess(outputs, (65, 81)), resized, raw)["panoptic_pred"]
+        maps = [merge(outputs, *sizes)["panoptic_pred"], nearest]
+        assert maps[0].shape == [1, *raw]
+        agreements.append([np.mean(one[0].numpy() == expected) for one in maps])
+    at_raw_size, at_nearest = np.mean(agreements, axis=0)
+    assert at_raw_size >= least
+    assert at_raw_size > at_nearest
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(330, True), (350, False)])
+def test_area_limits_at_raw_size_are_in_pixels_of_the_input(five_classes, limit, kept):
+    """The thing of 338 of 33 x 33 pixels in the worked example, in an image three times as large."""
+    postprocess = build_postprocessor(make_config(five_classes, "maskwise", limit, 0))
+    maps = merge_at_raw_size(postprocess, make_outputs(*worked_example()), (33, 33), (33, 33), (99, 99))
+    assert (257 in maps["panoptic_pred"].numpy()) == kept
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from data.input.preprocessing_options import preprocessing
 from kmax_tf.postprocessing import raw_size
 from kmax_tf.postprocessing.postprocessor import build_postprocessor
 from kmax_tf.prediction.in_memory import input_size
-from kmax_tf.prediction.merging import panoptic_maps
+from kmax_tf.prediction.merging import check_rule, panoptic_maps
 from kmax_tf.prediction.placement import restore_size
-from protos import descriptions, experiment_pb2
+from protos import descriptions, evaluator_pb2, experiment_pb2
 from protos.descriptions import ConfigError
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[2] / "golden" / "postprocess.npz")
@@ -95,6 +95,11 @@ def test_rules_without_a_numpy_version_are_named():
     info = descriptions.load("scenes_panoptic")
     with pytest.raises(ConfigError, match="of_a_plugin has no NumPy version .maskwise, pixelwise have one.*saved_model"):
         panoptic_maps(np.zeros((2, 2, 3), np.float32), np.zeros((3, 9), np.float32), (5, 5), info, config.evaluator_options)
+
+
+def test_merging_at_the_raw_size_is_left_to_saved_models():
+    with pytest.raises(ConfigError, match="merge_at_raw_size needs a SavedModel: export with --format=saved_model"):
+        check_rule(evaluator_pb2.EvaluatorOptions(merge_at_raw_size=True))
 
 
 OPTIONS = (

@@ -1,0 +1,66 @@
+"""The sizes of objects in the network's input, against what evaluation removes."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from data.input import resize_and_pad
+from data.input.preprocessing_options import preprocessing
+from data.inspection.scan import Section
+from protos import evaluator_pb2
+from protos.input_sizes import next_size
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSizes:
+    """Sizes after images were resized, without augmentation.
+
+    `resized` are height and width of each image that was read, int [n, 2], and `scale` the median factor on their sides. By
+    class id, of all segments without crowds: `segments` their number, `median_area` in pixels of the input (nan without
+    segments), and `below_limit` how many are smaller than the area limit of evaluation.
+    """
+
+    resized: np.ndarray
+    scale: float
+    segments: np.ndarray
+    median_area: np.ndarray
+    below_limit: np.ndarray
+
+    def padding(self, crop: tuple[int, int]) -> float:
+        """Mean share of a crop that is padding, 0..1."""
+        return float(1 - np.minimum(self.resized, crop).prod(1).mean() / np.prod(crop)) if len(self.resized) else 0.0
+
+    @property
+    def fitting_crop(self) -> tuple[int, int]:
+        """The smallest valid crop for nearly all resized images."""
+        return next_size(np.quantile(self.resized, 0.98, axis=0).astype(int).tolist())
+
+
+def input_sizes(section: Section, evaluation: evaluator_pb2.EvaluatorOptions) -> InputSizes:
+    """Computes the sizes of a scanned section that has images; `evaluation` holds the area limits."""
+    counts, info = section.counts, section.info
+    prepare = preprocessing(section.options, is_training=section.name == "train")
+    known = {}
+    for height, width in np.unique(counts.sizes, axis=0).tolist():
+        place = resize_and_pad.placement(tf.constant(height), tf.constant(width), prepare)
+        known[height, width] = tuple(int(side) for side in place.size)
+    resized = np.array([known[tuple(size)] for size in counts.sizes.tolist()])
+    classes, ids, areas = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    for image in counts.labeled:
+        scale = np.prod(known[image.size]) / np.prod(image.size)
+        classes.append(image.segments[:, 0])
+        ids.append(image.segments[:, 1])
+        areas.append(image.segments[:, 2] * scale)
+    classes, ids, areas = (np.concatenate(parts) for parts in (classes, ids, areas))
+    is_thing = np.isin(classes, info.thing_ids)
+    counted = (classes != info.ignore_label) & (~is_thing | (ids > 0))
+    limits = np.where(is_thing, evaluation.thing_area_limit, evaluation.stuff_area_limit)
+    of_class = [areas[counted & (classes == class_id)] for class_id in range(info.num_ids)]
+    return InputSizes(
+        resized,
+        float(np.median(np.sqrt(resized.prod(1) / counts.sizes.prod(1)))),
+        np.array([len(found) for found in of_class]),
+        np.array([np.median(found) if len(found) else np.nan for found in of_class]),
+        np.bincount(classes[counted & (areas < limits)], minlength=info.num_ids)[: info.num_ids],
+    )
