@@ -57,6 +57,10 @@ def test_report_of_everything(config_file, tmp_path):
         assert 0 < seconds["fastest"] <= seconds["median"] <= seconds["slowest"] < speed["first_call_seconds"]
         assert 200 < speed["peak_host_mib"] < 16000
         assert f"{name.replace('_', ' ')}: step 3 of 3" in completed.stdout
+    model_speed = result["model"]
+    achieved = 2e-9 * cost.all_multiply_adds * model_speed["images_per_second"]
+    assert model_speed["share_of_matrix_product_rate"] == pytest.approx(achieved / model_speed["matrix_product_gflops"])
+    assert "matrix products of 2048x2048 run at" in completed.stdout
     assert "60x97 is not of the form 32k+1" in completed.stdout and "pad it to 65x97" in completed.stdout
 
 
