@@ -74,11 +74,12 @@ class Prediction:
         return tuple(sorted(found, key=lambda segment: -segment.area))
 
     def draw(self) -> np.ndarray:
-        """The segments drawn over the image, with borders and names: uint8 [H,W,3]."""
+        """The segments drawn over the image, with borders, names and scores: uint8 [H,W,3]."""
         needed("scipy", "drawing", "scipy pillow")
         from kmax_tf.drawing.pictures import overlay_panoptic
 
-        return overlay_panoptic(self.image, self.panoptic, self.dataset)
+        scores = {segment.id: segment.score for segment in self.segments}
+        return overlay_panoptic(self.image, self.panoptic, self.dataset, scores=scores)
 
     def to_coco(self, image_id: int | str = 0, file_name: str = "image.png") -> tuple[dict[str, Any], np.ndarray]:
         """The annotation of COCO's panoptic format and the pixels of its PNG, uint8 [H,W,3]: R + 256 G + 65536 B is an id.

@@ -35,6 +35,7 @@ _SCALARS = {
     "evaluation/pq/RQ": "rq",
     "evaluation/pq/PQ_things": "pq_things",
     "evaluation/pq/PQ_stuff": "pq_stuff",
+    "evaluation/pq/boundary_PQ": "boundary_pq",
     "evaluation/iou/IoU": "mean_iou",
     "evaluation/ap/AP_Mask": "ap",
 }
@@ -131,7 +132,7 @@ class EvalLoop(orbit.AbstractEvaluator):
 
     def _report(self, metrics: dict, losses: list[dict[str, float]], confidence: float) -> None:
         self._write_metrics(metrics)
-        scalars = {tag: metrics[key] for tag, key in _SCALARS.items() if metrics[key] is not None}
+        scalars = {tag: metrics[key] for tag, key in _SCALARS.items() if metrics.get(key) is not None}
         for name in losses[0] if losses else ():
             scalars[f"losses/eval_{name}"] = float(np.mean([entry[name] for entry in losses]))
         for name, of_class in metrics["per_class"].items():

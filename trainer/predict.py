@@ -35,7 +35,8 @@ from kmax_tf.cli.progress import Progress
 from kmax_tf.coco_panoptic import names
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.coco_panoptic.values import PanopticFileError
-from kmax_tf.drawing.pictures import cluster_assignment, contact_sheet, overlay_panoptic
+from kmax_tf.drawing.clusters import cluster_figure
+from kmax_tf.drawing.pictures import overlay_panoptic
 from kmax_tf.files.lock import own_folder
 from kmax_tf.files.patterns import matching_files
 from kmax_tf.image_files import read_rgb
@@ -164,10 +165,9 @@ def _draw(files: dict[str, pathlib.Path], image: np.ndarray, maps: dict[str, np.
     if "overlays" in files:
         pictures["overlays"] = overlay_panoptic(image, maps["panoptic_pred"], info)
     if "clusters" in files:
-        decoders = [f"decoder_{i}" for i in range(sum(name.startswith("decoder_") for name in maps))]
-        assignments = [cluster_assignment(maps[name], image.shape[:2]) for name in decoders]
+        decoders = [maps[f"decoder_{i}"] for i in range(sum(name.startswith("decoder_") for name in maps))]
         if decoders:
-            pictures["clusters"] = contact_sheet([[image, *assignments]], ["image", *decoders])
+            pictures["clusters"] = cluster_figure(image, decoders, maps["panoptic_pred"], info)
     for folder, picture in pictures.items():
         files[folder].parent.mkdir(parents=True, exist_ok=True)
         # At level 6, the default, twice the time for files that are 5 % smaller.

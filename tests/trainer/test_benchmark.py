@@ -59,6 +59,10 @@ def test_report_of_everything(config_file, tmp_path):
         assert f"{name.replace('_', ' ')}: step 3 of 3" in completed.stdout
     share = result["model"]["images_per_second"] / result["post_processing"]["images_per_second"]
     assert f"post-processing of an image takes {share:.1%} of the time of the model" in completed.stdout
+    model_speed = result["model"]
+    achieved = 2e-9 * cost.all_multiply_adds * model_speed["images_per_second"]
+    assert model_speed["share_of_matrix_product_rate"] == pytest.approx(achieved / model_speed["matrix_product_gflops"])
+    assert "matrix products of 2048x2048 run at" in completed.stdout
     assert "60x97 is not of the form 32k+1" in completed.stdout and "pad it to 65x97" in completed.stdout
 
 
