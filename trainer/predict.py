@@ -26,7 +26,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from kmax_tf import Predictor
+from kmax_tf import Prediction, Predictor
 from kmax_tf.checkpoints.config import given_config
 from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint
 from kmax_tf.cli.command import run_command
@@ -36,7 +36,6 @@ from kmax_tf.coco_panoptic import names
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from kmax_tf.drawing.clusters import cluster_figure
-from kmax_tf.drawing.pictures import overlay_panoptic
 from kmax_tf.files.lock import own_folder
 from kmax_tf.files.patterns import matching_files
 from kmax_tf.image_files import read_rgb
@@ -163,7 +162,7 @@ def predict_folder(
 def _draw(files: dict[str, pathlib.Path], image: np.ndarray, maps: dict[str, np.ndarray], info: DatasetInfo) -> None:
     pictures = {}
     if "overlays" in files:
-        pictures["overlays"] = overlay_panoptic(image, maps["panoptic_pred"], info)
+        pictures["overlays"] = Prediction(image, maps, info).draw()
     if "clusters" in files:
         decoders = [maps[f"decoder_{i}"] for i in range(sum(name.startswith("decoder_") for name in maps))]
         if decoders:
