@@ -94,6 +94,27 @@ def test_headers_are_complete(name):
     assert config.experiment_name == name.removeprefix("configs/").removesuffix(".textproto").replace("/", "_")
 
 
+SMALL = [name for name in CONFIGS if name.startswith("configs/small/")]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_headers_of_small_recipes_say_what_they_need(name):
+    header = CONFIGS[name].read_text().split("\n\n")[0]
+    assert re.search(r"^# Memory:    .*\d GB", header, re.M) and re.search(r"^# Time:      .*\d", header, re.M)
+    assert f"--config_file={name}" in header or "--config_file=FILE" in header
+    assert load_config(CONFIGS[name]).experiment_name == f"small_{CONFIGS[name].stem}"
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if "one_gpu" in name])
+def test_rates_of_small_recipes_follow_the_rule_in_their_header(name):
+    published = load_config(CONFIGS["configs/coco/kmax_r50.textproto"]).trainer_options.solver_options
+    config = load_config(CONFIGS[name])
+    solver, share = config.trainer_options.solver_options, config.train_dataset_options.batch_size / 64
+    assert solver.base_learning_rate == pytest.approx(share * published.base_learning_rate)
+    assert solver.warmup_steps * share == published.warmup_steps
+    assert solver.training_number_of_steps * share == 50000
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configs_are_strict_text_format_without_ignored_fields(name, caplog):
     text_format.Parse(CONFIGS[name].read_text(), experiment_pb2.ExperimentOptions())

@@ -126,6 +126,15 @@ def test_step_compiles_with_xla(tiny_config, records):
     _assert_compiled_step_equals_plain_one(tiny_config, records)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_blocks")
+def test_relaxed_step_with_two_paths_compiles_with_xla(tiny_config, records, tmp_path):
+    config = tmp_path / "relaxed.textproto"
+    head = "interaction: DUAL_PATH_KMEANS relaxation { masks: true classes: true }"
+    config.write_text(f'base: "{tiny_config}" model_options {{ max_deeplab {{ {head} }} }}')
+    _assert_compiled_step_equals_plain_one(config, records)
+
+
 # Of the ablations, those with a step of their own: steps_* and hard/ differ in numbers, drop_query draws.
 _ABLATIONS = sorted(
     str(path.relative_to(ROOT / "configs"))
