@@ -166,11 +166,13 @@ def keep_best(model_dir: pathlib.Path, step: int, pq: float | None) -> bool:
     """
     folder, name = model_dir / BEST, f"ckpt-{step}"
     note = folder / "best.json"
-    before = json.loads(note.read_text()) if note.exists() else None
+    before = _best_so_far(note)
     files = list(model_dir.glob(f"{glob.escape(name)}.*"))
     if pq is None or not files or (before and before["step"] < step and before["pq"] >= pq):
         return False
     folder.mkdir(exist_ok=True)
+    for unfinished in folder.glob(".ckpt-*.part"):
+        unfinished.unlink()
     for file in files:
         copy = folder / f".{file.name}.part"
         shutil.copyfile(file, copy)
@@ -189,13 +191,22 @@ def best_checkpoint(model_dir: str | os.PathLike[str]) -> str:
       CheckpointError: the run has not been evaluated yet, or did not keep it.
     """
     folder = pathlib.Path(model_dir) / BEST
-    note = folder / "best.json"
-    if not note.exists():
+    best = _best_so_far(folder / "best.json")
+    if not best:
         raise CheckpointError(
             f"{model_dir} keeps no best checkpoint: train_and_eval keeps one from the first evaluation on, if "
             "trainer_options.keep_best is not false"
         )
-    return resolve_checkpoint(str(folder / f"ckpt-{json.loads(note.read_text())['step']}"))
+    return resolve_checkpoint(str(folder / f"ckpt-{best['step']}"))
+
+
+def _best_so_far(note: pathlib.Path) -> dict[str, float] | None:
+    """Step and PQ of the best checkpoint; None if there is none, or the file `note` is damaged."""
+    try:
+        found = json.loads(note.read_text())
+        return {"step": int(found["step"]), "pq": float(found["pq"])}
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _remove_damaged_list(model_dir: pathlib.Path) -> None:

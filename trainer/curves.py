@@ -1,12 +1,12 @@
 """Draws the losses of a training beside the metrics of its evaluations."""
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from trainer.metrics_files import read_metrics
 from trainer.progress import shown_terms
 
 _METRICS = {"pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "mean_iou": "mIoU"}
@@ -14,8 +14,7 @@ _METRICS = {"pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "mean_
 
 def draw_curves(folder: pathlib.Path, evaluations: Sequence[Mapping[str, float | None]]) -> None:
     """Draws `curves.png`: the losses in `metrics.jsonl` of the same folder (training_log), and metrics of `evaluations`."""
-    log = folder / "metrics.jsonl"
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    lines = read_metrics(folder / "metrics.jsonl")
     losses = [{"step": line["step"]} | shown_terms({k: v for k, v in line.items() if "loss" in k}) for line in lines]
     figure = Figure(figsize=(11, 4.5), dpi=100, layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -11,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 import orbit
 import tensorflow as tf
-from absl import logging
 
 from data.input.pipeline import evaluation_dataset, input_problems
 from data.records.schema import DataError
@@ -25,6 +24,7 @@ from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS, MASK_LOGITS
 from protos import evaluator_pb2
 from trainer.distribution import is_chief, spans_hosts, sum_over_hosts
 from trainer.experiment import Experiment
+from trainer.metrics_files import read_metrics
 from trainer.pictures import PictureBook
 from trainer.progress import Stopwatch
 from trainer.stopping import StopRequested
@@ -195,12 +195,7 @@ class EvalLoop(orbit.AbstractEvaluator):
 
     def history(self) -> list[dict]:
         """The metrics of all evaluations, in the order of their lines."""
-        path = self._eval_dir / "metrics.jsonl"
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        entries = [_metrics_of(line) for line in lines]
-        if None in entries:
-            logging.warning("%s: line %d is damaged and left out", path, entries.index(None) + 1)
-        return [entry for entry in entries if entry is not None]
+        return read_metrics(self._eval_dir / "metrics.jsonl")
 
     def _write_metrics(self, metrics: dict) -> None:
         self._eval_dir.mkdir(parents=True, exist_ok=True)
@@ -208,15 +203,6 @@ class EvalLoop(orbit.AbstractEvaluator):
         # A step that is evaluated again replaces its line.
         history = [entry for entry in self.history() if entry["step"] != metrics["step"]]
         write_text(self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics]))
-
-
-def _metrics_of(line: str) -> dict | None:
-    """The metrics in a line; None if it is damaged."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) and isinstance(entry.get("step"), int) else None
 
 
 def _make_predict(experiment: Experiment):

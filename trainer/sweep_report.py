@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kmax_tf.files.atomic import write_text
+from trainer.metrics_files import read_metrics
 
 # Columns of the table, as evaluation names them.
 _SHOWN = {"pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "sq": "SQ", "rq": "RQ", "mean_iou": "mIoU", "ap": "AP"}
@@ -19,9 +20,7 @@ History = Sequence[Mapping]
 
 def read_history(model_dir: pathlib.Path) -> list[dict]:
     """The evaluations of a run, ordered by step; none if there are none yet."""
-    path = model_dir / "eval" / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return sorted(map(json.loads, lines), key=lambda metrics: metrics["step"])
+    return sorted(read_metrics(model_dir / "eval" / "metrics.jsonl"), key=lambda metrics: metrics["step"])
 
 
 def mean_and_spread(values: Sequence[float | None]) -> dict[str, float | None]:

@@ -14,6 +14,7 @@ from kmax_tf.checkpoints.origin import version
 from kmax_tf.files.atomic import write_text
 from protos import experiment_pb2
 from protos.config import config_to_text
+from trainer.metrics_files import read_metrics
 
 _ROOT = pathlib.Path(__file__).parents[1]
 
@@ -25,7 +26,8 @@ class TrainingLog:
         """Continues `<model_dir>/train/metrics.jsonl` after `step`: a resumed run makes later lines again."""
         self._path = model_dir / "train" / "metrics.jsonl"
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self._path, "".join(line for line in _whole_lines(self._path) if json.loads(line)["step"] <= step))
+        kept = [entry for entry in read_metrics(self._path) if entry["step"] <= step]
+        write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def add(self, step: int, terms: Mapping[str, float], others: Mapping[str, float]) -> None:
         """Writes loss terms, with the tags losses/train_*, and other numbers with their own tags, of the loop up to `step`."""
@@ -73,9 +75,3 @@ def _commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "not in a git repository"
     return f"commit {done.stdout.strip()}" if done.returncode == 0 else "not in a git repository"
-
-
-def _whole_lines(path: pathlib.Path) -> list[str]:
-    """The lines of a file without the last one if a process was killed while it wrote it."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [line for line in lines if line.endswith("}\n")]

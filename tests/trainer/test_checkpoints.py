@@ -108,6 +108,17 @@ def test_a_run_that_goes_back_forgets_what_it_reached_later(tmp_path):
     assert best_checkpoint(tmp_path).endswith("best/ckpt-10")
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"step": 20}', '{"step": "x", "pq": 1}'])
+def test_a_damaged_note_of_the_best_checkpoint(tmp_path, content):
+    _evaluated(tmp_path, 20, 35.0)
+    (tmp_path / "best" / "best.json").write_text(content)
+    (tmp_path / "best" / ".ckpt-20.index.part").write_text("of a process that was killed")
+    with pytest.raises(CheckpointError, match="keeps no best checkpoint"):
+        best_checkpoint(tmp_path)
+    assert _evaluated(tmp_path, 30, 5.0) and best_checkpoint(tmp_path).endswith("best/ckpt-30")
+    assert not list((tmp_path / "best").glob(".*.part"))
+
+
 @pytest.mark.usefixtures("few_blocks")
 def test_checkpoints_written_in_the_background_hold_the_values_of_their_step(tiny_config, tmp_path):
     config = load_config(tiny_config, ("trainer_options.background_checkpoints=true",))

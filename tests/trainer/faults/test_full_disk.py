@@ -8,7 +8,7 @@ from panoptic_fixtures import INFO, read_split, write_sources
 
 from data.conversion import conversion, image_conversion
 from kmax_tf import load_config
-from kmax_tf.predictor import is_exported
+from kmax_tf.prediction.opening import is_exported
 from trainer import export as export_command
 from trainer.distribution import make_strategy
 from trainer.inference import load_predictor
