@@ -17,7 +17,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
     return re.compile("(.*/)?".join(parts))
 
 
-def _glob(patterns: list[str], exclude: list[str] = ()) -> list[str]:
+def _glob(patterns: list[str], exclude: list[str] = (), allow_empty: bool = False) -> list[str]:
     files = [path.relative_to(ROOT).as_posix() for top in (*PACKAGES, "tests", "configs") for path in (ROOT / top).rglob("*")]
     wanted = [file for file in files if any(_pattern(glob).fullmatch(file) for glob in patterns)]
     return [file for file in wanted if not any(_pattern(glob).fullmatch(file) for glob in exclude)]

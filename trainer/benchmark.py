@@ -38,7 +38,7 @@ from trainer.measure.fresh_process import run_alone
 from trainer.measure.input_speed import InputJob, measure_input
 from trainer.measure.report import cost_report, input_report, machine_report, speed_report
 from trainer.measure.tpu_compile import COMPILER_PYTHON, compile_for_tpu, parse_topology
-from trainer.processor import bfloat16_problem
+from trainer.prediction.processor import bfloat16_problem
 
 _INPUT_CROPS = ((257, 257), (641, 641))
 

@@ -37,9 +37,9 @@ from kmax_tf.coco_panoptic import names
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, read_panoptic_file
 from kmax_tf.files.lock import own_folder
 from protos.errors import UserError
-from trainer import scoring
+from trainer.evaluation import scoring
+from trainer.evaluation.scoring import Result
 from trainer.gallery.gallery import Gallery
-from trainer.scoring import Result
 from trainer.submission import ade20k, cityscapes, coco
 
 

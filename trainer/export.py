@@ -41,10 +41,10 @@ from kmax_tf.prediction.placement import resize_bilinear
 from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info
 from protos.errors import UserError
-from trainer.checkpoints import best_checkpoint
 from trainer.formats.card import FORMATS, check_packages, origin, recorded_metrics, write_format
 from trainer.formats.tflite_format import PRECISIONS
-from trainer.inference import PanopticPredictor, load_predictor
+from trainer.prediction.inference import PanopticPredictor, load_predictor
+from trainer.training.best_checkpoint import best_checkpoint
 
 # Minimum share of pixels on which the exported model must agree with the in-memory model, unless its weights are rounded.
 _LEAST_AGREEMENT = 0.999

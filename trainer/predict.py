@@ -44,8 +44,8 @@ from protos.config import config_to_text
 from protos.descriptions import DatasetInfo
 from protos.errors import UserError
 from protos.text_files import expand_home, read_text
-from trainer.overlap import Overlapped
-from trainer.prediction_log import PredictionLog, fingerprint
+from trainer.prediction.overlap import Overlapped
+from trainer.prediction.prediction_log import PredictionLog, fingerprint
 
 _IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 Predict = Callable[[np.ndarray], Mapping[str, np.ndarray]]

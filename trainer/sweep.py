@@ -31,8 +31,8 @@ from kmax_tf.cli.progress import duration
 from kmax_tf.files.journal import Journal, read
 from kmax_tf.files.lock import own_folder
 from protos import experiment_pb2
-from trainer.resuming import changed_fields
 from trainer.sweep_report import read_history, summarize, write_report
+from trainer.training.resuming import changed_fields
 
 TRAIN = (sys.executable, str(pathlib.Path(__file__).parent / "train.py"), "--mode=train_and_eval")
 

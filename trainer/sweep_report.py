@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kmax_tf.files.atomic import write_text
-from trainer.metrics_files import read_metrics
+from trainer.evaluation.metrics_files import read_metrics
 
 # Columns of the table, as evaluation names them.
 _SHOWN = {"pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "sq": "SQ", "rq": "RQ", "mean_iou": "mIoU", "ap": "AP"}

@@ -28,26 +28,25 @@ from kmax_tf.files.lock import own_folder
 from protos import experiment_pb2
 from protos.config import config_to_text
 from protos.errors import UserError
-from trainer.checkpoints import (
-    BEST,
+from trainer.evaluation.eval_loop import EvalLoop
+from trainer.monitoring.curves import draw_curves
+from trainer.monitoring.profiling import StepProfile, parse_steps
+from trainer.monitoring.progress import silence_orbit_reports
+from trainer.monitoring.training_log import describe_run
+from trainer.training.best_checkpoint import BEST, keep_best
+from trainer.training.checkpoints import (
     RunCheckpoints,
-    keep_best,
     prepare_model_dir,
     remove_unfinished_checkpoints,
     saved_checkpoints,
 )
-from trainer.curves import draw_curves
-from trainer.distribution import LOST_HOST, from_chief, is_chief, lost_host, make_strategy, spans_hosts, sum_over_hosts
-from trainer.eval_loop import EvalLoop
-from trainer.experiment import Experiment, build_experiment
-from trainer.initial_weights import load_initial_weights, load_weights_to_evaluate
-from trainer.profiling import StepProfile, parse_steps
-from trainer.progress import silence_orbit_reports
-from trainer.resuming import check_resumed_config
-from trainer.start_checks import check_data, check_mode, check_weights
-from trainer.stopping import Stop, StopRequested, stop_on_signals
-from trainer.train_loop import TrainLoop
-from trainer.training_log import describe_run
+from trainer.training.distribution import LOST_HOST, from_chief, is_chief, lost_host, make_strategy, spans_hosts, sum_over_hosts
+from trainer.training.experiment import Experiment, build_experiment
+from trainer.training.initial_weights import load_initial_weights, load_weights_to_evaluate
+from trainer.training.resuming import check_resumed_config
+from trainer.training.start_checks import check_data, check_mode, check_weights
+from trainer.training.stopping import Stop, StopRequested, stop_on_signals
+from trainer.training.train_loop import TrainLoop
 
 MODES = ["train_and_eval", "train", "eval", "continuous_eval"]
 

@@ -12,7 +12,7 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from protos import trainer_pb2  # noqa: E402
-from trainer.optimizers import make_optimizer  # noqa: E402
+from trainer.training.optimizers import make_optimizer  # noqa: E402
 
 
 def updated(strategy: tf.distribute.Strategy) -> list[list[float]]:

@@ -22,7 +22,7 @@ import pathlib, sys
 sys.path[:0] = [sys.argv[1]]
 import tensorflow as tf
 from kmax_tf import load_config
-from trainer.distribution import make_strategy
+from trainer.training.distribution import make_strategy
 from trainer.train import run_experiment
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 run_experiment(load_config(sys.argv[2]), "train_and_eval", pathlib.Path(sys.argv[3]), make_strategy())

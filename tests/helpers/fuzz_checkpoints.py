@@ -23,9 +23,9 @@ from data.records import record_index
 from kmax_tf import CheckpointError, load_checkpoint
 from kmax_tf.checkpoints.loading import holds_encoder_only, load_encoder
 from kmax_tf.pixel_encoders import convnext
-from trainer.checkpoints import RunCheckpoints
-from trainer.distribution import make_strategy
-from trainer.experiment import build_experiment
+from trainer.training.checkpoints import RunCheckpoints
+from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
 
 _KINDS = ("index", "index entries", "data", "state", "safetensors", "safetensors header", "h5", "h5 structure", "keras")
 _SHARES = (0.1, 0.2, 0.07, 0.03, 0.1, 0.15, 0.15, 0.12, 0.08)

@@ -14,7 +14,7 @@ from data.input.preprocessing_options import preprocessing
 from kmax_tf import build_loss, build_postprocessor
 from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info, load_config
-from trainer.optimizers import make_optimizer
+from trainer.training.optimizers import make_optimizer
 
 _CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 _KINDS = ("bytes", "value", "lines", "override", "base", "description")

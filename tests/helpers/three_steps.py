@@ -17,10 +17,10 @@ import tensorflow as tf  # noqa: E402
 
 from kmax_tf import load_config  # noqa: E402
 from kmax_tf.checkpoints.variable_names import named_variables  # noqa: E402
-from trainer.distribution import make_strategy, spans_hosts  # noqa: E402
-from trainer.eval_loop import EvalLoop  # noqa: E402
-from trainer.experiment import build_experiment  # noqa: E402
-from trainer.train_loop import TrainLoop  # noqa: E402
+from trainer.evaluation.eval_loop import EvalLoop  # noqa: E402
+from trainer.training.distribution import make_strategy, spans_hosts  # noqa: E402
+from trainer.training.experiment import build_experiment  # noqa: E402
+from trainer.training.train_loop import TrainLoop  # noqa: E402
 
 # Nothing random: draws follow from the number of the replica.
 OVERRIDES = (

@@ -33,7 +33,7 @@ def make_step(model, config, jit_compile):
     return tf.function(step, jit_compile=True, autograph=False) if jit_compile else step
 
 
-# tests/trainer/test_train_step.py compiles a step in each run of the suite.
+# tests/trainer/training/test_train_step.py compiles a step in each run of the suite.
 @pytest.mark.slow
 def test_compiled_step_equals_the_eager_one():
     config = small_config([ALL_PIXELS, "model_options.decoder.use_semantic_decoder=false"])

@@ -12,8 +12,8 @@ from kmax_tf import load_config
 from kmax_tf.pixel_encoders import axial_resnet, convnext, resnet
 from protos import descriptions
 from protos.descriptions import DatasetInfo
-from trainer.distribution import make_strategy
 from trainer.train import run_experiment
+from trainer.training.distribution import make_strategy
 
 # Evaluations after steps 2 and 4, each with everything that an evaluation can write.
 RUN = """

@@ -11,10 +11,10 @@ from PIL import Image
 from data.records import schema
 from kmax_tf import ConfigError, load_config
 from kmax_tf.cli.command import exit_code
-from trainer.checkpoints import RunCheckpoints
-from trainer.distribution import make_strategy
-from trainer.experiment import build_experiment
 from trainer.train import run_experiment
+from trainer.training.checkpoints import RunCheckpoints
+from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
 
 
 def _fails(capsys: pytest.CaptureFixture, config: pathlib.Path, model_dir: pathlib.Path, *overrides: str) -> str:

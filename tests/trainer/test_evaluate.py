@@ -13,7 +13,7 @@ from PIL import Image
 
 from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
 from kmax_tf.coco_panoptic.values import PanopticFileError
-from trainer import scoring
+from trainer.evaluation import scoring
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "trainer" / "evaluate.py"
 CATEGORIES = [

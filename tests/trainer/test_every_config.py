@@ -13,10 +13,10 @@ from data.records import schema
 from kmax_tf import Predictor, load_config
 from protos import descriptions
 from protos.config import dataset_info
-from trainer.distribution import make_strategy
 from trainer.export import export
-from trainer.inference import load_predictor
+from trainer.prediction.inference import load_predictor
 from trainer.train import run_experiment
+from trainer.training.distribution import make_strategy
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = {str(path.relative_to(ROOT / "configs")): path for path in sorted((ROOT / "configs").glob("*/**/*.textproto"))}

@@ -22,9 +22,9 @@ from protos import descriptions
 from protos.config import dataset_info
 from trainer import export as export_door
 from trainer import predict as predict_door
-from trainer.distribution import make_strategy
-from trainer.experiment import build_experiment
-from trainer.inference import PanopticPredictor, load_predictor
+from trainer.prediction.inference import PanopticPredictor, load_predictor
+from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
 
 SIZES = ((97, 97), (60, 141), (200, 120))
 

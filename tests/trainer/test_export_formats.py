@@ -21,10 +21,10 @@ from kmax_tf.prediction import runtimes
 from protos.config import dataset_info
 from protos.errors import UserError
 from trainer import export as export_door
-from trainer.distribution import make_strategy
-from trainer.experiment import build_experiment
 from trainer.formats import card
-from trainer.inference import PanopticPredictor, load_predictor
+from trainer.prediction.inference import PanopticPredictor, load_predictor
+from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FORMATS = ("saved_model", "tflite", "onnx", "stablehlo")

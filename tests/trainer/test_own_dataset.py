@@ -23,10 +23,10 @@ from protos import descriptions
 from protos.descriptions import ConfigError
 from trainer import export as export_door
 from trainer import predict as predict_door
-from trainer.distribution import make_strategy
 from trainer.evaluate import evaluate, pair_by_name
-from trainer.inference import load_predictor
+from trainer.prediction.inference import load_predictor
 from trainer.train import run_experiment
+from trainer.training.distribution import make_strategy
 
 # Of seven images, three are set aside.
 VAL_SHARE = 0.62

@@ -18,9 +18,9 @@ from kmax_tf.checkpoints.variable_names import named_variables
 from kmax_tf.drawing.clusters import cluster_figure
 from protos.errors import UserError
 from trainer import predict as predict_door
-from trainer import prediction_log
-from trainer.distribution import make_strategy
-from trainer.experiment import build_experiment
+from trainer.prediction import prediction_log
+from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from data.records import schema
 from data.records.schema import DataError
 from kmax_tf import load_config
-from trainer.distribution import make_strategy
-from trainer.eval_loop import EvalLoop
-from trainer.experiment import build_experiment
+from trainer.evaluation.eval_loop import EvalLoop
 from trainer.train import run_experiment
+from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
 
 
 def _write_bad_record(path: pathlib.Path) -> None:

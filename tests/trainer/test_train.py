@@ -17,10 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kmax_tf import load_config
 from kmax_tf.files.tensorflow_paths import literal_path
 from protos.config import config_to_text
-from trainer import eval_loop
-from trainer.checkpoints import best_checkpoint
-from trainer.distribution import make_strategy
+from trainer.evaluation import eval_loop
 from trainer.train import run_experiment
+from trainer.training.best_checkpoint import best_checkpoint
+from trainer.training.distribution import make_strategy
 
 METRICS = ("pq", "sq", "rq", "pq_things", "pq_stuff", "mean_iou", "ap")
 

@@ -18,7 +18,7 @@ from trainer.formats.network import Network
 from trainer.formats.onnx_format import write_onnx
 from trainer.formats.stablehlo_format import write_stablehlo
 from trainer.formats.tflite_format import write_tflite
-from trainer.inference import PanopticPredictor
+from trainer.prediction.inference import PanopticPredictor
 
 _FIXED_SIZE: Mapping[str, Callable[..., dict[str, Any]]] = {
     "onnx": write_onnx,

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS
-from trainer.inference import PanopticPredictor
+from trainer.prediction.inference import PanopticPredictor
 
 INPUT = "images"
 

@@ -19,9 +19,9 @@ from kmax_tf.evaluation.panoptic_quality import display_names
 from kmax_tf.files.atomic import write_text
 from kmax_tf.files.hidden import is_hidden
 from kmax_tf.image_files import read_rgb
+from trainer.evaluation.scoring import Result, ScoredImage, classes_of
 from trainer.gallery.layers import ERROR_COLORS, draw_errors, draw_segments
 from trainer.gallery.rows import confused_pixels, error_labels, segment_rows
-from trainer.scoring import Result, ScoredImage, classes_of
 
 _PAGE = pathlib.Path(__file__).parent / "page"
 _DATA = "data.js"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
+from trainer.evaluation.scoring import ScoredImage
 from trainer.gallery.layers import ErrorLabels
-from trainer.scoring import ScoredImage
 
 # Kinds of segments, as in page/gallery.js.
 MATCHED, MISSED, WRONG, CONFUSED, IGNORED = range(5)

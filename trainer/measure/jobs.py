@@ -20,14 +20,14 @@ from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
 from protos.config import dataset_info
 from protos.input_sizes import next_size
-from trainer.distribution import make_strategy
-from trainer.experiment import build_experiment
-from trainer.graph_optimizers import graphs_run_as_traced
-from trainer.inference import PanopticPredictor
 from trainer.measure.fresh_process import Progress
 from trainer.measure.synthetic_batch import synthetic_batch, synthetic_logits
-from trainer.processor import cpu_model
-from trainer.train_step import make_train_step
+from trainer.prediction.inference import PanopticPredictor
+from trainer.prediction.processor import cpu_model
+from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
+from trainer.training.graph_optimizers import graphs_run_as_traced
+from trainer.training.train_step import make_train_step
 
 # Calls after the first one, which traces and compiles, that are not measured.
 _WARM_UP_CALLS = 2

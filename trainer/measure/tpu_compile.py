@@ -14,13 +14,13 @@ import tensorflow as tf
 from kmax_tf import build_model
 from kmax_tf.cost.model_cost import RESULTS
 from protos.errors import UserError
-from trainer.distribution import make_strategy
-from trainer.experiment import build_experiment
 from trainer.measure.fresh_process import Progress, run_alone
 from trainer.measure.jobs import Job
 from trainer.measure.report import format_table
 from trainer.measure.synthetic_batch import synthetic_batch
-from trainer.train_step import Terms, replica_step
+from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
+from trainer.training.train_step import Terms, replica_step
 
 _COMPILER = pathlib.Path(__file__).with_name("tpu_compiler.py")
 # Where `make tpu-compiler` installs what it needs.

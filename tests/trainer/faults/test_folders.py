@@ -8,8 +8,8 @@ from command_line import run_script
 from fault_runs import failure
 
 from kmax_tf import load_config
-from trainer.distribution import make_strategy
 from trainer.train import run_experiment
+from trainer.training.distribution import make_strategy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

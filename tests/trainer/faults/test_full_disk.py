@@ -10,9 +10,9 @@ from data.conversion import conversion, image_conversion
 from kmax_tf import load_config
 from kmax_tf.prediction.opening import is_exported
 from trainer import export as export_command
-from trainer.distribution import make_strategy
-from trainer.inference import load_predictor
+from trainer.prediction.inference import load_predictor
 from trainer.train import run_experiment
+from trainer.training.distribution import make_strategy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 _FULL = "No space left on device"

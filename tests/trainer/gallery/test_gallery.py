@@ -16,7 +16,7 @@ from kmax_tf.coco_panoptic.pngs import ids_to_rgb
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from kmax_tf.evaluation.segments import Segment
 from protos.descriptions import ClassInfo
-from trainer import scoring
+from trainer.evaluation import scoring
 from trainer.gallery import layers, rows
 from trainer.gallery.gallery import Gallery, find_images
 

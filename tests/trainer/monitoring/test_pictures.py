@@ -1,0 +1,51 @@
+"""Pictures of an evaluation keep the folders of images."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kmax_tf.drawing.pictures import legend
+from protos import descriptions
+from trainer.monitoring.pictures import PictureBook
+
+
+def test_images_of_one_file_name_have_two_pictures(tmp_path, capsys):
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(buffer, "png")
+    book = PictureBook(tmp_path, 4, descriptions.load("scenes_panoptic"))
+    for number, name in enumerate((b"seq0/0000", b"seq1/0000", b"seq0_0000", b"../up")):
+        example = {"raw_image": buffer.getvalue(), "image_name": name, "number": number, "num_records": 4}
+        book.add(7, example, {"panoptic_pred": np.zeros((20, 30), np.int32)})
+    book.finish(7)
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
+    assert found == [f"step-0000007/{name}.png" for name in ("seq0/0000", "seq0_0000", "seq1/0000", "up")]
+    assert "4 pictures" in capsys.readouterr().out
+
+
+def test_predictions_have_scores_in_a_legend(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (90, 60), (9, 9, 9)).save(buffer, "png")
+    info = descriptions.load("scenes_panoptic")
+    maps = {"panoptic_pred": np.full((60, 90), 257, np.int32)}
+    maps |= {key: np.full((60, 90), 0.5, np.float32) for key in ("semantic_scores", "instance_scores")}
+    example = {"raw_image": buffer.getvalue(), "image_name": b"a", "number": 0, "num_records": 1}
+    PictureBook(tmp_path, 1, info).add(3, example, maps)
+    page = np.asarray(Image.open(tmp_path / "step-0000003" / "a.png"))
+    expected = legend(maps["panoptic_pred"], info, scores={257: 0.25})
+    np.testing.assert_array_equal(page[40 : 40 + len(expected), 192 : 192 + expected.shape[1]], expected)
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "expected"),
+    [(3, None, [0, 50, 100]), (3, 11, [0, 5, 10]), (200, 4, [0, 1, 2, 3]), (1, None, [0]), (0, None, [])],
+)
+def test_pictures_are_spread_over_the_set(tmp_path, count, limit, expected):
+    buffer = io.BytesIO()
+    Image.new("RGB", (3, 2)).save(buffer, "png")
+    book = PictureBook(tmp_path, count, descriptions.load("scenes_panoptic"), limit)
+    for number in range(limit or 101):
+        example = {"raw_image": buffer.getvalue(), "image_name": b"%03d" % number, "number": number, "num_records": 101}
+        book.add(7, example, {"panoptic_pred": np.zeros((2, 3), np.int32)})
+    assert sorted(int(path.stem) for path in tmp_path.rglob("*.png")) == expected

@@ -1,0 +1,150 @@
+"""Gradient accumulation, and the step compiled with XLA."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from command_line import ROOT
+
+from data.input.pipeline import training_dataset
+from kmax_tf import load_config
+from trainer.measure.synthetic_batch import synthetic_batch
+from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
+from trainer.training.train_step import accumulated_gradients, make_train_step
+
+
+@pytest.mark.usefixtures("few_blocks")
+def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_config):
+    """Two parts with the same example have the batch statistics, losses and gradients of that example."""
+    config = load_config(
+        tiny_config,
+        (
+            "trainer_options.accumulate_steps=2",
+            "model_options.backbone.drop_path_keep_prob=1",
+            "model_options.max_deeplab.transformer_decoder_drop_path_keep_prob=1",
+            "model_options.max_deeplab.instance_discrimination_sample_k=289",
+            "model_options.decoder.use_semantic_decoder=false",
+        ),
+    )
+    experiment = build_experiment(config, make_strategy(), seed=0)
+    options = config.train_dataset_options
+    batch = next(iter(training_dataset(options, experiment.info, seed=0, batch_size=2)))
+    one = {k: v[:1] for k, v in batch.items() if v.dtype != tf.string}
+    seed = tf.constant([1, 2])
+    halves, half_terms = _gradients(experiment, {k: tf.repeat(v, 2, 0) for k, v in one.items()}, seed)
+    config.trainer_options.accumulate_steps = 1
+    whole, whole_terms = _gradients(experiment, one, seed)
+    for name, value in whole_terms.items():
+        np.testing.assert_allclose(half_terms[name], value, rtol=1e-5, err_msg=name)
+    norms = [float(tf.norm(g)) for g in whole]
+    assert sum(norm > 1e-6 for norm in norms) > 100
+    for ours, theirs, norm in zip(halves, whole, norms):
+        assert float(tf.norm(ours - theirs)) <= 1e-4 * norm + 1e-7
+
+
+def _gradients(experiment, batch, seed):
+    return tf.function(lambda batch: accumulated_gradients(experiment, batch, seed), autograph=False)(batch)
+
+
+@pytest.mark.usefixtures("few_blocks")
+@pytest.mark.parametrize(
+    ("encoder", "precision"),
+    [
+        pytest.param("kmax_resnet50", "FLOAT32", marks=pytest.mark.slow),  # its blocks are also in the next one
+        ("kmax_axial_resnet50", "FLOAT32"),
+        ("kmax_convnext_atto", "BFLOAT16"),
+    ],
+)
+def test_recomputed_blocks_change_neither_losses_nor_gradients_nor_statistics(tiny_config, encoder, precision):
+    overrides = (f"model_options.backbone.name={encoder}", f"trainer_options.mixed_precision={precision}")
+    config = load_config(tiny_config, overrides)
+    experiment = build_experiment(config, make_strategy(), seed=0)
+    moving = [v for v in experiment.model.variables if "moving_" in v.name]
+    initial = [v.numpy() for v in moving]
+    batch = synthetic_batch(config.train_dataset_options, experiment.info)
+    results = []
+    for recompute in (False, True):
+        for variable, value in zip(moving, initial):
+            variable.assign(value)
+        config.trainer_options.recompute = recompute
+        gradients, terms = _gradients(experiment, batch, tf.constant([1, 2]))
+        results.append((gradients, terms, [v.numpy() for v in moving]))
+    (gradients, terms, statistics), (again, again_terms, again_statistics) = results
+    for name, value in terms.items():
+        np.testing.assert_allclose(again_terms[name], value, rtol=1e-6, err_msg=name)
+    for variable, start, ours, theirs in zip(moving, initial, again_statistics, statistics):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7, err_msg=variable.name)
+        assert not np.array_equal(ours, start)
+    for ours, theirs in zip(again, gradients):
+        assert float(tf.norm(ours - theirs)) <= 1e-3 * float(tf.norm(theirs)) + 1e-6
+
+
+# Without draws: XLA has other random numbers for the same seed.
+NO_DRAWS = (
+    "model_options.backbone.drop_path_keep_prob=1",
+    "model_options.max_deeplab.transformer_decoder_drop_path_keep_prob=1",
+    "model_options.max_deeplab.instance_discrimination_sample_k=4096",
+    "model_options.decoder.use_semantic_decoder=false",
+    "train_dataset_options.batch_size=1",
+    "train_dataset_options.crop_size=[65,65]",
+)
+
+
+def _one_step(config_path, records, jit_compile: bool) -> tuple[dict[str, float], float]:
+    """Loss terms of a step, and how far it moved the cluster centres."""
+    pattern = f"train_dataset_options.file_pattern={records}/train-*.tfrecord"
+    compiled = f"trainer_options.jit_compile={str(jit_compile).lower()}"
+    warm = "trainer_options.solver_options.warmup_steps=0"
+    scenes = (
+        "train_dataset_options.dataset=scenes_panoptic",
+        "eval_dataset_options.dataset=scenes_panoptic",
+        "train_dataset_options.min_resize_value=[0,0]",
+        "train_dataset_options.max_resize_value=[0,0]",
+        "model_options.max_deeplab.auxiliary_semantic_head.output_channels=7",
+    )
+    config = load_config(config_path, (*scenes, pattern, compiled, warm, *NO_DRAWS))
+    experiment = build_experiment(config, make_strategy(), seed=0)
+    batch = next(iter(training_dataset(config.train_dataset_options, experiment.info, seed=0, batch_size=1)))
+    centers = experiment.model.kmax_decoder.cluster_centers
+    before = tf.identity(centers)
+    terms = make_train_step(experiment)({k: v for k, v in batch.items() if v.dtype != tf.string})
+    assert experiment.global_step.numpy() == 1
+    return {k: float(v) for k, v in terms.items()}, float(tf.norm(centers - before))
+
+
+def _assert_compiled_step_equals_plain_one(config_path, records) -> None:
+    plain, moved = _one_step(config_path, records, jit_compile=False)
+    compiled, compiled_moved = _one_step(config_path, records, jit_compile=True)
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        np.testing.assert_allclose(compiled[name], value, rtol=1e-3, err_msg=name)
+    assert compiled_moved == pytest.approx(moved, rel=0.05) and moved > 0
+
+
+@pytest.mark.usefixtures("few_blocks")
+def test_step_compiles_with_xla(tiny_config, records):
+    _assert_compiled_step_equals_plain_one(tiny_config, records)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_blocks")
+def test_relaxed_step_with_two_paths_compiles_with_xla(tiny_config, records, tmp_path):
+    config = tmp_path / "relaxed.textproto"
+    head = "interaction: DUAL_PATH_KMEANS relaxation { masks: true classes: true }"
+    config.write_text(f'base: "{tiny_config}" model_options {{ max_deeplab {{ {head} }} }}')
+    _assert_compiled_step_equals_plain_one(config, records)
+
+
+# Of the ablations, those with a step of their own: steps_* and hard/ differ in numbers, drop_query draws.
+_ABLATIONS = sorted(
+    str(path.relative_to(ROOT / "configs"))
+    for path in (ROOT / "configs" / "ablations").rglob("*.textproto")
+    if not path.stem.startswith(("steps_", "drop_query")) and path.parent.name != "hard"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["coco/kmax_r50.textproto", *_ABLATIONS])
+def test_step_of_published_models_compiles_with_xla(name, records):
+    _assert_compiled_step_equals_plain_one(ROOT / "configs" / name, records)

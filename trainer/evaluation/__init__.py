@@ -1,0 +1,1 @@
+"""Evaluation during a training, and of predictions in files."""

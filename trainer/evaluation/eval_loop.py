@@ -1,0 +1,274 @@
+"""Evaluation: predictions of the whole evaluation set, their metrics, losses and pictures."""
+
+import concurrent.futures
+import itertools
+import json
+import pathlib
+import threading
+from collections.abc import Iterator
+from typing import TypeVar
+
+import numpy as np
+import orbit
+import tensorflow as tf
+
+from data.input.pipeline import evaluation_dataset, input_problems
+from data.records.schema import DataError
+from kmax_tf.cli.progress import Progress, duration
+from kmax_tf.coco_panoptic.results import PanopticResultsWriter
+from kmax_tf.evaluation.evaluator import PanopticEvaluator
+from kmax_tf.files.atomic import write_text
+from kmax_tf.postprocessing.postprocessor import build_postprocessor, predict_maps
+from kmax_tf.postprocessing.raw_size import build_restore
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS, MASK_LOGITS
+from protos import evaluator_pb2
+from trainer.evaluation.metrics_files import read_metrics
+from trainer.monitoring.pictures import PictureBook
+from trainer.monitoring.progress import Stopwatch
+from trainer.training.distribution import is_chief, spans_hosts, sum_over_hosts
+from trainer.training.experiment import Experiment
+from trainer.training.stopping import StopRequested
+
+_SCALARS = {
+    "evaluation/pq/PQ": "pq",
+    "evaluation/pq/SQ": "sq",
+    "evaluation/pq/RQ": "rq",
+    "evaluation/pq/PQ_things": "pq_things",
+    "evaluation/pq/PQ_stuff": "pq_stuff",
+    "evaluation/pq/boundary_PQ": "boundary_pq",
+    "evaluation/iou/IoU": "mean_iou",
+    "evaluation/ap/AP_Mask": "ap",
+}
+Item = TypeVar("Item")
+_CONFIDENCE = "highest_confidence"
+# Numbers that devices have no use for.
+_FOR_THE_HOST = ("number", "num_records", "resized_size", "raw_size")
+
+
+class EvalLoop(orbit.AbstractEvaluator):
+    """Predicts on the devices of all hosts; the chief scores at the size of the raw images.
+
+    Every host reads all images and predicts some of each batch, so that the chief sees what a single host would.
+    """
+
+    def __init__(self, experiment: Experiment, model_dir: pathlib.Path, stop: threading.Event):
+        """`stop`: when it is set, the loop raises StopRequested after the batch in progress."""
+        self._experiment = experiment
+        self._stop = stop
+        self._options = experiment.config.eval_dataset_options
+        self._labels = self._options.decode_groundtruth_label
+        self._eval_dir = model_dir / "eval"
+        options = experiment.config.evaluator_options
+        pictures = pathlib.Path(options.override_save_dir) if options.override_save_dir else model_dir / "vis"
+        count, limit = options.num_vis_samples if options.save_predictions else 0, max(options.eval_steps, 0)
+        self._pictures = PictureBook(pictures, count, experiment.info, limit)
+        self._problems = input_problems(self._options)
+        self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=self._problems)
+        self._damaged_files = self._problems.skipped_examples
+        self._predict = _make_predict(experiment)
+        self._restore = tf.function(build_restore(experiment.config), autograph=False)
+        self._is_chief = is_chief(experiment.strategy)
+
+    @property
+    def _batch_size(self) -> int:
+        """Rounded up, so that every device has an image."""
+        replicas = self._experiment.strategy.num_replicas_in_sync
+        return -(-self._options.batch_size // replicas) * replicas
+
+    def evaluate(self, num_steps: tf.Tensor) -> None:
+        """Evaluates `num_steps` images, all of them if it is -1; writes metrics.json, summaries and pictures.
+
+        Raises:
+          StopRequested: see `stop`.
+          DataError: more examples were skipped than evaluated.
+        """
+        step = int(self._experiment.global_step.numpy())
+        limit = int(num_steps) if num_steps >= 0 else None
+        confidence = 0.0
+        evaluator = PanopticEvaluator(self._experiment.info, self._experiment.config.evaluator_options)
+        losses: list[dict[str, float]] = []
+        results = self._results_writer(step)
+        evaluated, record = 0, None
+        progress, watch = Progress("evaluation", "images"), Stopwatch()
+        with self._experiment.evaluated_weights():
+            for example, maps, example_losses in itertools.islice(self._predictions(), limit):
+                evaluated, record = evaluated + 1, example
+                confidence = max(confidence, example_losses.pop(_CONFIDENCE, 0.0))
+                if not self._is_chief:
+                    continue
+                name = example["image_name"].decode(errors="replace")
+                if self._labels:
+                    evaluator.update(name, maps, tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy())
+                    losses.append(example_losses)
+                if results:
+                    results.add(f"{name}.jpg", maps["panoptic_pred"], maps)
+                self._pictures.add(step, example, maps)
+                progress.update(evaluated)
+        seconds = watch.elapsed
+        print(f"evaluated {evaluated} images in {duration(seconds)} ({evaluated / seconds:.3g} images/s)", flush=True)
+        if results:
+            results.finish()
+        if self._is_chief:
+            self._pictures.finish(step)
+        skipped = self._count_skipped(evaluated, record, complete=evaluated != limit)
+        tf.summary.scalar("input/skipped_examples", skipped, step=step)
+        if self._labels and self._is_chief:
+            self._report({"step": step, **evaluator.result(), "skipped_examples": skipped}, losses, confidence)
+
+    def _count_skipped(self, evaluated: int, last: dict | None, *, complete: bool) -> int:
+        """Examples that were left out up to the last one that was evaluated, or of all of them."""
+        if last is None:
+            raise DataError("eval_dataset_options: none of the examples can be used, the warnings above tell why")
+        passed = int(last["num_records"]) if complete else int(last["number"]) + 1
+        skipped = passed - evaluated + self._damaged_files
+        if skipped > evaluated:
+            raise DataError(
+                f"eval_dataset_options: {skipped} examples cannot be used, more than the {evaluated} that can; the warnings "
+                "above tell why. Is dataset the one of these records? data/inspect_dataset.py checks all of them"
+            )
+        if skipped:
+            print(f"{skipped} examples could not be used and are not part of the evaluation, see the warnings", flush=True)
+        return skipped
+
+    def _report(self, metrics: dict, losses: list[dict[str, float]], confidence: float) -> None:
+        self._write_metrics(metrics)
+        scalars = {tag: metrics[key] for tag, key in _SCALARS.items() if metrics.get(key) is not None}
+        for name in losses[0] if losses else ():
+            scalars[f"losses/eval_{name}"] = float(np.mean([entry[name] for entry in losses]))
+        for name, of_class in metrics["per_class"].items():
+            if of_class["pq"] is not None and of_class["tp"] + of_class["fp"] + of_class["fn"]:
+                scalars[f"pq_of_classes/{name}"] = of_class["pq"]
+        for tag, value in scalars.items():
+            tf.summary.scalar(tag, value, step=metrics["step"])
+        print(_summary_line(metrics), flush=True)
+        if metrics["pq"] == 0:
+            print(_why_zero(metrics, confidence, self._experiment.config.evaluator_options), flush=True)
+
+    def _results_writer(self, step: int) -> PanopticResultsWriter | None:
+        if not (self._experiment.config.evaluator_options.save_raw_predictions and self._is_chief):
+            return None
+        folder = self._eval_dir / "predictions"
+        folder.mkdir(parents=True, exist_ok=True)
+        return PanopticResultsWriter(folder / f"panoptic_{step}.json", self._experiment.info)
+
+    def _predictions(self) -> Iterator[tuple[dict, dict[str, np.ndarray], dict[str, float]]]:
+        """Each example of the set as NumPy values, its maps at raw size and its losses."""
+        for batch, count, (maps, logits, losses) in _one_ahead(self._batches()):
+            for i in range(count):
+                predicted = ({k: v[i : i + 1] for k, v in part.items()} for part in (maps, logits))
+                sizes = (batch["image"].shape[1:3], batch["resized_size"][i], batch["raw_size"][i])
+                restored = self._restore(*predicted, *(tf.constant(size, tf.int32) for size in sizes))
+                yield (
+                    {k: v[i] for k, v in batch.items()},
+                    {k: v[0].numpy() for k, v in restored.items()},
+                    {k: float(v[i]) for k, v in losses.items()},
+                )
+
+    def _batches(self) -> Iterator[tuple[dict[str, np.ndarray], int, tuple[dict[str, tf.Tensor], ...]]]:
+        """Full batches as NumPy values, how many of their examples count, and what the devices make of them."""
+        for batch in self._problems.batches(self._dataset):
+            if sum_over_hosts(self._experiment.strategy, self._stop.is_set()):
+                raise StopRequested
+            count = len(batch["image"])
+            batch = {k: v if count == self._batch_size else _repeat_last(v, self._batch_size) for k, v in batch.items()}
+            yield batch, count, self._on_devices(batch)
+
+    def _on_devices(self, batch: dict[str, np.ndarray]) -> tuple[dict[str, tf.Tensor], ...]:
+        """Maps at the size of the network input, the logits that self._restore needs, and losses of each image."""
+        strategy = self._experiment.strategy
+        numeric = {k: tf.constant(v) for k, v in batch.items() if v.dtype.kind != "O" and k not in _FOR_THE_HOST}
+        share = self._batch_size // strategy.num_replicas_in_sync
+
+        def part(context: tf.distribute.experimental.ValueContext, value: tf.Tensor) -> tf.Tensor:
+            start = context.replica_id_in_sync_group * share
+            return value[start : start + share]
+
+        distributed = {
+            k: strategy.experimental_distribute_values_from_function(lambda context, v=v: part(context, v))
+            for k, v in numeric.items()
+        }
+        return tf.nest.map_structure(lambda v: tf.concat(strategy.experimental_local_results(v), 0), self._predict(distributed))
+
+    def is_done(self, step: int) -> bool:
+        """Whether the model of this step has been evaluated."""
+        return any(metrics["step"] == step for metrics in self.history())
+
+    def history(self) -> list[dict]:
+        """The metrics of all evaluations, in the order of their lines."""
+        return read_metrics(self._eval_dir / "metrics.jsonl")
+
+    def _write_metrics(self, metrics: dict) -> None:
+        self._eval_dir.mkdir(parents=True, exist_ok=True)
+        write_text(self._eval_dir / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+        # A step that is evaluated again replaces its line.
+        history = [entry for entry in self.history() if entry["step"] != metrics["step"]]
+        write_text(self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics]))
+
+
+def _make_predict(experiment: Experiment):
+    config = experiment.config
+    postprocess = build_postprocessor(config)
+    labels = config.eval_dataset_options.decode_groundtruth_label
+
+    def on_replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], ...]:
+        maps, outputs = predict_maps(experiment.model, postprocess, batch["image"], semantic=labels)
+        main = {k: v for k, v in outputs.items() if k != AUXILIARY_OUTPUTS}
+        losses = {}
+        if labels:
+            classes = tf.nn.softmax(tf.cast(outputs[CLASS_LOGITS], tf.float32))[..., :-1]
+            losses = experiment.criterion(batch, main) | {_CONFIDENCE: tf.reduce_max(classes, [1, 2])}
+        if config.evaluator_options.merge_at_raw_size:
+            return {}, {k: main[k] for k in (MASK_LOGITS, CLASS_LOGITS)}, losses
+        return maps, {}, losses
+
+    strategy = experiment.strategy
+
+    def predict(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], ...]:
+        results = strategy.run(on_replica, (batch,))
+        # The results of other hosts are not here yet.
+        return tf.nest.map_structure(lambda v: strategy.gather(v, 0), results) if spans_hosts(strategy) else results
+
+    return tf.function(predict, autograph=False)
+
+
+def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Makes each item in a thread, while the caller works on the one before."""
+    end = object()
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item
+
+
+def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:
+    return np.concatenate([values, np.repeat(values[-1:], count - len(values), 0)])
+
+
+def _summary_line(metrics: dict) -> str:
+    shown = {
+        "PQ": "pq",
+        "SQ": "sq",
+        "RQ": "rq",
+        "PQ things": "pq_things",
+        "PQ stuff": "pq_stuff",
+        "mIoU": "mean_iou",
+        "AP": "ap",
+    }
+    parts = [f"{title} {metrics[key]:.1f}" for title, key in shown.items() if metrics[key] is not None]
+    return f"evaluation at step {metrics['step']}: {'  '.join(parts) or 'no metric is defined, no image shows a class'}"
+
+
+def _why_zero(metrics: dict, confidence: float, options: evaluator_pb2.EvaluatorOptions) -> str:
+    """What stands between a model whose PQ is 0 and a prediction that counts."""
+    passed = sum(of_class["tp"] + of_class["fp"] for of_class in metrics["per_class"].values())
+    maskwise = options.maskwise_postprocessing
+    needed = f"{options.transformer_class_confidence_threshold:g}"
+    if options.transformer_post_processing == "maskwise":
+        thing, stuff = (getattr(maskwise, f"transformer_class_confidence_threshold_{kind}") for kind in ("thing", "stuff"))
+        needed = f"{thing:g} for things and {stuff:g} for stuff"
+    why = "none of them matches an object yet" if passed else "early in a training, that is normal"
+    return (
+        f"PQ is 0: {passed} predicted segments passed the thresholds and area limits; the highest class confidence of all "
+        f"masks is {confidence:.2f} (needed: {needed}): {why}"
+    )

@@ -1,0 +1,1 @@
+"""What a training shows: progress, numbers, curves, pictures, forecasts, profiles."""

@@ -1,0 +1,88 @@
+"""The path from one image of any size to its panoptic map, which commands run in process and SavedModels contain."""
+
+import tensorflow as tf
+from absl import logging
+
+from data.input import resize_and_pad
+from data.input.preprocessing_options import preprocessing
+from kmax_tf import build_model, build_postprocessor, load_checkpoint
+from kmax_tf.inference_graph import fold_norms
+from kmax_tf.layers.one_pass import one_pass_loops
+from kmax_tf.model import KMaXDeepLab
+from kmax_tf.postprocessing.postprocessor import predict_maps
+from kmax_tf.postprocessing.raw_size import build_restore
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS, Outputs
+from protos import experiment_pb2, trainer_pb2
+from trainer.prediction.processor import bfloat16_problem
+
+_IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")
+_IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor")
+Maps = dict[str, tf.Tensor]
+
+
+class PanopticPredictor(tf.Module):
+    """Resizes and pads an image as evaluation does, predicts, and restores the maps to the size of the image."""
+
+    def __init__(self, model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions, *, compiled: bool = True):
+        """`config` determines the input size (that of evaluation, if it has one) and the post-processing.
+
+        `compiled`: use XLA for passes over memory (kmax_tf.layers.one_pass), which programs that convert a graph cannot read.
+        """
+        super().__init__(name="panoptic_predictor")
+        options = config.eval_dataset_options if config.HasField("eval_dataset_options") else config.train_dataset_options
+        self._prepare = preprocessing(options, is_training=False)
+        postprocess = build_postprocessor(config)
+        # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
+        self._predict_maps = lambda images: predict_maps(model, postprocess, images)
+        self._compiled = compiled
+        self._restore = build_restore(config)
+        self._model_variables = model.variables
+
+    def network(self, images: tf.Tensor) -> tuple[Maps, Outputs]:
+        """Network inputs [B,H,W,3] of the size of evaluation, 0..255 -> the maps at that size, and the outputs of the model."""
+        return self._predict_maps(images)
+
+    @tf.function(input_signature=[_IMAGE], autograph=False)
+    def __call__(self, input_tensor: tf.Tensor) -> Maps:
+        """RGB image uint8 [H,W,3] -> the maps of `kmax_tf.build_postprocessor`, each [1,H,W] as DeepLab2 exports them."""
+        return self.batch(input_tensor[None])
+
+    @tf.function(input_signature=[_IMAGES], autograph=False)
+    def batch(self, input_tensor: tf.Tensor) -> Maps:
+        """RGB images uint8 [B,H,W,3] -> the maps of `__call__`, [B,H,W]."""
+        return self._run(input_tensor)[0]
+
+    @tf.function(input_signature=[_IMAGE], autograph=False)
+    def clusters(self, input_tensor: tf.Tensor) -> Maps:
+        """The maps of `__call__`, and `decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [1,h,w]."""
+        maps, outputs, place = self._run(input_tensor[None])
+        for i, prediction in enumerate(outputs[AUXILIARY_OUTPUTS]):
+            slots = tf.argmax(prediction[MASK_LOGITS], -1, output_type=tf.int32)
+            # Without the padding: corners of feature and input coincide.
+            kept = [(place.size[a] - 1) * (slots.shape[a + 1] - 1) // max(place.crop[a] - 1, 1) + 1 for a in range(2)]
+            maps[f"decoder_{i}"] = slots[:, : kept[0], : kept[1]]
+        return maps
+
+    def _run(self, images: tf.Tensor) -> tuple[Maps, Outputs, resize_and_pad.Placement]:
+        size = tf.shape(images)[1:3]
+        place = resize_and_pad.placement(size[0], size[1], self._prepare)
+        placed = tf.map_fn(lambda image: resize_and_pad.place_image(image, place), images, fn_output_signature=tf.float32)
+        with one_pass_loops(self._compiled):
+            maps, outputs = self._predict_maps(placed)
+        return self._restore(maps, outputs, place.crop, place.size, size), outputs, place
+
+
+def load_predictor(config: experiment_pb2.ExperimentOptions, checkpoint: str, *, compiled: bool = True) -> PanopticPredictor:
+    """The predictor of a config with the weights of a checkpoint (a prefix, or a directory whose latest one is used).
+
+    `compiled`: as for PanopticPredictor.
+
+    Raises:
+      CheckpointError: the checkpoint does not exist, is damaged, or belongs to another model.
+    """
+    if config.trainer_options.mixed_precision == trainer_pb2.TrainerOptions.BFLOAT16 and (problem := bfloat16_problem()):
+        logging.warning("trainer_options.mixed_precision BFLOAT16: %s", problem)
+    model = build_model(config)
+    load_checkpoint(model, checkpoint)
+    fold_norms(model)
+    return PanopticPredictor(model, config, compiled=compiled)

@@ -1,0 +1,1 @@
+"""What trains: the experiment, its steps and loops, optimizers, checkpoints, hosts."""
