@@ -23,7 +23,7 @@ from protos import descriptions
 from protos.descriptions import ConfigError
 from trainer import export as export_door
 from trainer import predict as predict_door
-from trainer.evaluate import evaluate, pair_by_name
+from trainer.evaluation.scoring import evaluate, pair_by_name
 from trainer.prediction.inference import load_predictor
 from trainer.train import run_experiment
 from trainer.training.distribution import make_strategy
