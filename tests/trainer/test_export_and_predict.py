@@ -20,8 +20,8 @@ from kmax_tf.files.lock import FolderInUseError, own_folder
 from kmax_tf.image_files import read_rgb
 from protos import descriptions
 from protos.config import dataset_info
-from trainer import export as export_door
-from trainer import predict as predict_door
+from trainer import export as export_command
+from trainer import predict as predict_command
 from trainer.prediction.inference import PanopticPredictor, load_predictor
 from trainer.training.distribution import make_strategy
 from trainer.training.experiment import build_experiment
@@ -56,7 +56,7 @@ def predictor(tiny_config, tmp_path_factory) -> tuple[PanopticPredictor, pathlib
 @pytest.fixture(scope="module")
 def saved_model(predictor, tiny_config, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("export") / "saved_model"
-    export_door.export(predictor[0], load_config(tiny_config), folder)
+    export_command.export(predictor[0], load_config(tiny_config), folder)
     return folder
 
 
@@ -87,7 +87,7 @@ def test_predict_writes_results_that_the_scorer_reads(saved_model, records, tmp_
     predictor = Predictor(saved_model, clusters=True)
     predict, info = (lambda image: predictor(image).maps), predictor.dataset
     paths = sorted(str(p) for p in (records / "val").glob("*.jpg"))
-    predict_door.predict_folder(predict, info, paths, output, clusters=True)
+    predict_command.predict_folder(predict, info, paths, output, clusters=True)
     results = json.loads((output / "panoptic.json").read_text())
     assert len(results["annotations"]) == len(paths) == 3
     for annotation, path in zip(results["annotations"], paths):
@@ -147,14 +147,14 @@ def test_predict_refuses_in_one_line(arguments, message, records, tmp_path):
 
 def test_export_does_not_replace_other_folders(predictor, tiny_config, tmp_path):
     (tmp_path / "precious").write_text("")
-    with pytest.raises(export_door.UserError, match="choose another folder"):
-        export_door.export(predictor[0], load_config(tiny_config), tmp_path)
+    with pytest.raises(export_command.UserError, match="choose another folder"):
+        export_command.export(predictor[0], load_config(tiny_config), tmp_path)
     assert (tmp_path / "precious").exists()
 
 
 def test_a_second_export_names_the_folder_that_the_first_writes(predictor, tiny_config, tmp_path):
     with own_folder(tmp_path / "out.partial"), pytest.raises(FolderInUseError, match=f"^{tmp_path}/out is in use by process"):
-        export_door.export(predictor[0], load_config(tiny_config), tmp_path / "out")
+        export_command.export(predictor[0], load_config(tiny_config), tmp_path / "out")
 
 
 class _OldExport(tf.Module):
@@ -192,7 +192,7 @@ def test_images_are_decoded_as_the_input_pipeline_does(records, tiny_config):
 def test_predictor_gives_what_the_command_writes(saved_model, records, tmp_path):
     path = min((records / "val").glob("*.jpg"))
     predictor = Predictor(saved_model)
-    predict_door.predict_folder(lambda image: predictor(image).maps, predictor.dataset, [str(path)], tmp_path)
+    predict_command.predict_folder(lambda image: predictor(image).maps, predictor.dataset, [str(path)], tmp_path)
     written = json.loads((tmp_path / "panoptic.json").read_text())["annotations"][0]["segments_info"]
     result = predictor(path)
     ours = [(s.category_id, s.area, list(s.bbox), s.score) for s in result.segments]

@@ -19,10 +19,11 @@ from data.conversion import image_lists
 from kmax_tf import load_config
 from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
 from kmax_tf.coco_panoptic.values import PanopticFileError
+from kmax_tf.prediction.opening import open_engine
 from protos import descriptions
 from protos.descriptions import ConfigError
-from trainer import export as export_door
-from trainer import predict as predict_door
+from trainer import export as export_command
+from trainer import predict as predict_command
 from trainer.evaluation.scoring import evaluate, pair_by_name
 from trainer.prediction.inference import load_predictor
 from trainer.train import run_experiment
@@ -250,12 +251,14 @@ def test_panoptic_quality_is_that_of_the_saved_predictions(project):
 def test_exported_model_predicts_with_the_categories_of_the_dataset(project, tmp_path):
     config = load_config(project.config, TINY)
     predictor = load_predictor(config, str(project.folder / "model"))
-    export_door.export(predictor, config, tmp_path / "exported")
-    predict, info = predict_door.load_saved_model(tmp_path / "exported", clusters=True)
-    assert info == descriptions.load(project.folder / "mine.textproto")
+    export_command.export(predictor, config, tmp_path / "exported")
+    engine = open_engine(tmp_path / "exported", clusters=True)
+    assert engine.dataset == descriptions.load(project.folder / "mine.textproto")
     truths = json.loads(project.truths.read_text())
     images = sorted(str(project.root / "mydata" / "images" / image["file_name"]) for image in truths["images"])
-    predict_door.predict_folder(predict, info, images, tmp_path / "out", clusters=True)
+    predict_command.predict_folder(
+        lambda image: engine.predict([image])[0], engine.dataset, images, tmp_path / "out", clusters=True
+    )
     evaluated_pq = json.loads((project.folder / "model" / "eval" / "metrics.json").read_text())["pq"]
     files = [read_panoptic_file(path) for path in (project.truths, tmp_path / "out" / "panoptic.json")]
     results = json.loads((tmp_path / "out" / "panoptic.json").read_text())

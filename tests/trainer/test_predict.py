@@ -16,8 +16,9 @@ from data.records import schema
 from kmax_tf import load_config
 from kmax_tf.checkpoints.variable_names import named_variables
 from kmax_tf.drawing.clusters import cluster_figure
+from kmax_tf.image_files import read_rgb
 from protos.errors import UserError
-from trainer import predict as predict_door
+from trainer import predict as predict_command
 from trainer.prediction import prediction_log
 from trainer.training.distribution import make_strategy
 from trainer.training.experiment import build_experiment
@@ -39,12 +40,12 @@ def _paths(images):
 
 def test_an_interrupted_run_goes_on(images, info, tmp_path, capsys):
     paths, whole, parts = _paths(images), tmp_path / "whole", tmp_path / "parts"
-    predict_door.predict_folder(CountingModel(info), info, paths, whole, model="a")
+    predict_command.predict_folder(CountingModel(info), info, paths, whole, model="a")
     with pytest.raises(KeyboardInterrupt):
-        predict_door.predict_folder(CountingModel(info, fail_at=2), info, paths, parts, model="a")
+        predict_command.predict_folder(CountingModel(info, fail_at=2), info, paths, parts, model="a")
     assert not (parts / "panoptic.json").exists()
     rest = CountingModel(info)
-    assert predict_door.predict_folder(rest, info, paths, parts, model="a") == []
+    assert predict_command.predict_folder(rest, info, paths, parts, model="a") == []
     assert rest.calls == len(paths) - 2 == 1
     assert "2 predictions of an earlier run with this model were kept" in capsys.readouterr().out
     assert (parts / "panoptic.json").read_text() == (whole / "panoptic.json").read_text()
@@ -55,7 +56,7 @@ def test_an_interrupted_run_goes_on(images, info, tmp_path, capsys):
 @pytest.mark.parametrize("change", ["model", "image", "overlay", "log", "unknown model"])
 def test_what_has_changed_is_predicted_again(images, info, tmp_path, capsys, change):
     paths, out = _paths(images), tmp_path / "out"
-    predict_door.predict_folder(CountingModel(info), info, paths, out, model="a")
+    predict_command.predict_folder(CountingModel(info), info, paths, out, model="a")
     if change == "image":
         Image.new("RGB", (30, 20)).save(paths[1])
         os.utime(paths[1], ns=(1, 1))
@@ -65,7 +66,7 @@ def test_what_has_changed_is_predicted_again(images, info, tmp_path, capsys, cha
         (out / "panoptic.jsonl").write_text((out / "panoptic.jsonl").read_text()[:-20])
     again = CountingModel(info)
     model = {"model": "b", "unknown model": ""}.get(change, "a")
-    predict_door.predict_folder(again, info, paths, out, model=model)
+    predict_command.predict_folder(again, info, paths, out, model=model)
     assert again.calls == (3 if "model" in change else 1)
     assert ("3 predictions of another model" in capsys.readouterr().out) == ("model" in change)
     assert len(json.loads((out / "panoptic.json").read_text())["annotations"]) == 3
@@ -79,49 +80,49 @@ def test_images_of_one_name_do_not_share_predictions(images, info, tmp_path):
         shutil.copy(source, path)
     panoptics, results = [], []
     for path in (*folders, folders[0]):
-        predict_door.predict_folder(CountingModel(info), info, [str(path)], tmp_path / "out", model="a")
+        predict_command.predict_folder(CountingModel(info), info, [str(path)], tmp_path / "out", model="a")
         panoptics.append((tmp_path / "out" / "panoptic" / "x.png").read_bytes())
         results.append((tmp_path / "out" / "panoptic.json").read_text())
     assert (panoptics[0], results[0]) == (panoptics[2], results[2])
     assert results[0] != results[1]
     kept = CountingModel(info)
-    predict_door.predict_folder(kept, info, [str(folders[0])], tmp_path / "out", model="a")
+    predict_command.predict_folder(kept, info, [str(folders[0])], tmp_path / "out", model="a")
     assert kept.calls == 0
     Image.new("RGB", (3, 3)).save(tmp_path / "out" / "panoptic" / "x.png")
-    predict_door.predict_folder(kept, info, [str(folders[0])], tmp_path / "out", model="a")
+    predict_command.predict_folder(kept, info, [str(folders[0])], tmp_path / "out", model="a")
     assert kept.calls == 1 and (tmp_path / "out" / "panoptic" / "x.png").read_bytes() == panoptics[0]
 
 
 def test_an_interrupted_run_leaves_no_list_of_other_predictions(images, info, tmp_path):
     paths, out = _paths(images), tmp_path / "out"
-    predict_door.predict_folder(CountingModel(info), info, paths, out, model="a")
+    predict_command.predict_folder(CountingModel(info), info, paths, out, model="a")
     with pytest.raises(KeyboardInterrupt):
-        predict_door.predict_folder(CountingModel(info, fail_at=1), info, paths, out, model="b")
+        predict_command.predict_folder(CountingModel(info, fail_at=1), info, paths, out, model="b")
     assert not (out / "panoptic.json").exists()
 
 
 @pytest.mark.parametrize("damage", ["records", "results", "state"])
 def test_log_entries_without_their_keys_are_damaged(images, info, tmp_path, damage):
     paths, out = _paths(images), tmp_path / "out"
-    predict_door.predict_folder(CountingModel(info), info, paths, out, model="a")
+    predict_command.predict_folder(CountingModel(info), info, paths, out, model="a")
     header, first, second, third = (out / "panoptic.jsonl").read_text().splitlines()
     second = json.dumps({**json.loads(second), damage: None})
     (out / "panoptic.jsonl").write_text("\n".join([header, first, second, third]) + "\n")
     again = CountingModel(info)
-    predict_door.predict_folder(again, info, paths, out, model="a")
+    predict_command.predict_folder(again, info, paths, out, model="a")
     assert again.calls == 2
 
 
 def test_bad_images_are_named_and_the_others_kept(images, info, tmp_path, capsys):
     paths = _paths(images)
     pathlib.Path(paths[1]).write_bytes(pathlib.Path(paths[1]).read_bytes()[:500])
-    (message,) = predict_door.predict_folder(CountingModel(info), info, paths, tmp_path / "out")
+    (message,) = predict_command.predict_folder(CountingModel(info), info, paths, tmp_path / "out")
     assert message.startswith(f"{paths[1]} is damaged")
     assert f"error: {message}" in capsys.readouterr().err
     listed = json.loads((tmp_path / "out" / "panoptic.json").read_text())["images"]
     assert [image["file_name"] for image in listed] == [pathlib.Path(path).name for path in (paths[0], paths[2])]
     with pytest.raises(UserError, match="none of the 1 images could be read, first: .*is damaged"):
-        predict_door.predict_folder(CountingModel(info), info, paths[1:2], tmp_path / "none")
+        predict_command.predict_folder(CountingModel(info), info, paths[1:2], tmp_path / "none")
     assert not (tmp_path / "none" / "panoptic.json").exists()
 
 
@@ -156,7 +157,7 @@ def test_odd_images_are_predicted_upright_and_broken_ones_named(info, tmp_path, 
         return CountingModel(info)(image)
 
     paths = sorted(map(str, (tmp_path / "in").iterdir()))
-    bad = predict_door.predict_folder(predict, info, paths, tmp_path / "out")
+    bad = predict_command.predict_folder(predict, info, paths, tmp_path / "out")
     assert [message.split(" ")[0] for message in bad] == [f"{tmp_path}/in/broken.jpg", f"{tmp_path}/in/text.png"]
     assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")] == [f"error: {b}" for b in bad]
     results = json.loads((tmp_path / "out" / "panoptic.json").read_text())
@@ -174,9 +175,9 @@ def test_lists_and_folders_of_images(images, tmp_path):
     paths = _paths(images)
     (images / "notes.txt").write_text("")
     (tmp_path / "list.txt").write_text(f"{paths[2]}\n\n{paths[0]}\n")
-    assert predict_door._find_images([str(images)]) == paths
-    assert predict_door._find_images([str(tmp_path / "list.txt")]) == [paths[0], paths[2]]
-    assert predict_door._find_images([str(tmp_path / "list.txt"), paths[1]]) == paths
+    assert predict_command._find_images([str(images)]) == paths
+    assert predict_command._find_images([str(tmp_path / "list.txt")]) == [paths[0], paths[2]]
+    assert predict_command._find_images([str(tmp_path / "list.txt"), paths[1]]) == paths
 
 
 def test_clusters_are_drawn_from_the_same_call(images, info, tmp_path):
@@ -185,9 +186,9 @@ def test_clusters_are_drawn_from_the_same_call(images, info, tmp_path):
     def predict(image: np.ndarray) -> dict[str, np.ndarray]:
         return model(image) | {f"decoder_{i}": np.full([2, 3], i) for i in range(11)}
 
-    predict_door.predict_folder(predict, info, _paths(images), tmp_path, clusters=True)
+    predict_command.predict_folder(predict, info, _paths(images), tmp_path, clusters=True)
     assert model.calls == 3
-    image = np.asarray(Image.open(_paths(images)[0]).convert("RGB"))
+    image = read_rgb(pathlib.Path(_paths(images)[0]))
     picture = np.asarray(Image.open(tmp_path / "clusters" / f"{pathlib.Path(_paths(images)[0]).stem}.png"))
     decoders = [np.full([2, 3], i) for i in range(11)]  # in their order: 10 comes last
     panoptic = CountingModel(info)(image)["panoptic_pred"]
@@ -197,7 +198,7 @@ def test_clusters_are_drawn_from_the_same_call(images, info, tmp_path):
 def test_models_without_assignments_end_in_one_line(images, info, tmp_path):
     """Decoder layers of CROSS_ATTENTION without deep supervision predict no masks."""
     with pytest.raises(UserError, match="^--show_clusters: the kMaX decoders of this model predict no masks"):
-        predict_door.predict_folder(CountingModel(info), info, _paths(images), tmp_path, clusters=True)
+        predict_command.predict_folder(CountingModel(info), info, _paths(images), tmp_path, clusters=True)
     assert not (tmp_path / "clusters").exists()
     assert len(json.loads((tmp_path / "panoptic.json").read_text())["annotations"]) == 3
 

@@ -9,7 +9,7 @@ from command_line import run_script
 from counting_model import CountingModel
 
 from protos.errors import UserError
-from trainer import predict as predict_door
+from trainer import predict as predict_command
 
 
 def _copy(images, folder, *file_names):
@@ -29,7 +29,7 @@ def _results(out):
 def test_folders_tell_images_apart(images, info, tmp_path):
     out = tmp_path / "out"
     paths = _copy(images, tmp_path / "in", "seq0/0000.jpg", "seq1/0000.jpg", "seq1/deep/7.jpg")
-    predict_door.predict_folder(CountingModel(info), info, paths, out, model="a")
+    predict_command.predict_folder(CountingModel(info), info, paths, out, model="a")
     assert _results(out) == [
         ("seq0/0000", "seq0/0000.jpg", "seq0/0000.png"),
         ("seq1/0000", "seq1/0000.jpg", "seq1/0000.png"),
@@ -39,20 +39,20 @@ def test_folders_tell_images_apart(images, info, tmp_path):
         found = sorted(str(path.relative_to(out / folder)) for path in (out / folder).rglob("*.png"))
         assert found == ["seq0/0000.png", "seq1/0000.png", "seq1/deep/7.png"]
     again = CountingModel(info)
-    predict_door.predict_folder(again, info, paths, out, model="a")
+    predict_command.predict_folder(again, info, paths, out, model="a")
     assert again.calls == 0
 
 
 def test_numbers_tell_images_apart(images, info, tmp_path):
     out = tmp_path / "out"
     paths = _copy(images, tmp_path / "in", "012.jpg", "12.jpg")
-    predict_door.predict_folder(CountingModel(info), info, paths[1:], out, model="a")
+    predict_command.predict_folder(CountingModel(info), info, paths[1:], out, model="a")
     assert _results(out) == [(12, "12.jpg", "12.png")]
     again = CountingModel(info)
-    predict_door.predict_folder(again, info, paths, out, model="a")
+    predict_command.predict_folder(again, info, paths, out, model="a")
     assert again.calls == 1 and _results(out) == [("012", "012.jpg", "012.png"), (12, "12.jpg", "12.png")]
     # Alone, its id is a number, whatever it was in an earlier run.
-    predict_door.predict_folder(again, info, paths[:1], out, model="a")
+    predict_command.predict_folder(again, info, paths[:1], out, model="a")
     assert again.calls == 1 and _results(out) == [(12, "012.jpg", "012.png")]
 
 
@@ -60,7 +60,7 @@ def test_images_of_one_name_are_found_before_the_first_prediction(images, info, 
     paths = _copy(images, tmp_path / "in", "x.jpg", "x.jpeg")
     predict = CountingModel(info)
     with pytest.raises(UserError, match="in/x.jpg and .*in/x.jpeg have the same name"):
-        predict_door.predict_folder(predict, info, paths, tmp_path / "out")
+        predict_command.predict_folder(predict, info, paths, tmp_path / "out")
     assert predict.calls == 0 and not (tmp_path / "out").exists()
 
 
@@ -69,14 +69,14 @@ def test_files_of_systems_and_folders_are_no_images(images, tmp_path):
     paths = _copy(images, folder, "a.jpg", "b/c.jpg")
     for name in ("Thumbs.db", "._a.jpg", "b/.DS_Store", "b/desktop.ini"):
         (folder / name).write_text("")
-    assert predict_door._find_images([f"{folder}/**", f"{folder}/.*"]) == paths
+    assert predict_command._find_images([f"{folder}/**", f"{folder}/.*"]) == paths
     with pytest.raises(UserError, match="no file matches"):
-        predict_door._find_images([f"{folder}/*.db"])
+        predict_command._find_images([f"{folder}/*.db"])
 
 
 def test_names_that_are_not_utf8_are_bad_images(images, info, tmp_path, capsys):
     paths = _copy(images, tmp_path / "in", "caf\udce9.jpg", "b.jpg")
-    (message,) = predict_door.predict_folder(CountingModel(info), info, paths, tmp_path / "out")
+    (message,) = predict_command.predict_folder(CountingModel(info), info, paths, tmp_path / "out")
     assert message == r"caf\xe9.jpg: its name is not UTF-8: rename the file"
     assert _results(tmp_path / "out") == [("b", "b.jpg", "b.png")]
 
@@ -86,7 +86,7 @@ def test_predictions_of_cityscapes_are_scored_against_its_json(images, info, tmp
     frames = ["aachen_000000_000019", "aachen_000001_000019", "ulm_000000_000019"]
     paths = _copy(images, tmp_path / "val", *(f"{f.split('_')[0]}/{f}_leftImg8bit.png" for f in frames))
     out, truth = tmp_path / "out", tmp_path / "cityscapes_panoptic_val"
-    predict_door.predict_folder(CountingModel(info), info, paths, out)
+    predict_command.predict_folder(CountingModel(info), info, paths, out)
     content = json.loads((out / "panoptic.json").read_text())
     truth.mkdir()
     for frame, image, annotation in zip(frames, content["images"], content["annotations"], strict=True):

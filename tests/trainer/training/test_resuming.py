@@ -10,6 +10,7 @@ from protos import descriptions
 from protos.config import config_to_text
 from protos.errors import UserError
 from trainer.train import run_experiment
+from trainer.training.checkpoints import saved_checkpoints
 from trainer.training.distribution import make_strategy
 from trainer.training.experiment import build_experiment
 from trainer.training.resuming import changed_fields, check_resumed_config
@@ -112,8 +113,9 @@ def test_run_of_other_classes_is_not_continued(pets, model_dir):
     with pytest.raises(
         ConfigError, match="train_dataset_options.dataset: scenes_panoptic -> .*pets.textproto: the run would mix"
     ):
-        run_experiment(load_config(pets), "train", model_dir, make_strategy())
+        check_resumed_config(load_config(pets), model_dir, saved_checkpoints(model_dir)[0])
     # The records carry their classes too.
-    with pytest.raises(UserError, match="class 1 cat .thing. of pets is 1 disc"):
-        run_experiment(load_config(pets), "eval", model_dir, make_strategy())
+    for mode in ("train", "eval"):
+        with pytest.raises(UserError, match="class 1 cat .thing. of pets is 1 disc"):
+            run_experiment(load_config(pets), mode, model_dir, make_strategy())
     assert sorted(path.name for path in model_dir.iterdir()) == before
