@@ -40,11 +40,11 @@ def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
     return dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, address, compression=None))
 
 
-class Patience:
+class ServiceTimeout:
     """Waits for batches of a data service, but not forever."""
 
     def __init__(self, address: str) -> None:
-        """`address` of the service; if it is empty, there is none, and nothing to lose patience with."""
+        """`address` of the service; if it is empty, there is none, and a call takes as long as it takes."""
         self._address = address
         self._calls: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()

@@ -10,7 +10,7 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from data.input.data_service import Patience
+from data.input.data_service import ServiceTimeout
 from data.input.pipeline import REPORT, InputProblems, input_problems, training_dataset
 from protos.errors import UserError
 from trainer.monitoring.forecast import report_needs
@@ -52,7 +52,7 @@ class TrainLoop(orbit.AbstractTrainer):
         self._iterator = None
         options = experiment.config.train_dataset_options
         self._problems = input_problems(options)
-        self._patience = Patience(options.data_service)
+        self._timeout = ServiceTimeout(options.data_service)
 
     def train(self, num_steps: tf.Tensor) -> None:
         """Runs `num_steps` steps from the current global step.
@@ -105,7 +105,7 @@ class TrainLoop(orbit.AbstractTrainer):
         for step in range(first, first + num_steps):
             before = time.perf_counter()
             with self._problems.explained(step):
-                batch = self._patience.wait_for(lambda: next(self._iterator))
+                batch = self._timeout.wait_for(lambda: next(self._iterator))
             watch.add_wait(time.perf_counter() - before)
             reports += self._experiment.strategy.experimental_local_results(batch.pop(REPORT))
             with self._profiled(step + 1, step + 1):

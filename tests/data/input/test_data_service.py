@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from panoptic_fixtures import INFO, write_records
 
 from data.input import data_service, pipeline
-from data.input.data_service import Patience
+from data.input.data_service import ServiceTimeout
 from data.records.schema import DataError
 from protos import dataset_pb2
 from protos.descriptions import ConfigError
@@ -101,12 +101,12 @@ def test_several_workers_share_the_steps_until_they_end(tmp_path, monkeypatch):
     steps = {batch["image"].tobytes(): step for step, batch in enumerate(expected)}
     with _service(tmp_path, 2) as (address, (first, second)):
         iterator = _dataset(_options(tmp_path, address)).as_numpy_iterator()
-        patience = Patience(address)
+        timeout = ServiceTimeout(address)
         seen = []
 
         def receive(count):
             for _ in range(count):
-                batch = patience.wait_for(lambda: next(iterator))
+                batch = timeout.wait_for(lambda: next(iterator))
                 seen.append(steps[batch["image"].tobytes()])
                 _assert_equal(batch, expected[seen[-1]])
 
@@ -134,8 +134,8 @@ def test_addresses_without_a_service(tmp_path):
 
 
 def test_errors_while_waiting_reach_the_caller():
-    patience = Patience("grpc://anywhere:1")
-    assert patience.wait_for(lambda: 7) == 7
+    timeout = ServiceTimeout("grpc://anywhere:1")
+    assert timeout.wait_for(lambda: 7) == 7
     with pytest.raises(StopIteration):
-        patience.wait_for(lambda: next(iter(())))
-    assert patience.wait_for(lambda: 8) == 8
+        timeout.wait_for(lambda: next(iter(())))
+    assert timeout.wait_for(lambda: 8) == 8
