@@ -5,7 +5,8 @@ import tf_keras
 
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import ConvNorm
-from kmax_tf.layers.normalization import LayerNorm, NormSpec
+from kmax_tf.layers.layer_norm import LayerNorm
+from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.layers.residual import ResidualBlock
 from kmax_tf.layers.resize import resize_like
 from protos import model_pb2

@@ -10,7 +10,8 @@ import tf_keras
 from kmax_tf.layers.activations import Activation, gelu
 from kmax_tf.layers.convolution import truncated_normal
 from kmax_tf.layers.drop_path import DropPath
-from kmax_tf.layers.normalization import LayerNorm, NormSpec
+from kmax_tf.layers.layer_norm import LayerNorm
+from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.layers.recompute import run_block
 from protos import model_pb2
 

@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from kmax_tf import load_config
 from kmax_tf.files.tensorflow_paths import literal_path
-from trainer.train import Run, run_experiment
+from trainer.train import run_experiment
 from trainer.training.distribution import make_strategy
 from trainer.training.experiment import build_experiment
+from trainer.training.run import Run
 
 
 def _assert_equal_checkpoints(one: pathlib.Path, other: pathlib.Path) -> None:

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kmax_tf import load_config
 from kmax_tf.files.tensorflow_paths import literal_path
 from protos.config import config_to_text
-from trainer.evaluation import eval_loop
+from trainer.evaluation.messages import why_zero
 from trainer.train import run_experiment
 from trainer.training.best_checkpoint import best_checkpoint
 from trainer.training.distribution import make_strategy
@@ -162,4 +162,4 @@ def test_printed_config_is_the_resolved_one(tmp_path):
 def test_a_pq_of_zero_is_explained(passed, expected):
     options = load_config(ROOT / "configs/demo/scenes.textproto").evaluator_options
     per_class = {"disc": {"tp": 0, "fp": passed, "fn": 2}, "sky": {"tp": 0, "fp": 0, "fn": 3}}
-    assert re.search(expected, eval_loop._why_zero({"pq": 0.0, "per_class": per_class}, 0.3099, options))
+    assert re.search(expected, why_zero({"pq": 0.0, "per_class": per_class}, 0.3099, options))

@@ -21,7 +21,7 @@ from kmax_tf.files.atomic import write_text
 from kmax_tf.postprocessing.postprocessor import build_postprocessor, predict_maps
 from kmax_tf.postprocessing.raw_size import build_restore
 from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS, MASK_LOGITS
-from protos import evaluator_pb2
+from trainer.evaluation.messages import summary_line, why_zero
 from trainer.evaluation.metrics_files import read_metrics
 from trainer.monitoring.pictures import PictureBook
 from trainer.monitoring.progress import Stopwatch
@@ -140,9 +140,9 @@ class EvalLoop(orbit.AbstractEvaluator):
                 scalars[f"pq_of_classes/{name}"] = of_class["pq"]
         for tag, value in scalars.items():
             tf.summary.scalar(tag, value, step=metrics["step"])
-        print(_summary_line(metrics), flush=True)
+        print(summary_line(metrics), flush=True)
         if metrics["pq"] == 0:
-            print(_why_zero(metrics, confidence, self._experiment.config.evaluator_options), flush=True)
+            print(why_zero(metrics, confidence, self._experiment.config.evaluator_options), flush=True)
 
     def _results_writer(self, step: int) -> PanopticResultsWriter | None:
         if not (self._experiment.config.evaluator_options.save_raw_predictions and self._is_chief):
@@ -243,32 +243,3 @@ def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
 
 def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([values, np.repeat(values[-1:], count - len(values), 0)])
-
-
-def _summary_line(metrics: dict) -> str:
-    shown = {
-        "PQ": "pq",
-        "SQ": "sq",
-        "RQ": "rq",
-        "PQ things": "pq_things",
-        "PQ stuff": "pq_stuff",
-        "mIoU": "mean_iou",
-        "AP": "ap",
-    }
-    parts = [f"{title} {metrics[key]:.1f}" for title, key in shown.items() if metrics[key] is not None]
-    return f"evaluation at step {metrics['step']}: {'  '.join(parts) or 'no metric is defined, no image shows a class'}"
-
-
-def _why_zero(metrics: dict, confidence: float, options: evaluator_pb2.EvaluatorOptions) -> str:
-    """What stands between a model whose PQ is 0 and a prediction that counts."""
-    passed = sum(of_class["tp"] + of_class["fp"] for of_class in metrics["per_class"].values())
-    maskwise = options.maskwise_postprocessing
-    needed = f"{options.transformer_class_confidence_threshold:g}"
-    if options.transformer_post_processing == "maskwise":
-        thing, stuff = (getattr(maskwise, f"transformer_class_confidence_threshold_{kind}") for kind in ("thing", "stuff"))
-        needed = f"{thing:g} for things and {stuff:g} for stuff"
-    why = "none of them matches an object yet" if passed else "early in a training, that is normal"
-    return (
-        f"PQ is 0: {passed} predicted segments passed the thresholds and area limits; the highest class confidence of all "
-        f"masks is {confidence:.2f} (needed: {needed}): {why}"
-    )

@@ -1,0 +1,35 @@
+"""What an evaluation prints."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from protos import evaluator_pb2
+
+
+def summary_line(metrics: Mapping[str, Any]) -> str:
+    shown = {
+        "PQ": "pq",
+        "SQ": "sq",
+        "RQ": "rq",
+        "PQ things": "pq_things",
+        "PQ stuff": "pq_stuff",
+        "mIoU": "mean_iou",
+        "AP": "ap",
+    }
+    parts = [f"{title} {metrics[key]:.1f}" for title, key in shown.items() if metrics[key] is not None]
+    return f"evaluation at step {metrics['step']}: {'  '.join(parts) or 'no metric is defined, no image shows a class'}"
+
+
+def why_zero(metrics: Mapping[str, Any], confidence: float, options: evaluator_pb2.EvaluatorOptions) -> str:
+    """What stands between a model whose PQ is 0 and a prediction that counts."""
+    passed = sum(of_class["tp"] + of_class["fp"] for of_class in metrics["per_class"].values())
+    maskwise = options.maskwise_postprocessing
+    needed = f"{options.transformer_class_confidence_threshold:g}"
+    if options.transformer_post_processing == "maskwise":
+        thing, stuff = (getattr(maskwise, f"transformer_class_confidence_threshold_{kind}") for kind in ("thing", "stuff"))
+        needed = f"{thing:g} for things and {stuff:g} for stuff"
+    why = "none of them matches an object yet" if passed else "early in a training, that is normal"
+    return (
+        f"PQ is 0: {passed} predicted segments passed the thresholds and area limits; the highest class confidence of all "
+        f"masks is {confidence:.2f} (needed: {needed}): {why}"
+    )
