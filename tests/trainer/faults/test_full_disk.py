@@ -1,6 +1,7 @@
 """A full disk: one message that names it, what was saved stays, and once there is space the same command goes on."""
 
 import shutil
+import types
 
 import pytest
 from fault_runs import assert_equal_checkpoints, failure
@@ -16,6 +17,7 @@ from trainer.training.distribution import make_strategy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 _FULL = "No space left on device"
+_PLENTY = types.SimpleNamespace(total=1 << 40, used=0, free=1 << 40)
 
 
 @pytest.fixture
@@ -29,12 +31,15 @@ def half_a_run(trained, disk):
 
 # A checkpoint of the tiny model takes some 40 MB, metrics and pictures less than one.
 @pytest.mark.parametrize("checkpoints, more", [(0, 0), (0, 10 << 20), (1, 48 << 10)], ids=["all", "checkpoint", "evaluation"])
-def test_training_on_a_full_disk(trained, half_a_run, run_config, disk, capsys, checkpoints, more):
+def test_training_on_a_full_disk(trained, half_a_run, run_config, disk, capsys, monkeypatch, checkpoints, more):
     def train() -> int:
         return run_experiment(load_config(run_config), "train_and_eval", half_a_run, make_strategy())
 
     before = {path.name: path.read_bytes() for path in half_a_run.glob("ckpt-2*")}
     disk.fill(checkpoints * sum(map(len, before.values())) + more)
+    if more > checkpoints == 0:
+        assert "the disk has 0.01 GB free, a checkpoint takes 0.04 GB" in failure(capsys, train)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: _PLENTY)  # the disk fills up after the first step
     assert _FULL in failure(capsys, train)
     assert {path.name: path.read_bytes() for path in half_a_run.glob("ckpt-2*")} == before
     disk.free()

@@ -43,7 +43,7 @@ def test_training_is_killed_at_random_moments(trained, run_config, tmp_path):
     for _ in range(2):
         moment = model_dir / "config.textproto"
         moment.unlink(missing_ok=True)
-        killed_training(run_config, model_dir, moment.exists, after=float(rng.uniform(0, 40)))
+        killed_training(run_config, model_dir, moment.exists, after=float(rng.uniform(0, 15)))
     assert run_experiment(load_config(run_config), "train_and_eval", model_dir, make_strategy()) == 0
     assert_equal_checkpoints(trained / "ckpt-4", model_dir / "ckpt-4")
 
