@@ -132,7 +132,7 @@ class Sweep:
 
 
 def _wait(process: subprocess.Popen) -> int:
-    """Waits for a training; when this process is told to stop, the training saves its state first."""
+    """Waits for a training; when a signal stops this process, the training saves its state first."""
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -136,7 +136,7 @@ def test_images_are_not_resized(config_file):
 def test_ctrl_c_ends_it_and_the_process_that_measures(config_file):
     command = [sys.executable, str(ROOT / COMMAND), f"--config_file={config_file}", "--image_size=65,65", "--steps=1000000"]
     environment = {"PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir(), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    door = subprocess.Popen(
+    process = subprocess.Popen(
         command,
         env=environment,
         stdout=subprocess.PIPE,
@@ -148,17 +148,17 @@ def test_ctrl_c_ends_it_and_the_process_that_measures(config_file):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
-        for line in door.stdout:
+        for line in process.stdout:
             if "model: step" in line:
                 break
-        os.killpg(door.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         # The process that measures has the same standard output: this ends when both have ended.
-        _, errors = door.communicate(timeout=60)
-        assert door.returncode == 130
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
         assert errors.splitlines()[-1] == "interrupted" and "Traceback" not in errors
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(door.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 # Parameters in millions, multiply-adds in billions. The paper (tables 1 to 3) has 57, 74, 122 and 232 M, and 168, 240, 380 and
