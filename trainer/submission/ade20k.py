@@ -13,7 +13,7 @@ from kmax_tf.coco_panoptic import names
 from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile
 from kmax_tf.files.atomic import write_text
-from trainer.submission.archive import SubmissionError, archive, class_of, dataset_of, read_images, score_of
+from trainer.submission.archive import archive, class_of, dataset_of, official_name, read_images, score_of
 
 _NAME = re.compile("ADE_(train|val|test)_([0-9]{8})")
 # Ids of images in imgCatIds.json of the challenge count training, validation and test images from 0, in order of their names.
@@ -66,13 +66,8 @@ def write(predictions: PanopticFile, output_dir: pathlib.Path) -> list[pathlib.P
 
 
 def _name(predictions: PanopticFile, image_id: Id) -> str:
-    name = names.image_name(str(image_id)).rpartition("/")[2]
-    if not _NAME.fullmatch(name):
-        raise SubmissionError(
-            f"{predictions.path}: image {image_id!r} is not an image of ADE20K, such as ADE_val_00000001: predict the "
-            "images of ADE20K under their own names"
-        )
-    return name
+    name = names.image_name(str(image_id))
+    return official_name(name, _NAME, predictions, image_id, dataset="ADE20K", kind="an image", example="ADE_val_00000001")
 
 
 def _image_numbers(image_names: Iterable[str]) -> dict[str, int]:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -116,3 +117,22 @@ def score_of(predictions: PanopticFile, image_id: Id, record: SegmentRecord) -> 
             "predictions with trainer/predict.py"
         )
     return record.score
+
+
+def official_name(
+    name: str, pattern: re.Pattern[str], predictions: PanopticFile, image_id: Id, *, dataset: str, kind: str, example: str
+) -> str:
+    """The last part of the name of an image, which a test server knows it by.
+
+    `pattern` fits all such names; `dataset`, `kind` and `example` describe them in the message.
+
+    Raises:
+      SubmissionError: the name is not one of the dataset's.
+    """
+    name = name.rpartition("/")[2]
+    if not pattern.fullmatch(name):
+        raise SubmissionError(
+            f"{predictions.path}: image {image_id!r} is not {kind} of {dataset}, such as {example}: predict the images of "
+            f"{dataset} under their own names"
+        )
+    return name

@@ -8,7 +8,7 @@ import numpy as np
 from kmax_tf.coco_panoptic import names, pngs
 from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile
-from trainer.submission.archive import SubmissionError, archive, class_of, dataset_of, read_images, score_of
+from trainer.submission.archive import archive, class_of, dataset_of, official_name, read_images, score_of
 
 _FRAME = re.compile("[A-Za-z-]+_[0-9]{6}_[0-9]{6}")
 _PANOPTIC = "cityscapes_panoptic_test"
@@ -49,10 +49,6 @@ def write(predictions: PanopticFile, output_dir: pathlib.Path) -> list[pathlib.P
 
 
 def _frame(predictions: PanopticFile, image_id: Id) -> str:
-    name = names.plain_name(str(image_id)).rpartition("/")[2]
-    if not _FRAME.fullmatch(name):
-        raise SubmissionError(
-            f"{predictions.path}: image {image_id!r} is not a frame of Cityscapes, such as berlin_000000_000019: predict the "
-            "images of Cityscapes under their own names"
-        )
-    return name
+    name = names.plain_name(str(image_id))
+    example = "berlin_000000_000019"
+    return official_name(name, _FRAME, predictions, image_id, dataset="Cityscapes", kind="a frame", example=example)
