@@ -120,7 +120,7 @@ class Sweep:
             try:
                 code = _wait(process)
             finally:
-                seconds = {"seconds": round(time.monotonic() - start, 1), "cpu_seconds": round(_cpu_seconds() - used, 1)}
+                seconds = {"seconds": round(time.monotonic() - start, 3), "cpu_seconds": round(_cpu_seconds() - used, 3)}
                 attempt = {"name": run.name, "seed": run.seed, "exit_code": process.returncode} | seconds
                 self._attempts.append(attempt)
                 self._journal.add(attempt)
