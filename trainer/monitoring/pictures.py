@@ -9,9 +9,8 @@ import tensorflow as tf
 from PIL import Image
 
 from kmax_tf.coco_panoptic import names
-from kmax_tf.coco_panoptic.results import segment_score
+from kmax_tf.coco_panoptic.segment_values import segment_values
 from kmax_tf.drawing.pictures import contact_sheet, legend, overlay_panoptic
-from kmax_tf.evaluation.segments import decode_segments
 from protos.descriptions import DatasetInfo
 
 
@@ -35,8 +34,8 @@ class PictureBook:
             return
         image = np.asarray(Image.open(io.BytesIO(example["raw_image"])).convert("RGB"))
         predicted = maps["panoptic_pred"]
-        segments = decode_segments(predicted, self._info, str(example["image_name"]), crowds=False)
-        scores = {label: segment_score(predicted == label, maps) for label in segments}
+        segments = segment_values(predicted, self._info, str(example["image_name"]), maps)
+        scores = {label: segment.score for label, segment in segments.items()}
         pictures = [image, overlay_panoptic(image, predicted, self._info, scores=scores)]
         titles = ["image", "prediction"]
         if "panoptic_raw" in example:
