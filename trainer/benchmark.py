@@ -35,7 +35,7 @@ from protos.input_sizes import SIZE_STEP, next_size
 from protos.validation import dataset_sections
 from trainer.measure import jobs
 from trainer.measure.fresh_process import run_alone
-from trainer.measure.input_speed import InputJob, measure_input
+from trainer.measure.input_speed import measure_input
 from trainer.measure.report import cost_report, input_report, machine_report, speed_report
 from trainer.measure.tpu_compile import COMPILER_PYTHON, compile_for_tpu, parse_topology
 from trainer.prediction.processor import bfloat16_problem
@@ -134,8 +134,7 @@ def benchmark_input(config: experiment_pb2.ExperimentOptions, crops: tuple[tuple
       ValueError: the config cannot be used for this, or its records are damaged.
     """
     _require_training(config, "--input")
-    job = InputJob(config.SerializeToString(), crops)
-    measured = run_alone("input", measure_input, job, progress=functools.partial(print, flush=True))
+    measured = run_alone("input", measure_input, config, crops, progress=functools.partial(print, flush=True))
     machine = measured.pop("machine")
     print(f"\n{config.experiment_name}: {input_report(measured)}\non {machine['cpus']} CPU cores ({machine['cpu']})\n")
     return {"experiment": config.experiment_name, "input": measured, "machine": machine}
@@ -162,7 +161,7 @@ def main() -> None:
         result = benchmark_input(load_config(values.config_file, values.override), crops)
     else:
         config = sized_config(values.config_file, values.override, next_size(size), values.batch_size)
-        job = jobs.Job(config.SerializeToString(), *size, values.batch_size or 1, values.steps)
+        job = jobs.Job(config, *size, values.batch_size or 1, values.steps)
     if values.compile_for:
         topology, _ = parse_topology(values.compile_for)
         train = config.HasField("train_dataset_options")

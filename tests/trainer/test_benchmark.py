@@ -100,7 +100,7 @@ def test_training_needs_its_section(tmp_path):
     path.write_text(before + rest[rest.index("eval_dataset_options") :])
     config = sized_config(str(path), [], (65, 65), 1)
     with pytest.raises(ConfigError, match="^tiny: --train needs train_dataset_options"):
-        benchmark(config, Job(config.SerializeToString(), 65, 65, 1, 1), count_only=False, train=True)
+        benchmark(config, Job(config, 65, 65, 1, 1), count_only=False, train=True)
 
 
 @pytest.mark.parametrize("text", ["65", "65,", "65,65,3", "-65,65", "65.0,65", "a,b", "", "100000,65"])
