@@ -14,6 +14,8 @@ RELAXATION_LOGITS = "relaxation_semantic_logits"  # [B,h,w,C], ordered things, s
 # Outputs of the model only.
 SEMANTIC_LOGITS = "semantic_logits"  # [B,hs,ws,class ids]
 AUXILIARY_OUTPUTS = "auxiliary_outputs"  # a tuple of dicts, one for each kMaX decoder layer
+# Beside panoptic maps, followed by the number of a kMaX decoder layer.
+CLUSTERS = "decoder_"  # [B,h,w], the slot of each pixel in its k-means step
 # Targets.
 SEMANTIC_GT = "semantic_gt"  # [B,H,W], class ids
 SEMANTIC_WEIGHT = "semantic_loss_weight"  # [B,H,W]

@@ -208,6 +208,10 @@ def _training_problems(config: experiment_pb2.ExperimentOptions) -> Iterator[str
         yield f"trainer_options.solver_options.skip_nonfinite_steps: needs optimizer 'adamw', not {solver.optimizer!r}"
     if trainer.HasField("solver_options") and not solver.base_learning_rate:
         logging.warning("trainer_options.solver_options.base_learning_rate: it is 0, so nothing is learned")
+    if trainer.HasField("solver_options") and not solver.backbone_learning_rate_multiplier:
+        logging.warning(
+            "trainer_options.solver_options.backbone_learning_rate_multiplier: it is 0, so the encoder stays as it is"
+        )
     if trainer.HasField("solver_options") and solver.warmup_steps >= solver.training_number_of_steps > 0:
         logging.warning(
             "trainer_options.solver_options.warmup_steps: the warm-up of %d steps does not end in the %d training steps, so "

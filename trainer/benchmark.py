@@ -3,9 +3,13 @@
 python trainer/benchmark.py --config_file=F --image_size=H,W [--train]
 python trainer/benchmark.py --config_file=F --input [--image_size=H,W]
 python trainer/benchmark.py --config_file=F --image_size=H,W --compile_for=v3:2x2 [--batch_size=2]
+python trainer/benchmark.py --config_file=F --suite
+python trainer/benchmark.py --config_file=F --growth=growth.png
 
 The second form measures the input pipeline of training alone, in images per second. The third one compiles inference and the
 training step for a TPU, which this machine need not have, and says whether they fit its memory (docs/tpu.md).
+The fourth one measures the rows of docs/performance.md. The last one measures how time and memory of inference grow with image
+size, batch, slots and decoder layers, and draws it; both take minutes.
 The last line of the output is a JSON object with all results. Weights have initial values and images are noise, which does not
 change the speed. Each measurement runs in its own process, on one GPU if there is one, otherwise on the CPU.
 """
@@ -35,8 +39,10 @@ from protos.input_sizes import SIZE_STEP, next_size
 from protos.validation import dataset_sections
 from trainer.measure import jobs
 from trainer.measure.fresh_process import run_alone
+from trainer.measure.growth import growth_report, measure_growth
 from trainer.measure.input_speed import measure_input
 from trainer.measure.report import cost_report, input_report, machine_report, speed_report
+from trainer.measure.suite import measure_suite, suite_report
 from trainer.measure.tpu_compile import COMPILER_PYTHON, compile_for_tpu, parse_topology
 from trainer.prediction.processor import bfloat16_problem
 
@@ -147,29 +153,47 @@ def _require_training(config: experiment_pb2.ExperimentOptions, flag: str) -> No
 
 def main() -> None:
     values = flags.FLAGS
+    _check_flags(values)
+    progress = functools.partial(print, flush=True)
+    size = parse_size(values.image_size) if values.image_size else None
+    if values.suite:
+        result = measure_suite(values.config_file, values.override, values.steps, progress)
+        print(f"\n{suite_report(result)}\n")
+    elif values.growth:
+        result = {
+            "growth": measure_growth(values.config_file, values.override, values.steps, pathlib.Path(values.growth), progress)
+        }
+        print(f"\n{growth_report(result['growth'])}\n")
+    elif values.input:
+        crops = (next_size(size),) if size else _INPUT_CROPS
+        result = benchmark_input(load_config(values.config_file, values.override), crops)
+    else:
+        config = sized_config(values.config_file, values.override, next_size(size), values.batch_size)
+        job = jobs.Job(config.SerializeToString(), *size, values.batch_size or 1, values.steps)
+        if values.compile_for:
+            topology, _ = parse_topology(values.compile_for)
+            result = {"experiment": config.experiment_name, "image_size": list(size), "topology": topology}
+            train = config.HasField("train_dataset_options")
+            result |= compile_for_tpu(job, topology, values.tpu_python, train=train)
+        else:
+            result = benchmark(config, job, count_only=values.count_only, train=values.train)
+    print(json.dumps(result))
+
+
+def _check_flags(values: flags.FlagValues) -> None:
     if values.count_only + values.train + values.input > 1:
         raise UserError("give at most one of --count_only (no measurement), --train and --input (no other measurement)")
     if values.compile_for and (values.count_only or values.train or values.input):
         raise UserError("--compile_for measures nothing: remove --count_only, --train and --input")
     if values.input and (values["batch_size"].present or values["steps"].present):
         raise UserError("--input measures batches of 16 for some seconds: remove --batch_size and --steps")
-    size = parse_size(values.image_size) if values.image_size else None
-    if size is None and not values.input:
+    if values.suite or values.growth:
+        others = ("image_size", "input", "train", "batch_size", "compile_for", "count_only")
+        given = [f"--{name}" for name in (*others, *(["growth"] if values.suite else [])) if values[name].present]
+        if given:
+            raise UserError(f"--{'suite' if values.suite else 'growth'} has sizes of its own: remove {', '.join(given)}")
+    elif not (values.image_size or values.input):
         raise UserError("--image_size=H,W is missing: height and width of images in pixels")
-    if values.input:
-        crops = (next_size(size),) if size else _INPUT_CROPS
-        result = benchmark_input(load_config(values.config_file, values.override), crops)
-    else:
-        config = sized_config(values.config_file, values.override, next_size(size), values.batch_size)
-        job = jobs.Job(config, *size, values.batch_size or 1, values.steps)
-    if values.compile_for:
-        topology, _ = parse_topology(values.compile_for)
-        train = config.HasField("train_dataset_options")
-        result = {"experiment": config.experiment_name, "image_size": list(size), "topology": topology}
-        result |= compile_for_tpu(job, topology, values.tpu_python, train=train)
-    elif not values.input:
-        result = benchmark(config, job, count_only=values.count_only, train=values.train)
-    print(json.dumps(result))
 
 
 def run() -> None:
@@ -184,6 +208,8 @@ def run() -> None:
     flags.DEFINE_integer("steps", 10, "Calls to measure; after one minute, at least three.", lower_bound=1)
     flags.DEFINE_string("compile_for", None, "Compile for a TPU: v3, v4, v5e, v5p or v6e, or a topology of it such as v3:2x2.")
     define_path("tpu_python", "A Python with jax and libtpu, for --compile_for (make tpu-compiler).", default=COMPILER_PYTHON)
+    flags.DEFINE_bool("suite", False, "Measure all rows of docs/performance.md.")
+    define_path("growth", "Measure how time and memory of inference grow, and draw it to this PNG.")
     flags.DEFINE_bool("count_only", False, "Count parameters and multiply-adds without measuring.")
     run_command(main)
 

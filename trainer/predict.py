@@ -35,7 +35,7 @@ from kmax_tf.cli.progress import Progress
 from kmax_tf.coco_panoptic import names
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.coco_panoptic.values import PanopticFileError
-from kmax_tf.drawing.clusters import cluster_figure
+from kmax_tf.drawing.clusters import cluster_figure, decoder_slots
 from kmax_tf.files.lock import own_folder
 from kmax_tf.files.patterns import matching_files
 from kmax_tf.image_files import read_rgb
@@ -164,7 +164,7 @@ def _draw(files: dict[str, pathlib.Path], image: np.ndarray, maps: dict[str, np.
     if "overlays" in files:
         pictures["overlays"] = Prediction(image, maps, info).draw()
     if "clusters" in files:
-        decoders = [maps[f"decoder_{i}"] for i in range(sum(name.startswith("decoder_") for name in maps))]
+        decoders = decoder_slots(maps)
         if decoders:
             pictures["clusters"] = cluster_figure(image, decoders, maps["panoptic_pred"], info)
     for folder, picture in pictures.items():

@@ -15,7 +15,7 @@ from data.input import augmentation, copy_paste, data_service, resize_and_pad, s
 from data.input.example_reader import ExampleReader
 from data.input.graph_reader import Example, GraphReader
 from data.input.preprocessing_options import Preprocessing, ScaleJitter, preprocessing
-from data.records import record_classes, record_index
+from data.records import class_counts, record_classes, record_index
 from data.records.input_problems import REPORT, InputProblems
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
@@ -89,7 +89,7 @@ def training_dataset(
         examples, bad = zip(*(reader.read_first(choose(position)) for choose in choices))
         return list(examples), list(bad)
 
-    problems.watch(examples, options.max_thing_id, order, pastes=prepare.paste_jitter is not None)
+    problems.watch(examples, options.max_thing_id, order, pastes=prepare.paste_jitter is not None, info=info)
     make = _training_example(read, prepare, options, info, seed, with_draws)
     # A data service divides the steps among its workers, so that batches stay together.
     dataset = tf.data.Dataset.range(start_step, tf.int64.max).map(positions).unbatch()
@@ -181,7 +181,9 @@ def _training_example(
         result = {"image": image, "image_name": example["image_name"]}
         if with_draws:
             result |= {"draws": tf.stack(draws), "pasted_name": pasted_name}
-        return result | _targets(segments, target_options, example["number"], bad)
+        tensors, dropped, classes = targets.build_targets(segments, target_options)
+        report = [tf.stack([example["number"], tf.cast(dropped, tf.int64)]), class_counts.class_bits(classes, info), *bad]
+        return result | tensors | {REPORT: tf.concat(report, 0)}
 
     return make
 
@@ -208,13 +210,7 @@ def _evaluation_example(
             return result | {REPORT: tf.stack([example["number"], 0])}
         segments = resize_and_pad.place_label(example["panoptic"], placement, info.void_label)
         result["panoptic_raw"] = tf.io.serialize_tensor(example["panoptic"])
-        return result | _targets(segments, target_options, example["number"], [])
+        tensors, dropped, _ = targets.build_targets(segments, target_options)
+        return result | tensors | {REPORT: tf.stack([example["number"], tf.cast(dropped, tf.int64)])}
 
     return make
-
-
-def _targets(
-    segments: tf.Tensor, options: targets.TargetOptions, number: tf.Tensor, bad: list[tf.Tensor]
-) -> dict[str, tf.Tensor]:
-    tensors, dropped = targets.build_targets(segments, options)
-    return tensors | {REPORT: tf.concat([tf.stack([number, tf.cast(dropped, tf.int64)]), *bad], 0)}

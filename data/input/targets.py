@@ -30,7 +30,7 @@ def target_options(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Ta
     return TargetOptions(info, options.max_thing_id, options.small_instance_threshold, options.small_instance_weight)
 
 
-def build_targets(segments: tf.Tensor, options: TargetOptions) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+def build_targets(segments: tf.Tensor, options: TargetOptions) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
     """Computes the targets of one image.
 
     Instances are numbered in the order of their first pixel, row by row. If there are more than max_thing_id instances, the
@@ -43,7 +43,8 @@ def build_targets(segments: tf.Tensor, options: TargetOptions) -> tuple[dict[str
     Returns:
       `semantic_gt` int32 [h, w] (class ids, ignore_label for void), `semantic_loss_weight` float32 [h, w],
       `thing_id_mask_gt` int32 [h, w] (number of the instance, -1 for none), `thing_id_class_gt` int32 [max_thing_id] (class
-      id of each instance, then -1); and the number of dropped instances, int32.
+      id of each instance, then -1); the number of dropped instances, int32; and the class id of each segment, int32 [k],
+      ignore_label for void.
     """
     info, limit = options.info, options.max_thing_id
     distinct, index, areas = tf.unique_with_counts(tf.reshape(segments, [-1]))
@@ -71,4 +72,4 @@ def build_targets(segments: tf.Tensor, options: TargetOptions) -> tuple[dict[str
         THING_MASK_GT: tf.bitwise.bitwise_and(pixels, MOST_INSTANCES) - 1,
         THING_CLASS_GT: tf.ensure_shape(of_instances, [limit]),
     }
-    return targets, tf.math.count_nonzero(dropped, dtype=tf.int32)
+    return targets, tf.math.count_nonzero(dropped, dtype=tf.int32), classes

@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from data.records.class_counts import MissingClasses, num_words
 from data.records.errors import DataError
 from data.records.graph_checks import assertion_message, require
+from protos.descriptions import DatasetInfo
 
-# The key of the reports in batches: int64 [b, 2 + k] with the number of the example, the number of its instances beyond
-# max_thing_id, and the numbers of bad examples that it replaces (-1: none).
+# The key of the reports in batches: int64 [b, 2 + w + k] with the number of the example, the number of its instances beyond
+# max_thing_id and, in training, its class_bits and the numbers of bad examples that it replaces (-1: none).
 REPORT = "input_report"
 # Error messages about bad examples start with it.
 _MARKER = "Bad example: "
@@ -55,6 +57,8 @@ class InputProblems:
         self._skipped = 0
         self._dropped = 0
         self._pastes = False
+        self._num_words = 0
+        self._missing: MissingClasses | None = None
 
     @property
     def skipped_examples(self) -> int:
@@ -74,6 +78,7 @@ class InputProblems:
         *,
         is_complete: bool = False,
         pastes: bool = False,
+        info: DatasetInfo | None = None,
     ) -> None:
         """Sets what reports and errors are about.
 
@@ -83,9 +88,11 @@ class InputProblems:
           order: returns the numbers of the examples that the pipeline reads from a step on.
           is_complete: the dataset has all of these examples once, except bad ones that are skipped.
           pastes: images can contain segments of others.
+          info: the classes of reports that have class_bits, those of training; classes that do not occur are reported.
         """
         self._examples, self._max_instances, self._order, self._is_complete = examples, max_instances, order, is_complete
         self._pastes = pastes
+        self._missing, self._num_words = (MissingClasses(info), num_words(info)) if info else (None, 0)
 
     def batches(self, dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
         """The batches of a watched dataset from step 0 on, without the reports in them, which are logged and counted.
@@ -108,8 +115,10 @@ class InputProblems:
 
     def add_report(self, report: np.ndarray) -> None:
         """Logs and counts what batches report under REPORT."""
-        for number, dropped, *bad in report.tolist():
-            for other in bad:
+        if self._missing:
+            self._missing.add(report[:, 2 : 2 + self._num_words])
+        for number, dropped, *rest in report.tolist():
+            for other in rest[self._num_words :]:
                 if other >= 0:
                     self._skip(other)
             if dropped:

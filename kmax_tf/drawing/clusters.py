@@ -1,13 +1,14 @@
 """Draws how the pixels of an image are assigned to cluster centers, as in Figures 4 to 9 of the kMaX paper."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from kmax_tf.drawing.colors import Color, cluster_color
 from kmax_tf.drawing.pictures import cluster_assignment, color_table, contact_sheet, overlay_panoptic, resize_labels
 from kmax_tf.evaluation.segments import count_labels, count_pairs
+from kmax_tf.tensor_keys import CLUSTERS
 from protos.descriptions import ClassInfo, DatasetInfo
 
 _COLUMNS, _MOST_ROWS = 4, 32
@@ -43,12 +44,18 @@ def cluster_uses(slots: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> 
     return sorted(found, key=lambda use: (-use.share, use.slot))
 
 
+def decoder_slots(maps: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The maps `decoder_<i>` of a prediction, in the order of the decoders; other maps are left out."""
+    return [maps[f"{CLUSTERS}{i}"] for i in range(sum(name.startswith(CLUSTERS) for name in maps))]
+
+
 def cluster_figure(
     image: np.ndarray,
     decoders: Sequence[np.ndarray],
     panoptic: np.ndarray,
     info: DatasetInfo,
     truth: np.ndarray | None = None,
+    columns: int | None = None,
 ) -> np.ndarray:
     """Input, cluster assignment of each decoder, prediction and label, and a legend of the clusters: uint8 [h, w, 3].
 
@@ -60,6 +67,7 @@ def cluster_figure(
       decoders: the slot of each pixel, int [h, w], in each kMaX decoder.
       panoptic, truth: prediction and label, int [H, W]; without a label, its picture is left out.
       info: the classes in these maps.
+      columns: how many pictures there are in a row; all of them by default.
     """
     uses = cluster_uses(decoders[-1], panoptic, info)
     order = dict.fromkeys([use.slot for use in uses] + [slot for slots in decoders[::-1] for slot in count_labels(slots)])
@@ -70,7 +78,8 @@ def cluster_figure(
         if labels is not None:
             pictures.append(overlay_panoptic(image, labels, info))
             titles.append(title)
-    sheet = contact_sheet([pictures], titles)
+    parts = [slice(i, i + (columns or len(pictures))) for i in range(0, len(pictures), columns or len(pictures))]
+    sheet = contact_sheet([[contact_sheet([pictures[part]], titles[part])] for part in parts])
     rows = [_legend_row(use, colors[use.slot]) for use in uses if use.share >= _SMALLEST][: _COLUMNS * _MOST_ROWS]
     height = -(-len(rows) // _COLUMNS)
     tables = [color_table(rows[i : i + height], 16) for i in range(0, len(rows), height)]

@@ -11,7 +11,7 @@ import tf_keras
 
 from kmax_tf.postprocessing.merging import MergeRule, Ownership, Slots
 from kmax_tf.registry import registered
-from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, Outputs
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS, CLUSTERS, MASK_LOGITS, Outputs
 from protos import evaluator_pb2, experiment_pb2
 from protos.config import dataset_info
 from protos.descriptions import ConfigError, DatasetInfo
@@ -79,6 +79,15 @@ def predict_maps(
     """
     outputs = model(images, training=False, semantic=semantic)
     return postprocess(outputs, images.shape[1:3]), outputs
+
+
+def cluster_maps(outputs: Outputs) -> dict[str, tf.Tensor]:
+    """`decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [B, h, w], from outputs of the model.
+
+    Empty if the decoders predict no masks.
+    """
+    slots = (tf.argmax(prediction[MASK_LOGITS], -1, output_type=tf.int32) for prediction in outputs[AUXILIARY_OUTPUTS])
+    return {f"{CLUSTERS}{i}": of_decoder for i, of_decoder in enumerate(slots)}
 
 
 def merge_rule(options: evaluator_pb2.EvaluatorOptions) -> MergeRule:

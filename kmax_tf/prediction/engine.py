@@ -6,15 +6,14 @@ from typing import Protocol
 import numpy as np
 
 from kmax_tf.prediction.merging import check_rule, panoptic_maps
-from kmax_tf.prediction.placement import InputSize, restore_size
-from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS
+from kmax_tf.prediction.placement import InputSize, restore_size, without_padding
+from kmax_tf.tensor_keys import CLASS_LOGITS, CLUSTERS, MASK_LOGITS
 from protos import evaluator_pb2
 from protos.descriptions import DatasetInfo
 
 Maps = dict[str, np.ndarray]
 # A batch float32 [B,H,W,3] in 0..255 -> the maps of kmax_tf.build_postprocessor, or class and mask logits; see FixedSizeEngine.
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-CLUSTERS = "decoder_"
 
 
 class Engine(Protocol):
@@ -61,17 +60,9 @@ class FixedSizeEngine:
 
     def _finish(self, outputs: Maps, resized: tuple[int, int], raw: tuple[int, int]) -> Maps:
         assigned = [name for name in outputs if name.startswith(CLUSTERS)]
-        clusters = {name: self._without_padding(outputs.pop(name), resized) for name in assigned}
+        clusters = {name: without_padding(outputs.pop(name), resized, self._size.crop) for name in assigned}
         maps = outputs
         if "panoptic_pred" not in outputs:
             logits = outputs[MASK_LOGITS], outputs[CLASS_LOGITS]
             maps = panoptic_maps(*logits, self._size.crop, self.dataset, self._options)
         return restore_size(maps, resized, raw) | clusters
-
-    def _without_padding(self, slots: np.ndarray, resized: tuple[int, int]) -> np.ndarray:
-        # Corners of feature and input coincide.
-        kept = [
-            (size - 1) * (side - 1) // max(crop - 1, 1) + 1
-            for size, side, crop in zip(resized, slots.shape, self._size.crop, strict=True)
-        ]
-        return slots[: kept[0], : kept[1]]

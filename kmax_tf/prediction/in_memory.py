@@ -7,10 +7,9 @@ from kmax_tf.checkpoints.loading import load_checkpoint
 from kmax_tf.inference_graph import fold_norms
 from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.model import build_model
-from kmax_tf.postprocessing.postprocessor import build_postprocessor, predict_maps
-from kmax_tf.prediction.engine import CLUSTERS, FixedSizeEngine
+from kmax_tf.postprocessing.postprocessor import build_postprocessor, cluster_maps, predict_maps
+from kmax_tf.prediction.engine import FixedSizeEngine
 from kmax_tf.prediction.placement import InputSize
-from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS
 from protos import experiment_pb2
 from protos.config import dataset_info
 from protos.validation import per_side
@@ -31,10 +30,7 @@ def checkpoint_engine(config: experiment_pb2.ExperimentOptions, checkpoint: str,
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         with one_pass_loops():
             maps, outputs = predict_maps(model, postprocess, images)
-        if clusters:
-            for i, prediction in enumerate(outputs[AUXILIARY_OUTPUTS]):
-                maps[f"{CLUSTERS}{i}"] = tf.argmax(prediction[MASK_LOGITS], -1, output_type=tf.int32)
-        return maps
+        return maps | cluster_maps(outputs) if clusters else maps
 
     def run(batch: np.ndarray) -> dict[str, np.ndarray]:
         return {name: value.numpy() for name, value in call(tf.constant(batch)).items()}

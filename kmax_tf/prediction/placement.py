@@ -5,11 +5,16 @@ without TensorFlow.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+if TYPE_CHECKING:  # exported models also run without TensorFlow
+    import tensorflow as tf
+
 _PADDING = np.float32(127.5)  # normalized to 0 by the model
+Feature = TypeVar("Feature", np.ndarray, "tf.Tensor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +97,16 @@ def restore_size(maps: Mapping[str, np.ndarray], resized: tuple[int, int], raw: 
     """Crops maps [H,W] of the network input to `resized` and resizes them to `raw` by the nearest neighbor."""
     rows, columns = (_nearest(source, target) for source, target in zip(resized, raw, strict=True))
     return {name: np.take(np.take(value, rows, axis=0), columns, axis=1) for name, value in maps.items()}
+
+
+def without_padding(feature: Feature, resized: "Sequence[int | tf.Tensor]", crop: Sequence[int]) -> Feature:
+    """The part of a feature map [..., h, w] of the network input, of size `crop`, that shows the image, of size `resized`."""
+    # Corners of feature and input coincide.
+    height, width = (
+        (size - 1) * (side - 1) // max(of_input - 1, 1) + 1
+        for size, side, of_input in zip(resized, feature.shape[-2:], crop, strict=True)
+    )
+    return feature[..., :height, :width]
 
 
 def _nearest(source: int, target: int) -> np.ndarray:

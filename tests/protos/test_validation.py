@@ -241,8 +241,11 @@ def test_learning_rates_that_stay_too_small_warn(caplog):
     with caplog.at_level(logging.WARNING):
         check(f"{SOLVER}.warmup_steps=5000", f"{SOLVER}.training_number_of_steps=100")
         check(f"{SOLVER}.base_learning_rate=0")
+        check(f"{SOLVER}.backbone_learning_rate_multiplier=0")
     assert "base_learning_rate is never reached" in caplog.text
     assert "base_learning_rate: it is 0, so nothing is learned" in caplog.text
+    assert "backbone_learning_rate_multiplier: it is 0, so the encoder stays as it is" in caplog.text
+    assert len(caplog.records) == 3
 
 
 def test_one_resize_value_applies_to_both_sides():

@@ -100,7 +100,7 @@ def test_training_needs_its_section(tmp_path):
     path.write_text(before + rest[rest.index("eval_dataset_options") :])
     config = sized_config(str(path), [], (65, 65), 1)
     with pytest.raises(ConfigError, match="^tiny: --train needs train_dataset_options"):
-        benchmark(config, Job(config, 65, 65, 1, 1), count_only=False, train=True)
+        benchmark(config, Job(config.SerializeToString(), 65, 65, 1, 1), count_only=False, train=True)
 
 
 @pytest.mark.parametrize("text", ["65", "65,", "65,65,3", "-65,65", "65.0,65", "a,b", "", "100000,65"])
@@ -186,3 +186,23 @@ def test_published_models_cost_what_is_known(config, size, parameters, multiply_
     result = _result(run_script(COMMAND, f"--config_file={path}", f"--image_size={size}", "--count_only"))
     assert result["parameters"] / 1e6 == pytest.approx(parameters, abs=0.005)
     assert result["multiply_adds"] / 1e9 == pytest.approx(multiply_adds, rel=0.001)
+
+
+@pytest.mark.parametrize("flag", ["--suite", "--growth=growth.png"])
+def test_sizes_of_its_own(flag, config_file):
+    result = run_script(COMMAND, f"--config_file={config_file}", flag, "--image_size=65,65")
+    assert result.returncode == 1
+    assert f"error: {flag.partition('=')[0]} has sizes of its own: remove --image_size" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_suite_and_growth(config_file, tmp_path):
+    suite = _result(run_script(COMMAND, f"--config_file={config_file}", "--suite", "--steps=1"))
+    assert suite["model 641x641"]["share_of_matrix_product_rate"] > 0
+    assert 1 < suite["start of a training 257x257, batch 2"]["seconds"] < 600
+    picture = tmp_path / "growth.png"
+    override = "--override=model_options.max_deeplab.num_mask_slots=16"
+    rows = _result(run_script(COMMAND, f"--config_file={config_file}", f"--growth={picture}", "--steps=1", override))["growth"]
+    assert len(rows) == 15 and picture.stat().st_size > 10000
+    assert all(row["model_seconds"] > 0 for row in rows)

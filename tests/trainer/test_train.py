@@ -1,13 +1,16 @@
 """The four modes, and what a run leaves behind."""
 
+import io
 import json
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from command_line import ROOT, run_script
@@ -16,11 +19,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from kmax_tf import load_config
 from kmax_tf.files.tensorflow_paths import literal_path
+from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS
 from protos.config import config_to_text
+from trainer import train
 from trainer.evaluation.messages import why_zero
+from trainer.monitoring.pictures import PictureBook
 from trainer.train import run_experiment
 from trainer.training.best_checkpoint import best_checkpoint
 from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
 
 METRICS = ("pq", "sq", "rq", "pq_things", "pq_stuff", "mean_iou", "ap")
 
@@ -44,7 +51,8 @@ def test_metrics_of_each_evaluation(trained):
 def test_pictures_results_summaries_and_marker(trained, records):
     names = sorted(p.stem for p in (records / "val").glob("*.jpg"))
     for step in (2, 4):
-        assert sorted(p.stem for p in (trained / "vis" / f"step-{step:07d}").glob("*.png")) == [names[0], names[2]]
+        for folder in (f"step-{step:07d}", f"step-{step:07d}-clusters"):
+            assert sorted(p.stem for p in (trained / "vis" / folder).glob("*.png")) == [names[0], names[2]]
         results = json.loads((trained / "eval" / "predictions" / f"panoptic_{step}.json").read_text())
         assert [a["image_id"] for a in results["annotations"]] == names
     assert list((trained / "train").glob("events*")) and list((trained / "eval").glob("events*"))
@@ -73,6 +81,19 @@ def test_pq_of_each_class_is_in_tensorboard(trained):
         assert value == pytest.approx(latest[name]["pq"], rel=1e-5)
 
 
+def test_pictures_in_tensorboard_are_the_files(trained):
+    events = EventAccumulator(str(trained / "eval"), size_guidance={"tensors": 0}).Reload()
+    for kind, suffix in (("panoptic", ""), ("clusters", "-clusters")):
+        for step in (2, 4):
+            files = sorted((trained / "vis" / f"step-{step:07d}{suffix}").glob("*.png"))
+            for number, path in enumerate(files):
+                (shown,) = (event for event in events.Tensors(f"{kind}/{number:02d}") if event.step == step)
+                width, height, png = tf.make_ndarray(shown.tensor_proto)
+                with Image.open(path) as picture, Image.open(io.BytesIO(png)) as other:
+                    assert (int(width), int(height)) == picture.size
+                    np.testing.assert_array_equal(np.asarray(picture), np.asarray(other))
+
+
 @pytest.mark.parametrize("mode", ["eval", "continuous_eval"])
 def test_evaluating_the_checkpoint_gives_the_same_metrics(model_dir, run_config, mode):
     before = _history(model_dir)
@@ -83,13 +104,46 @@ def test_evaluating_the_checkpoint_gives_the_same_metrics(model_dir, run_config,
         assert after[-1][key] == pytest.approx(before[-1][key], abs=1e-4), key
 
 
-def test_merging_at_the_size_of_the_scenes_changes_the_borders_alone(model_dir, run_config):
-    before = _history(model_dir)[-1]
-    config = load_config(run_config, ["evaluator_options.merge_at_raw_size=true"])
-    run_experiment(config, "eval", model_dir, make_strategy())
-    after = _history(model_dir)[-1]
+@pytest.fixture(scope="module")
+def merged_at_raw_size(trained, run_config, tmp_path_factory):
+    """The folder of an evaluation with merge_at_raw_size, the model, and what was drawn: pairs of example and maps."""
+    folder = shutil.copytree(trained, tmp_path_factory.mktemp("merged") / "run")
+    models, drawn = [], []
+
+    def build(*arguments):
+        models.append(build_experiment(*arguments))
+        return models[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "build_experiment", build)
+        patch.setattr(PictureBook, "add", lambda self, step, example, maps: drawn.append((example, maps)))
+        config = load_config(run_config, ["evaluator_options.merge_at_raw_size=true"])
+        run_experiment(config, "eval", folder, make_strategy())
+    return folder, models[0].model, drawn
+
+
+def test_merging_at_the_size_of_the_scenes_changes_the_borders_alone(trained, merged_at_raw_size):
+    before, after = (_history(folder)[-1] for folder in (trained, merged_at_raw_size[0]))
     assert after["mean_iou"] != before["mean_iou"]
     assert after["mean_iou"] == pytest.approx(before["mean_iou"], abs=3)
+
+
+def test_clusters_are_those_of_the_decoders_without_the_padding(merged_at_raw_size):
+    _, model, drawn = merged_at_raw_size
+    assert len(drawn) == 3
+    images = np.stack([example["image"] for example, _ in drawn])
+    predictions = model(images, training=False)[AUXILIARY_OUTPUTS]
+    for number, (example, maps) in enumerate(drawn):
+        assert [name for name in maps if name.startswith("decoder_")] == ["decoder_0"] and len(predictions) == 1
+        slots = predictions[0][MASK_LOGITS][number].numpy().argmax(-1)
+        # Pixels of the feature are as far apart as its corners, which are those of the input, demand.
+        rows, columns = (
+            np.linspace(0, crop - 1, side) <= size - 1 + 1e-6
+            for crop, side, size in zip(images.shape[1:3], slots.shape, example["resized_size"], strict=True)
+        )
+        expected = slots[rows][:, columns]
+        assert maps["decoder_0"].shape == expected.shape and expected.size < slots.size
+        assert (maps["decoder_0"] == expected).mean() > 0.99
 
 
 def test_finished_run_is_left_alone(model_dir, capsys):

@@ -18,8 +18,9 @@ from kmax_tf.cli.progress import Progress, duration
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text
-from kmax_tf.postprocessing.postprocessor import build_postprocessor, predict_maps
+from kmax_tf.postprocessing.postprocessor import build_postprocessor, cluster_maps, predict_maps
 from kmax_tf.postprocessing.raw_size import build_restore
+from kmax_tf.prediction.placement import without_padding
 from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS, MASK_LOGITS
 from trainer.evaluation.messages import summary_line, why_zero
 from trainer.evaluation.metrics_files import read_metrics
@@ -65,7 +66,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         self._problems = input_problems(self._options)
         self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=self._problems)
         self._damaged_files = self._problems.skipped_examples
-        self._predict = _make_predict(experiment)
+        self._predict = _make_predict(experiment, clusters=count > 0)
         self._restore = tf.function(build_restore(experiment.config), autograph=False)
         self._is_chief = is_chief(experiment.strategy)
 
@@ -152,15 +153,16 @@ class EvalLoop(orbit.AbstractEvaluator):
         return PanopticResultsWriter(folder / f"panoptic_{step}.json", self._experiment.info)
 
     def _predictions(self) -> Iterator[tuple[dict, dict[str, np.ndarray], dict[str, float]]]:
-        """Each example of the set as NumPy values, its maps at raw size and its losses."""
-        for batch, count, (maps, logits, losses) in _one_ahead(self._batches()):
+        """Each example of the set as NumPy values, its maps at raw size, with clusters at their own size, and its losses."""
+        for batch, count, (maps, logits, clusters, losses) in _one_ahead(self._batches()):
             for i in range(count):
                 predicted = ({k: v[i : i + 1] for k, v in part.items()} for part in (maps, logits))
-                sizes = (batch["image"].shape[1:3], batch["resized_size"][i], batch["raw_size"][i])
+                crop, resized, _ = sizes = (batch["image"].shape[1:3], batch["resized_size"][i], batch["raw_size"][i])
                 restored = self._restore(*predicted, *(tf.constant(size, tf.int32) for size in sizes))
+                shown = {k: without_padding(v[i], resized, crop) for k, v in clusters.items()}
                 yield (
                     {k: v[i] for k, v in batch.items()},
-                    {k: v[0].numpy() for k, v in restored.items()},
+                    {k: v[0].numpy() for k, v in restored.items()} | {k: v.numpy() for k, v in shown.items()},
                     {k: float(v[i]) for k, v in losses.items()},
                 )
 
@@ -174,7 +176,7 @@ class EvalLoop(orbit.AbstractEvaluator):
             yield batch, count, self._on_devices(batch)
 
     def _on_devices(self, batch: dict[str, np.ndarray]) -> tuple[dict[str, tf.Tensor], ...]:
-        """Maps at the size of the network input, the logits that self._restore needs, and losses of each image."""
+        """Maps at the size of the network input, the logits that self._restore needs, clusters, and losses of each image."""
         strategy = self._experiment.strategy
         numeric = {k: tf.constant(v) for k, v in batch.items() if v.dtype.kind != "O" and k not in _FOR_THE_HOST}
         share = self._batch_size // strategy.num_replicas_in_sync
@@ -205,7 +207,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         write_text(self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics]))
 
 
-def _make_predict(experiment: Experiment):
+def _make_predict(experiment: Experiment, *, clusters: bool):
     config = experiment.config
     postprocess = build_postprocessor(config)
     labels = config.eval_dataset_options.decode_groundtruth_label
@@ -217,9 +219,10 @@ def _make_predict(experiment: Experiment):
         if labels:
             classes = tf.nn.softmax(tf.cast(outputs[CLASS_LOGITS], tf.float32))[..., :-1]
             losses = experiment.criterion(batch, main) | {_CONFIDENCE: tf.reduce_max(classes, [1, 2])}
+        slots = cluster_maps(outputs) if clusters else {}
         if config.evaluator_options.merge_at_raw_size:
-            return {}, {k: main[k] for k in (MASK_LOGITS, CLASS_LOGITS)}, losses
-        return maps, {}, losses
+            return {}, {k: main[k] for k in (MASK_LOGITS, CLASS_LOGITS)}, slots, losses
+        return maps, {}, slots, losses
 
     strategy = experiment.strategy
 

@@ -39,13 +39,16 @@ _SECONDS_BETWEEN_REPORTS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What to measure: a complete config, image size in pixels, images per call and number of calls."""
+    """What to measure: a complete config (serialized), image size in pixels, images per call and number of calls."""
 
-    config: experiment_pb2.ExperimentOptions
+    config: bytes
     height: int
     width: int
     batch_size: int
     steps: int
+
+    def parse_config(self) -> experiment_pb2.ExperimentOptions:
+        return experiment_pb2.ExperimentOptions.FromString(self.config)
 
 
 def count_cost(job: Job, *, progress: Progress) -> tuple[ModelCost, dict[str, Any]]:
@@ -54,7 +57,7 @@ def count_cost(job: Job, *, progress: Progress) -> tuple[ModelCost, dict[str, An
     # Nothing is run, so leave the GPU to other processes.
     tf.config.set_visible_devices([], "GPU")
     progress("building the model")
-    model = build_model(job.config)
+    model = build_model(job.parse_config())
     progress("tracing the graph and counting")
     return model_cost(model, job.height, job.width), machine
 
@@ -65,7 +68,7 @@ def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
     The result has also `matrix_product_gflops`, the rate of a product of two matrices of the type that the model computes in.
     """
     model = _build(job, progress)
-    compiled = job.config.trainer_options.jit_compile
+    compiled = job.parse_config().trainer_options.jit_compile
     images = tf.constant(_noise(job.batch_size, job.height, job.width))
 
     @tf.function(jit_compile=compiled, autograph=False)
@@ -81,16 +84,16 @@ def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
 
 def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures the path from a uint8 image to its panoptic map, both in main memory, as in trainer/predict.py."""
-    predictor = PanopticPredictor(_build(job, progress), job.config)
+    predictor = PanopticPredictor(_build(job, progress), job.parse_config())
     image = _noise(1, job.height, job.width)[0]
     return _measure(lambda: predictor(tf.constant(image))["panoptic_pred"].numpy(), 1, job.steps, progress)
 
 
 def measure_post_processing(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures the path from the logits of one image, which show about forty segments, to its panoptic map in main memory."""
-    size = next_size((job.height, job.width))
-    postprocess = build_postprocessor(job.config)
-    slots, classes = job.config.model_options.max_deeplab.num_mask_slots, dataset_info(job.config).num_classes
+    config, size = job.parse_config(), next_size((job.height, job.width))
+    postprocess = build_postprocessor(config)
+    slots, classes = config.model_options.max_deeplab.num_mask_slots, dataset_info(config).num_classes
     outputs = synthetic_logits(size, slots, classes)
     call = tf.function(lambda logits: postprocess(logits, size)["panoptic_pred"], autograph=False)
     return _measure(lambda: call(outputs).numpy(), 1, job.steps, progress)
@@ -99,11 +102,12 @@ def measure_post_processing(job: Job, *, progress: Progress) -> dict[str, Any]:
 def measure_training(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures training steps (forward, loss, backward, optimizer) on a batch of the input pipeline."""
     progress("building the model")
-    experiment = build_experiment(job.config, _strategy(), seed=0)
-    batch = synthetic_batch(job.config.train_dataset_options, experiment.info)
+    config = job.parse_config()
+    experiment = build_experiment(config, _strategy(), seed=0)
+    batch = synthetic_batch(config.train_dataset_options, experiment.info)
     step = make_train_step(experiment)
     with graphs_run_as_traced(experiment.strategy):
-        return _measure(lambda: step(batch), job.config.train_dataset_options.batch_size, job.steps, progress)
+        return _measure(lambda: step(batch), config.train_dataset_options.batch_size, job.steps, progress)
 
 
 def matrix_product_rate(dtype: str) -> float:
@@ -176,7 +180,7 @@ def _build(job: Job, progress: Progress) -> KMaXDeepLab:
     """The model of a config as commands run it."""
     progress("building the model")
     with _strategy().scope():
-        model = build_model(job.config)
+        model = build_model(job.parse_config())
     fold_norms(model)
     return model
 

@@ -88,7 +88,7 @@ class NotCompilableError(ValueError):
 def lower_inference(job: Job, path: str, *, progress: Progress) -> None:
     """Writes the program of the model for `job.batch_size` images, uint8, to `path`."""
     progress("building the model")
-    model = build_model(job.config)
+    model = build_model(job.parse_config())
     forward = tf.function(lambda images: counted_results(model, images), jit_compile=True, autograph=False)
     _lower(forward, [tf.TensorSpec([job.batch_size, job.height, job.width, 3], tf.uint8)], path, progress)
 
@@ -96,8 +96,9 @@ def lower_inference(job: Job, path: str, *, progress: Progress) -> None:
 def lower_training(job: Job, path: str, *, progress: Progress) -> None:
     """Writes the program of a training step on one device, without the sums over devices, to `path`."""
     progress("building the model")
-    experiment = build_experiment(job.config, make_strategy(), seed=0)
-    batch = synthetic_batch(job.config.train_dataset_options, experiment.info)
+    config = job.parse_config()
+    experiment = build_experiment(config, make_strategy(), seed=0)
+    batch = synthetic_batch(config.train_dataset_options, experiment.info)
     specs = [tf.TensorSpec(value.shape, value.dtype) for value in batch.values()]
 
     @tf.function(jit_compile=True, autograph=False)

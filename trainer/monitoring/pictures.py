@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: image, prediction and ground truth side by side, in a folder and in TensorBoard."""
+"""Pictures of an evaluation, in a folder and in TensorBoard: image, prediction and ground truth side by side, and clusters."""
 
 import io
 import pathlib
@@ -10,13 +10,20 @@ from PIL import Image
 
 from kmax_tf.coco_panoptic import names
 from kmax_tf.coco_panoptic.results import segment_score
+from kmax_tf.drawing.clusters import cluster_figure, decoder_slots
 from kmax_tf.drawing.pictures import contact_sheet, legend, overlay_panoptic
 from kmax_tf.evaluation.segments import decode_segments
 from protos.descriptions import DatasetInfo
 
+# Figures of clusters are large, and TensorBoard shows them in cards of 4:3.
+_MOST_CLUSTERS, _COLUMNS = 2, 3
+
 
 class PictureBook:
-    """Draws `count` images of each evaluation, evenly spaced among all or the first `limit`, as frames of a video are alike."""
+    """Draws `count` images of each evaluation, evenly spaced among all or the first `limit`, as frames of a video are alike.
+
+    The first two also have a figure of how each decoder assigns pixels to clusters.
+    """
 
     def __init__(self, folder: pathlib.Path, count: int, info: DatasetInfo, limit: int | None = None):
         self._folder = folder
@@ -28,27 +35,20 @@ class PictureBook:
     def add(self, step: int, example: dict, maps: dict[str, np.ndarray]) -> None:
         """Draws an example if it is one of those to draw.
 
-        It holds its `number` among `num_records`, `raw_image` and, with labels, `panoptic_raw`; maps are at raw size.
+        It holds its `number` among `num_records`, `raw_image` and, with labels, `panoptic_raw`; maps are at raw size, except
+        those of decoders, if there are any (kmax_tf.postprocessing.postprocessor.cluster_maps).
         """
         total = min(int(example["num_records"]), self._limit or sys.maxsize)
         if int(example["number"]) not in np.linspace(0, total - 1, min(self._count, total)).round():
             return
         image = np.asarray(Image.open(io.BytesIO(example["raw_image"])).convert("RGB"))
-        predicted = maps["panoptic_pred"]
-        segments = decode_segments(predicted, self._info, str(example["image_name"]), crowds=False)
-        scores = {label: segment_score(predicted == label, maps) for label in segments}
-        pictures = [image, overlay_panoptic(image, predicted, self._info, scores=scores)]
-        titles = ["image", "prediction"]
-        if "panoptic_raw" in example:
-            truth = tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy()
-            pictures.append(overlay_panoptic(image, truth, self._info))
-            titles.append("ground truth")
-        page = contact_sheet([[*pictures, legend(predicted, self._info, scores=scores)]], [*titles, "scores"])
-        name = names.image_name(f"{example['image_name'].decode(errors='replace')}.png")
-        target = self._folder / f"step-{step:07d}" / f"{name}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(page).save(target)
-        tf.summary.image(f"panoptic/{self._drawn:02d}", page[None], step=step)
+        truth = tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy() if "panoptic_raw" in example else None
+        name = f"{names.image_name(example['image_name'].decode(errors='replace'))}.png"
+        self._write(step, "panoptic", f"step-{step:07d}/{name}", self._page(image, maps, truth, example["image_name"]))
+        decoders = decoder_slots(maps)
+        if decoders and self._drawn < _MOST_CLUSTERS:
+            figure = cluster_figure(image, decoders, maps["panoptic_pred"], self._info, truth, _COLUMNS)
+            self._write(step, "clusters", f"step-{step:07d}-clusters/{name}", figure)
         self._drawn += 1
 
     def finish(self, step: int) -> None:
@@ -56,3 +56,20 @@ class PictureBook:
         if self._drawn:
             print(f"{self._drawn} pictures in {self._folder / f'step-{step:07d}'}", flush=True)
         self._drawn = 0
+
+    def _page(self, image: np.ndarray, maps: dict[str, np.ndarray], truth: np.ndarray | None, name: bytes) -> np.ndarray:
+        predicted = maps["panoptic_pred"]
+        segments = decode_segments(predicted, self._info, str(name), crowds=False)
+        scores = {label: segment_score(predicted == label, maps) for label in segments}
+        pictures = [image, overlay_panoptic(image, predicted, self._info, scores=scores)]
+        titles = ["image", "prediction"]
+        if truth is not None:
+            pictures.append(overlay_panoptic(image, truth, self._info))
+            titles.append("ground truth")
+        return contact_sheet([[*pictures, legend(predicted, self._info, scores=scores)]], [*titles, "scores"])
+
+    def _write(self, step: int, tag: str, path: str, picture: np.ndarray) -> None:
+        target = self._folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(target)
+        tf.summary.image(f"{tag}/{self._drawn:02d}", picture[None], step=step)

@@ -9,9 +9,10 @@ from kmax_tf import build_model, build_postprocessor, load_checkpoint
 from kmax_tf.inference_graph import fold_norms
 from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.model import KMaXDeepLab
-from kmax_tf.postprocessing.postprocessor import predict_maps
+from kmax_tf.postprocessing.postprocessor import cluster_maps, predict_maps
 from kmax_tf.postprocessing.raw_size import build_restore
-from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, MASK_LOGITS, Outputs
+from kmax_tf.prediction.placement import without_padding
+from kmax_tf.tensor_keys import Outputs
 from protos import experiment_pb2, trainer_pb2
 from trainer.prediction.processor import bfloat16_problem
 
@@ -56,12 +57,8 @@ class PanopticPredictor(tf.Module):
     def clusters(self, input_tensor: tf.Tensor) -> Maps:
         """The maps of `__call__`, and `decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [1,h,w]."""
         maps, outputs, place = self._run(input_tensor[None])
-        for i, prediction in enumerate(outputs[AUXILIARY_OUTPUTS]):
-            slots = tf.argmax(prediction[MASK_LOGITS], -1, output_type=tf.int32)
-            # Without the padding: corners of feature and input coincide.
-            kept = [(place.size[a] - 1) * (slots.shape[a + 1] - 1) // max(place.crop[a] - 1, 1) + 1 for a in range(2)]
-            maps[f"decoder_{i}"] = slots[:, : kept[0], : kept[1]]
-        return maps
+        slots = cluster_maps(outputs)
+        return maps | {name: without_padding(value, place.size, place.crop) for name, value in slots.items()}
 
     def _run(self, images: tf.Tensor) -> tuple[Maps, Outputs, resize_and_pad.Placement]:
         size = tf.shape(images)[1:3]

@@ -23,6 +23,13 @@ def load_initial_weights(experiment: Experiment) -> None:
             "model_options.backbone.pretrained_weights are empty; docs/weights.md lists public weights",
             flush=True,
         )
+        multiplier = experiment.config.trainer_options.solver_options.backbone_learning_rate_multiplier
+        if multiplier < 1:
+            print(
+                f"warning: the random encoder learns at {multiplier:g} of the learning rate, as published recipes do with a "
+                "pretrained one: set one of these fields, or solver_options.backbone_learning_rate_multiplier: 1",
+                flush=True,
+            )
         return
     with experiment.strategy.scope():
         if not options.initial_checkpoint:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from data.input.data_service import ServiceTimeout
 from data.input.pipeline import REPORT, InputProblems, input_problems, training_dataset
 from protos.errors import UserError
+from trainer.monitoring.constant_terms import ConstantTerms
 from trainer.monitoring.forecast import report_needs
 from trainer.monitoring.profiling import StepProfile
 from trainer.monitoring.progress import Stopwatch, progress_line
@@ -47,6 +48,7 @@ class TrainLoop(orbit.AbstractTrainer):
         self._profile = profile
         self._log: TrainingLog | None = None
         self._skipped_steps = self._skipped_in_a_row = 0
+        self._constant_terms = ConstantTerms()
         self._on_device = runs_on_device(experiment)
         self._run = make_device_loop(experiment) if self._on_device else make_train_step(experiment)
         self._iterator = None
@@ -75,6 +77,7 @@ class TrainLoop(orbit.AbstractTrainer):
         for report in reports:
             self._problems.add_report(report)
         finite = self._check(history)
+        self._constant_terms.add(int(self._experiment.global_step.numpy()), history)
         # The first step of this process is left out: most of its time is compiling.
         steps = len(history["total_loss"]) - (not self._compiled)
         self._compiled = True

@@ -78,8 +78,8 @@ def test_bad_records_are_replaced_in_training(tmp_path, kind, caplog):
     later = pipeline.training_dataset(options, INFO, start_step=2, **arguments)
     others = list(later.take(2).as_numpy_iterator())
     # The two images of each example, and what they replace.
-    bad = [number for batch in others for number in batch[pipeline.REPORT][:, 2:].ravel() if number >= 0]
-    assert set(bad) == {3} and others[0][pipeline.REPORT].shape == (4, 2 + 2 * 31)
+    bad = [number for batch in others for number in batch[pipeline.REPORT][:, 3:].ravel() if number >= 0]
+    assert set(bad) == {3} and others[0][pipeline.REPORT].shape == (4, 3 + 2 * 31)
     for one, other in zip(batches[2:], others, strict=True):
         for key in one:
             np.testing.assert_array_equal(one[key], other[key], err_msg=key)

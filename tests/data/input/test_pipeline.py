@@ -68,7 +68,7 @@ def test_training_batches_have_static_shapes(tmp_path):
         "semantic_loss_weight": ([2, 33, 33], tf.float32),
         "thing_id_mask_gt": ([2, 33, 33], tf.int32),
         "thing_id_class_gt": ([2, 40], tf.int32),
-        "input_report": ([2, 2], tf.int64),
+        "input_report": ([2, 3], tf.int64),
     }
 
 

@@ -36,12 +36,13 @@ def _reference(panoptic, divisor, limit, threshold=0, weight=1.0):
 
 
 def _check(panoptic, options, expected):
-    made, dropped = tf.function(lambda x: targets.build_targets(x, options))(tf.constant(panoptic, tf.int32))
+    made, dropped, classes = tf.function(lambda x: targets.build_targets(x, options))(tf.constant(panoptic, tf.int32))
     assert set(made) == set(expected[0])
     for key, value in expected[0].items():
         np.testing.assert_array_equal(made[key], value, err_msg=key)
         assert made[key].dtype == (tf.float32 if key == "semantic_loss_weight" else tf.int32)
     assert int(dropped) == expected[1]
+    assert set(classes.numpy().tolist()) == set((panoptic // 256).ravel().tolist())
 
 
 @pytest.mark.parametrize("limit", [64, 20, 1])
@@ -57,7 +58,7 @@ def test_crowds_stuff_and_void():
     panoptic = np.array([[0, 256, 513, 513], [768, 768, 257, 0]])
     options = targets.TargetOptions(INFO, 4)
     _check(panoptic, options, _reference(panoptic, 256, 4))
-    made, _ = targets.build_targets(tf.constant(panoptic, tf.int32), options)
+    made, *_ = targets.build_targets(tf.constant(panoptic, tf.int32), options)
     np.testing.assert_array_equal(made["thing_id_mask_gt"], [[-1, -1, 0, 0], [-1, -1, 1, -1]])
     np.testing.assert_array_equal(made["semantic_gt"], [[0, 1, 2, 2], [3, 3, 1, 0]])
     np.testing.assert_array_equal(made["thing_id_class_gt"], [2, 1, -1, -1])
@@ -68,7 +69,7 @@ def test_pasted_segments_are_instances_of_their_own():
     panoptic = np.array([[257, 257, 768], [514, 257, 0]], np.int32)
     pasted = np.array([[0, 1, 0], [1, 0, 1]], bool)
     numbers = tf.where(pasted, segments.pasted(tf.constant(panoptic)), panoptic)
-    made, _ = targets.build_targets(numbers, targets.TargetOptions(INFO, 4))
+    made, *_ = targets.build_targets(numbers, targets.TargetOptions(INFO, 4))
     np.testing.assert_array_equal(made["semantic_gt"], panoptic // 256)
     np.testing.assert_array_equal(made["thing_id_mask_gt"], [[0, 1, -1], [2, 0, -1]])
     np.testing.assert_array_equal(made["thing_id_class_gt"], [1, 1, 2, -1])

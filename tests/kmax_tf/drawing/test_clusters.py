@@ -45,3 +45,16 @@ def test_figure_shows_decoders_and_a_legend(panoptic):
         legend = figure[40 + 320 + 6 :].reshape(-1, 3).tolist()
         for color in (cluster_color(0), cluster_color(1), INFO.by_id()[4].color, INFO.by_id()[5].color):
             assert legend.count(list(color)) >= 14 * 14
+
+
+def test_figure_in_several_rows_has_the_same_pictures(panoptic):
+    panoptic = np.repeat(np.repeat(panoptic, 4, 0), 4, 1)
+    image = np.full([*panoptic.shape, 3], 120, np.uint8)
+    slots = [np.full([8, 12], number) for number in range(3)]
+    row, rows = (cluster_figure(image, slots, panoptic, INFO, panoptic, columns) for columns in (None, 2))
+    height, width = 320, 480
+    for number in range(6):  # image, three decoders, prediction, label
+        left, top = number * (width + 6), 40
+        expected = row[top : top + height, left : left + width]
+        left, top = number % 2 * (width + 6), number // 2 * (40 + height + 6) + 40
+        np.testing.assert_array_equal(rows[top : top + height, left : left + width], expected)

@@ -4,8 +4,10 @@ import io
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from kmax_tf.drawing.clusters import cluster_figure
 from kmax_tf.drawing.pictures import legend
 from protos import descriptions
 from trainer.monitoring.pictures import PictureBook
@@ -35,6 +37,26 @@ def test_predictions_have_scores_in_a_legend(tmp_path):
     page = np.asarray(Image.open(tmp_path / "step-0000003" / "a.png"))
     expected = legend(maps["panoptic_pred"], info, scores={257: 0.25})
     np.testing.assert_array_equal(page[40 : 40 + len(expected), 192 : 192 + expected.shape[1]], expected)
+
+
+def test_first_two_images_have_a_figure_of_clusters(tmp_path):
+    info, rng = descriptions.load("scenes_panoptic"), np.random.default_rng(0)
+    book, expected = PictureBook(tmp_path, 4, info), {}
+    for number in range(4):
+        image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        truth = np.full((40, 60), 4 * 256, np.int32)
+        slots = [rng.integers(0, 8, (5 * side, 7 * side)) for side in (1, 2)]
+        maps = {"panoptic_pred": np.full((40, 60), 257, np.int32), "decoder_1": slots[1], "decoder_0": slots[0]}
+        maps |= {key: np.full((40, 60), 0.5, np.float32) for key in ("semantic_scores", "instance_scores")}
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "png")
+        example = {"raw_image": buffer.getvalue(), "image_name": b"%d" % number, "number": number, "num_records": 4}
+        book.add(3, example | {"panoptic_raw": tf.io.serialize_tensor(truth).numpy()}, maps)
+        expected[f"{number}.png"] = cluster_figure(image, slots, maps["panoptic_pred"], info, truth, columns=3)
+    found = {path.name: np.asarray(Image.open(path)) for path in (tmp_path / "step-0000003-clusters").glob("*.png")}
+    assert sorted(found) == ["0.png", "1.png"] and len(list((tmp_path / "step-0000003").glob("*.png"))) == 4
+    for name, picture in found.items():
+        np.testing.assert_array_equal(picture, expected[name])
 
 
 @pytest.mark.parametrize(

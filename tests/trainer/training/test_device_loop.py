@@ -38,6 +38,7 @@ def test_steps_equal_those_of_the_python_loop(tiny_config, tmp_path, capsys):
             loop.train(tf.constant(steps))
             result |= {f"{name}, {steps} steps": values for name, values in loop.history.items()}
         assert experiment.global_step.numpy() == 5
+        assert loop._constant_terms._last == {name: values[-1] for name, values in loop.history.items()}
         assert loop._run.experimental_get_tracing_count() == 1
         results.append(result | {f"{i} {v.name}": v.numpy() for i, v in enumerate(variables)})
     python, device = results

@@ -73,13 +73,21 @@ def test_fine_tuning_to_other_classes_prints_what_is_kept(tiny_config, coco_mode
 
 def test_a_random_start_is_told(tiny_config, capsys):
     before, after = start(tiny_config)
-    assert "starting from random values, including the encoder" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "starting from random values, including the encoder" in printed
+    assert printed.count("warning: the random encoder learns at 0.1 of the learning rate") == 1
     assert all(np.array_equal(value, before[name]) for name, value in after.items())
+
+
+def test_a_random_encoder_with_the_whole_learning_rate_is_no_reason_to_warn(tiny_config, capsys):
+    start(tiny_config, "trainer_options.solver_options.backbone_learning_rate_multiplier=1")
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_pretrained_encoder(tiny_config, coco_model, encoder_weights, capsys):
     before, after = start(tiny_config, f"model_options.backbone.pretrained_weights={encoder_weights}")
-    assert "everything after the encoder starts from random values" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "everything after the encoder starts from random values" in printed and "warning" not in printed
     theirs = named_variables(coco_model)
     for name, value in after.items():
         expected = 2 * theirs[name].numpy() if name.startswith("pixel_encoder/") else before[name]

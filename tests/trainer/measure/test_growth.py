@@ -1,0 +1,45 @@
+"""Which configurations the growth of time and memory is measured at, and what the report says of it."""
+
+import pytest
+from PIL import Image
+from tiny_config import TINY
+
+from trainer.measure.growth import draw, growth_report, points
+
+
+@pytest.fixture
+def config_file(tmp_path) -> str:
+    path = tmp_path / "tiny.textproto"
+    path.write_text(TINY.replace("RECORDS", "/nowhere"))
+    return str(path)
+
+
+def test_each_series_changes_one_thing(config_file):
+    planned = points(config_file, [], 3)
+    for point in planned:
+        job, head = point.job, point.job.parse_config().model_options.max_deeplab
+        found = {"image size": job.width, "batch": job.batch_size, "slots": head.num_mask_slots}
+        found["decoders of each stage"] = head.num_decoders[0]
+        base = {"image size": 641, "batch": 1, "slots": 8, "decoders of each stage": 1}
+        assert found == base | {point.series: point.value}
+        assert job.height == job.width and job.steps == 3
+        assert list(head.num_decoders) == ([point.value] * 3 if point.series.startswith("decoders") else [1, 0, 0])
+    assert [point.value for point in planned if point.series == "image size"] == [321, 481, 641, 961, 1281]
+
+
+def row(series: str, value: int, multiply_adds: float, seconds: float) -> dict:
+    memory = {"model_mib": 900.0, "post_processing_seconds": 0.05, "post_processing_mib": 400.0}
+    return {"series": series, "value": value, "multiply_adds": multiply_adds, "model_seconds": seconds} | memory
+
+
+def test_points_that_grow_faster_than_the_work_are_marked(tmp_path):
+    rows = [row("image size", 321, 10e9, 0.1), row("image size", 641, 40e9, 0.44), row("image size", 1281, 160e9, 2.2)]
+    rows += [row("batch", 1, 40e9, 0.44), row("batch", 2, 40e9, 0.40)]
+    lines = [line.split() for line in growth_report(rows).splitlines()]
+    assert lines[1] == ["321", "10.0", "G", "0.100", "s", "10.00", "ms", "900", "MiB", "0.050", "s", "400", "MiB"]
+    assert lines[2][5:7] == ["11.00", "ms"], "10 % more"
+    assert lines[3][5:7] == ["13.75", "ms*"], "25 % more"
+    assert lines[6][0] == "1" and lines[6][5:7] == ["11.00", "ms"], "the first point of a series has nothing before it"
+    draw(rows, tmp_path / "growth.png")
+    with Image.open(tmp_path / "growth.png") as picture:
+        assert picture.size == (800, 600) and len(picture.getcolors(10**6)) > 50
