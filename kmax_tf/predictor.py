@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
-from kmax_tf.coco_panoptic.segment_values import bounding_box, segment_score
-from kmax_tf.evaluation.segments import decode_segments
+from kmax_tf.coco_panoptic.segment_values import SegmentValues, segment_values
 from kmax_tf.prediction.engine import Engine, Maps
 from kmax_tf.prediction.opening import open_engine
 from kmax_tf.prediction.runtimes import needed
@@ -65,20 +64,23 @@ class Prediction:
     @functools.cached_property
     def segments(self) -> tuple[PredictedSegment, ...]:
         """The segments sorted by area, largest first, without void."""
-        found = []
-        for label, segment in decode_segments(self.panoptic, self.dataset, "the image", crowds=False).items():
-            mask, entry = self.panoptic == label, self.dataset.by_id()[segment.class_id]
+        classes, found = self.dataset.by_id(), []
+        for label, values in self._segment_values.items():
+            entry = classes[values.class_id]
             names = (label, entry.name, entry.category_id, entry.is_thing)
-            values = (segment_score(mask, self.maps), segment.area, tuple(bounding_box(mask)))
-            found.append(PredictedSegment(*names, *values, self.panoptic))
+            found.append(PredictedSegment(*names, values.score, values.area, values.bbox, self.panoptic))
         return tuple(sorted(found, key=lambda segment: -segment.area))
+
+    @functools.cached_property
+    def _segment_values(self) -> dict[int, SegmentValues]:
+        return segment_values(self.panoptic, self.dataset, "the image", self.maps)
 
     def draw(self) -> np.ndarray:
         """The segments drawn over the image, with borders, names and scores: uint8 [H,W,3]."""
         needed("scipy", "drawing", "scipy pillow")
         from kmax_tf.drawing.pictures import overlay_panoptic
 
-        scores = {segment.id: segment.score for segment in self.segments}
+        scores = {label: values.score for label, values in self._segment_values.items()}
         return overlay_panoptic(self.image, self.panoptic, self.dataset, scores=scores)
 
     def to_coco(self, image_id: int | str = 0, file_name: str = "image.png") -> tuple[dict[str, Any], np.ndarray]:
@@ -89,7 +91,7 @@ class Prediction:
         needed("scipy", "to_coco", "scipy pillow")
         from kmax_tf.coco_panoptic.results import encode_panoptic
 
-        colors, segments = encode_panoptic(self.panoptic, self.dataset, file_name, self.maps)
+        colors, segments = encode_panoptic(self.panoptic, self.dataset, self._segment_values)
         return {"image_id": image_id, "file_name": file_name, "segments_info": segments}, colors
 
 

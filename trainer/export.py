@@ -3,8 +3,9 @@
 python trainer/export.py --checkpoint=DIR_OR_PREFIX --output_dir=D --format=saved_model,onnx
 
 * saved_model: needs TensorFlow alone. The signature `serving_default` maps `input_tensor`, an RGB image uint8 [H,W,3] of any
-  size, to panoptic_pred, semantic_pred, instance_pred, instance_scores and semantic_scores, each [1,H,W]; `batch` does so for
-  images [B,H,W,3]; `clusters` also returns the k-means assignment of each decoder.
+  size, to panoptic_pred, semantic_pred, instance_pred, instance_scores and semantic_scores, each [1,H,W], and to a table of the
+  segments (kmax_tf/postprocessing/segment_table.py); `batch` does so for images [B,H,W,3]. `clusters` returns the maps and the
+  k-means assignment of each decoder, `logits` the maps and the class and mask logits.
 * onnx, stablehlo, tflite: the network for inputs of one size, `images` float32 [B,H,W,3] in 0..255, that of evaluation or
   --image_size, to class and mask logits; ONNX takes batches, the others one image.
 

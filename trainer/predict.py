@@ -26,7 +26,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from kmax_tf import Prediction, Predictor
+from kmax_tf import Predictor
 from kmax_tf.checkpoints.config import given_config
 from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint
 from kmax_tf.cli.command import run_command
@@ -34,8 +34,10 @@ from kmax_tf.cli.command_flags import define_config_flags, define_path, define_p
 from kmax_tf.cli.progress import Progress
 from kmax_tf.coco_panoptic import names
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
+from kmax_tf.coco_panoptic.segment_values import segment_values
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from kmax_tf.drawing.clusters import cluster_figure, decoder_slots
+from kmax_tf.drawing.pictures import overlay_panoptic
 from kmax_tf.files.lock import own_folder
 from kmax_tf.files.patterns import matching_files
 from kmax_tf.image_files import read_rgb
@@ -124,9 +126,9 @@ def predict_folder(
         maps = predict(image)
 
         def write() -> Records:
-            records = writer.write(job.file_name, maps["panoptic_pred"], maps)
-            _draw(job.files, image, maps, info)
-            return records
+            segments = segment_values(maps["panoptic_pred"], info, job.file_name, maps)
+            _draw(job.files, image, maps, info, {label: segment.score for label, segment in segments.items()})
+            return writer.write(job.file_name, maps["panoptic_pred"], segments)
 
         return write
 
@@ -159,10 +161,16 @@ def predict_folder(
     return bad
 
 
-def _draw(files: dict[str, pathlib.Path], image: np.ndarray, maps: dict[str, np.ndarray], info: DatasetInfo) -> None:
+def _draw(
+    files: Mapping[str, pathlib.Path],
+    image: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    info: DatasetInfo,
+    scores: Mapping[int, float],
+) -> None:
     pictures = {}
     if "overlays" in files:
-        pictures["overlays"] = Prediction(image, maps, info).draw()
+        pictures["overlays"] = overlay_panoptic(image, maps["panoptic_pred"], info, scores=scores)
     if "clusters" in files:
         decoders = decoder_slots(maps)
         if decoders:

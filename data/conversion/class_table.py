@@ -14,6 +14,7 @@ KINDS = ("stuff", "thing", "void")
 _LARGEST_VALUE = 65535
 _NUMBER = re.compile("[0-9]{1,6}")
 _HEX_COLOR = re.compile("#[0-9a-fA-F]{6}")
+_SEPARATORS = (",", ";", "\t")
 _FORM = "a line is `value,name,kind,color`, such as `7,road`, `26,car,thing` or `0,unlabeled,void`"
 
 
@@ -35,21 +36,22 @@ def read_class_table(path: pathlib.Path) -> ClassTable:
     """Reads a table with one class per line: `value,name,kind,color`.
 
     `kind` is one of KINDS (default: stuff), `color` `#rrggbb` or `r g b`. Empty lines, those that start with `#`, and a first
-    line of titles are ignored. A file without any comma lists the names of the values 0, 1, 2, ....
+    line of titles are ignored. Semicolons or tabs can be in the place of commas, as spreadsheets write them. A file without
+    any of these lists the names of the values 0, 1, 2, ....
 
     Raises:
       UserError: the file cannot be read, a line is not of this form, or a value, name or color is used twice.
     """
     lines = [(number, line) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
     lines = [(number, line) for number, line in lines if not line.startswith("#")]
-    plain = not any("," in line for _, line in lines)
+    separator = next((mark for mark in _SEPARATORS if any(mark in line for _, line in lines)), None)
     rows: dict[int, tuple[str, str, int | None]] = {}
     seen: dict[str | int, int] = {}
     for position, (number, line) in enumerate(lines):
-        cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
-        if not plain and position == 0 and not _NUMBER.fullmatch(cells[0]):
+        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator or ",", skipinitialspace=True))]
+        if separator and position == 0 and not _NUMBER.fullmatch(cells[0]):
             continue  # titles, such as those of Roboflow's _classes.csv
-        value, row = _parse([str(position), *cells] if plain else cells, f"{path}:{number}")
+        value, row = _parse(cells if separator else [str(position), *cells], f"{path}:{number}")
         for key in (f"value {value}", f"name {row[0]}", *([] if row[2] is None else [f"color {cells[3]}"])):
             if key in seen and row[1] != "void":
                 raise DataError(f"{path}:{number}: {key} is also in line {seen[key]}: every class needs its own")

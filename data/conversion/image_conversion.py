@@ -6,7 +6,7 @@ segment id, and `segments_info` lists id, category_id, area and iscrowd of each 
 
 import collections
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -153,13 +153,13 @@ def panoptic_map(
             problem = _too_many(entry, instance, info)
             label_of[segment.id] = entry.id * info.label_divisor + instance
         if problem:
-            raise DataError(f"{where}: segment {segment.id} {problem}")
+            raise DataError(f"{where}: segment {segment.id} {problem}{_photograph(area_of, label_of)}")
     unlisted = [i for i in area_of if i not in label_of]
     if unlisted:
         name = f"{where}: segment {unlisted[0]} ({counted(area_of[unlisted[0]], 'pixel')})"
         raise DataError(
             f"{name} is not in segments_info of its annotation ({len(unlisted)} such ids in total): JSON and PNG do not match "
-            "(pixels without a segment must have id 0)"
+            f"(pixels without a segment must have id 0){_photograph(area_of, label_of)}"
         )
     table = np.array([label_of[i] for i in area_of], dtype=np.int32)
     counts.unlabeled = sum(area for i, area in area_of.items() if label_of[i] == info.void_label)
@@ -181,6 +181,13 @@ def _problem(segment: SegmentRecord, entry: ClassInfo | None, area: int) -> str:
             "match, or the PNG was changed"
         )
     return "" if area else "covers 0 pixels of the PNG: remove it from the JSON, or create the PNG again"
+
+
+def _photograph(ids: Collection[int], listed: Collection[int]) -> str:
+    """What to add to a message if a PNG has far more ids than its annotation lists."""
+    if len(ids) < 10 * len(listed) + 100:
+        return ""
+    return f"; it has {len(ids)} colors, like a photograph: is --panoptic_dir the folder of the labels?"
 
 
 def _too_many(entry: ClassInfo, instance: int, info: DatasetInfo) -> str:

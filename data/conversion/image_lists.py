@@ -178,10 +178,27 @@ def list_images(images_dir: pathlib.Path, *, nested: bool = False) -> tuple[Sour
     """
     if not images_dir.is_dir():
         raise DataError(f"{images_dir} is not a directory: it must contain images")
-    paths = images_dir.rglob("*") if nested else images_dir.iterdir()
-    found = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)]
+    paths = [path for path in (images_dir.rglob("*") if nested else images_dir.iterdir()) if not is_hidden(path.name)]
+    found = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not found and paths:
+        first, endings = names.shown(min(paths).name), ", ".join(ending[1:] for ending in IMAGE_SUFFIXES)
+        raise DataError(f"{images_dir} contains no images (it contains {first}): give a folder of images ({endings})")
     sources = [SourceImage(names.image_name(path.relative_to(images_dir).as_posix()), path) for path in found]
     return sorted_by_name(sources, images_dir)
+
+
+def require_files(images: Sequence[SourceImage], listed_in: pathlib.Path) -> None:
+    """Raises DataError if none of the images in a list exists, or none of their labels: the folder is another one."""
+    labels = [image.label_path for image in images if image.label_path]
+    for flag, what, files in (
+        ("images_dir", "images", [image.image_path for image in images]),
+        ("panoptic_dir", "label PNGs", labels),
+    ):
+        if files and not any(map(os.path.exists, files)):
+            raise DataError(
+                f"none of the {len(files)} {what} of {listed_in} exists, such as {names.shown(files[0])}: give the folder of "
+                f"the {what} as --{flag}"
+            )
 
 
 def sorted_by_name(images: list[SourceImage], where: pathlib.Path) -> tuple[SourceImage, ...]:

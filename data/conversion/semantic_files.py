@@ -58,7 +58,9 @@ class SemanticImage(SourceImage):
     def _read_values(self) -> np.ndarray:
         """The class value of each pixel, int [h, w]."""
         colors, path = self.table.colors, self.label_path
-        expected = "a semantic label has one channel (8 or 16 bits, or a palette) with the class of each pixel"
+        expected = (
+            "a label in --semantic_dir is no photograph: it has one channel (8 or 16 bits, or a palette) with class values"
+        )
         modes = _GRAY + (_COLORS if colors else ())
         if not colors:
             expected += f", or a color of {self.table.path} (its fourth column, which is empty)"
@@ -82,7 +84,11 @@ class SemanticImage(SourceImage):
         unknown = [color for color in found.tolist() if color not in self.table.colors]
         if unknown:
             shown = [f"#{color & 255:02x}{color >> 8 & 255:02x}{color >> 16:02x}" for color in unknown]
-            many = " (many colors: is it a photograph, or a label saved as JPEG?)" if len(unknown) > 100 else ""
+            many = (
+                " (many colors: is it a photograph, or a label saved as JPEG? --semantic_dir is the folder of the labels)"
+                if len(unknown) > 100
+                else ""
+            )
             raise DataError(
                 f"{self.label_path} contains colors that are not in {self.table.path}: {few(shown)}{many}: add them there, "
                 "with kind void if such pixels have no class"

@@ -7,17 +7,17 @@ Specification: https://cocodataset.org/#format-results, "Panoptic Segmentation".
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from kmax_tf.coco_panoptic import categories, names, pngs
-from kmax_tf.coco_panoptic.segment_values import bounding_box, segment_score
+from kmax_tf.coco_panoptic.segment_values import SegmentValues, bounding_box, segment_values
 from kmax_tf.coco_panoptic.values import LARGEST_SEGMENT_ID, PanopticFileError
 from kmax_tf.drawing.colors import segment_color
-from kmax_tf.evaluation.segments import decode_segments
+from kmax_tf.evaluation.segments import label_runs
 from kmax_tf.files.atomic import write_text
 from protos.descriptions import DatasetInfo
 
@@ -47,30 +47,31 @@ class PanopticResultsWriter:
           file_name: path of the image, relative to the folder of all images; the PNG has the same path, except for the suffix.
           panoptic: [H, W], class id * label_divisor + instance id, or void.
           scores: the maps `semantic_scores` and `instance_scores` [H, W] in [0, 1] of `kmax_tf.build_postprocessor`, for the
-            `score` of each segment (segment_score); None: no scores.
+            `score` of each segment (SegmentValues); None: no scores.
 
         Raises:
           PanopticFileError: a prediction with this name exists already, or the name is not UTF-8.
+          EvaluationError: a label has an unknown class.
         """
         if not names.is_utf8(file_name):
             raise PanopticFileError(f"{names.shown(file_name)}: its name is not UTF-8: rename the file")
         self._check_new(file_name)
-        entry = self.write(file_name, panoptic, scores)
+        entry = self.write(file_name, panoptic, segment_values(panoptic, self._info, file_name, scores))
         self.restore(entry)
         return entry
 
-    def write(self, file_name: str, panoptic: np.ndarray, scores: Mapping[str, np.ndarray] | None = None) -> dict[str, dict]:
+    def write(self, file_name: str, panoptic: np.ndarray, segments: Mapping[int, SegmentValues]) -> dict[str, dict]:
         """Writes the PNG for one image as `add` does, and returns the entry without adding it, which `restore` does later.
 
-        Several threads may call this at once.
+        `segments` are those of the map. Several threads may call this at once.
         """
         png_name = f"{names.image_name(file_name)}.png"
-        colors, segments = encode_panoptic(panoptic, self._info, file_name, scores)
+        colors, records = encode_panoptic(panoptic, self._info, segments)
         png = self._folder / png_name
         png.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(colors).save(png)
         image = {"file_name": file_name, "height": panoptic.shape[0], "width": panoptic.shape[1]}
-        return {"image": image, "annotation": {"file_name": png_name, "segments_info": segments}}
+        return {"image": image, "annotation": {"file_name": png_name, "segments_info": records}}
 
     def restore(self, entry: Mapping[str, dict]) -> None:
         """Adds an entry that `add` returned in an earlier run and whose PNG still exists; errors as in `add`."""
@@ -104,31 +105,30 @@ class PanopticResultsWriter:
 
 
 def encode_panoptic(
-    panoptic: np.ndarray, info: DatasetInfo, image_name: str, scores: Mapping[str, np.ndarray] | None = None
+    panoptic: np.ndarray, info: DatasetInfo, segments: Mapping[int, SegmentValues]
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """The pixels of the PNG, uint8 [H, W, 3], and `segments_info` of a panoptic map; `scores` as in PanopticResultsWriter.add.
-
-    Raises:
-      EvaluationError: a label has an unknown class; the message starts with `image_name`.
-    """
+    """The pixels of the PNG, uint8 [H, W, 3], and `segments_info` of a panoptic map, whose segments are `segments`."""
     classes = info.by_id()
-    ids = np.zeros(panoptic.shape, np.int32)
     taken: set[int] = {0}
-    records = []
-    for label, segment in decode_segments(panoptic, info, image_name, crowds=False).items():
+    ids, records = {}, []
+    for label, segment in segments.items():
         color = segment_color(classes[segment.class_id], label % info.label_divisor)
         segment_id = int(pngs.rgb_to_ids(np.array(color, np.uint8)))
         while segment_id in taken:
             segment_id = (segment_id + 1) % (LARGEST_SEGMENT_ID + 1)
         taken.add(segment_id)
-        mask = panoptic == label
-        ids[mask] = segment_id
-        entry = segment_entry(segment_id, classes[segment.class_id].category_id, mask)
-        records.append(entry if scores is None else entry | {"score": segment_score(mask, scores)})
-    return pngs.ids_to_rgb(ids), records
+        ids[label] = segment_id
+        entry = _entry(segment_id, classes[segment.class_id].category_id, segment.area, segment.bbox)
+        records.append(entry if segment.score is None else entry | {"score": segment.score})
+    runs = label_runs(panoptic)
+    colors = pngs.ids_to_rgb(np.array([ids.get(label, 0) for label in runs.values.tolist()], np.int32))
+    return runs.replaced(colors).reshape(*panoptic.shape, 3), records
 
 
 def segment_entry(segment_id: int, category_id: int, mask: np.ndarray, *, is_crowd: bool = False) -> dict[str, Any]:
     """The entry of a segment in `segments_info`; `mask` is bool [H, W]."""
-    area = int(mask.sum())
-    return {"id": segment_id, "category_id": category_id, "area": area, "bbox": bounding_box(mask), "iscrowd": int(is_crowd)}
+    return _entry(segment_id, category_id, int(mask.sum()), bounding_box(mask), is_crowd)
+
+
+def _entry(segment_id: int, category_id: int, area: int, bbox: Sequence[int], is_crowd: bool = False) -> dict[str, Any]:
+    return {"id": segment_id, "category_id": category_id, "area": area, "bbox": list(bbox), "iscrowd": int(is_crowd)}

@@ -1,23 +1,71 @@
-"""Score and bounding box of a segment, as in COCO's result formats."""
+"""Area, bounding box and score of segments, as in COCO's result formats."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
 
+from kmax_tf.evaluation.segments import LabelRuns, decode_segments, label_runs
+from protos.descriptions import DatasetInfo
+
 _SCORE_DIGITS = 6
+Box = tuple[int, int, int, int]
 
 
-def segment_score(mask: np.ndarray, scores: Mapping[str, np.ndarray]) -> float:
-    """Confidence of a segment in [0, 1]: mean class confidence times mean mask probability of its pixels.
+@dataclasses.dataclass(frozen=True)
+class SegmentValues:
+    """What result formats say about a segment.
 
-    Mask AP (mask_ap.py) and DeepLab2 rank things by the same score. The first factor is the class confidence of a thing's mask,
-    or the mean over the masks of stuff. `mask` is bool [H, W], `scores` as in `PanopticResultsWriter.add`.
+    `area` is in pixels, `bbox` is x, y, width and height in pixels. `score` is the confidence in [0, 1]: mean class confidence
+    times mean mask probability of its pixels; None: unknown. Mask AP (mask_ap.py) and DeepLab2 rank things by the same score.
+    The first factor is the class confidence of a thing's mask, or the mean over the masks of stuff.
     """
-    semantic, instance = (float(scores[name][mask].mean(dtype=np.float64)) for name in ("semantic_scores", "instance_scores"))
-    return round(min(max(semantic * instance, 0.0), 1.0), _SCORE_DIGITS)
+
+    class_id: int
+    area: int
+    bbox: Box
+    score: float | None
+
+
+def segment_values(
+    panoptic: np.ndarray, info: DatasetInfo, image_name: str, scores: Mapping[str, np.ndarray] | None = None
+) -> dict[int, SegmentValues]:
+    """The segments of a map [H, W] of class id * label_divisor + instance id by ascending label, without void.
+
+    `scores` are the maps `semantic_scores` and `instance_scores` [H, W] in [0, 1] of `kmax_tf.build_postprocessor`.
+
+    Raises:
+      EvaluationError: a label has an unknown class; the message starts with `image_name`.
+    """
+    found = decode_segments(panoptic, info, image_name, crowds=False)
+    if not found:
+        return {}
+    runs = label_runs(panoptic)
+    row, left = np.divmod(runs.starts, panoptic.shape[1])
+    count = len(runs.values)
+    low = np.full([2, count], max(panoptic.shape))
+    high = np.zeros([2, count], np.int64)
+    for axis, (first, end) in enumerate(((left, left + runs.lengths), (row, row + 1))):
+        np.minimum.at(low[axis], runs.which, first)
+        np.maximum.at(high[axis], runs.which, end)
+    boxes = np.concatenate([low, high - low]).T.tolist()
+    products = _products_of_means(runs, scores) if scores is not None else [None] * count
+    return {
+        label: SegmentValues(found[label].class_id, found[label].area, tuple(box), score)
+        for label, box, score in zip(runs.values.tolist(), boxes, products, strict=True)
+        if label in found
+    }
+
+
+def _products_of_means(runs: LabelRuns, scores: Mapping[str, np.ndarray]) -> list[float]:
+    areas, product = runs.areas(), 1.0
+    for name in ("semantic_scores", "instance_scores"):
+        sums = np.add.reduceat(scores[name].reshape(-1), runs.starts, dtype=np.float64)
+        product = product * np.bincount(runs.which, weights=sums, minlength=len(areas)) / areas
+    return np.clip(product, 0.0, 1.0).round(_SCORE_DIGITS).tolist()
 
 
 def bounding_box(mask: np.ndarray) -> list[int]:
-    """x, y, width and height in pixels."""
+    """x, y, width and height in pixels of the pixels in a mask, bool [H, W]."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]

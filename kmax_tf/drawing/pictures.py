@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from kmax_tf.drawing.colors import Color, cluster_color, segment_color
-from kmax_tf.evaluation.segments import count_labels
+from kmax_tf.evaluation.segments import count_labels, label_runs
 from protos.descriptions import DatasetInfo
 
 _LABEL_SHARE = 0.004  # segments below this share of the picture get no name
@@ -18,12 +18,12 @@ _WHITE, _DARK = (255, 255, 255), (32, 32, 32)
 def color_panoptic(panoptic: np.ndarray, info: DatasetInfo, void_color: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
     """Colors the segments of a panoptic map [H, W]: uint8 [H, W, 3]. Unknown classes count as void."""
     classes = info.by_id()
-    labels, where = np.unique(panoptic, return_inverse=True)
-    palette = np.empty([len(labels), 3], np.uint8)
-    for row, label in enumerate(labels.tolist()):
+    runs = label_runs(panoptic)
+    palette = np.empty([len(runs.values), 3], np.uint8)
+    for row, label in enumerate(runs.values.tolist()):
         class_id, instance = divmod(label, info.label_divisor)
         palette[row] = segment_color(classes[class_id], instance) if class_id in classes else void_color
-    return palette[where.reshape(panoptic.shape)]
+    return runs.replaced(palette).reshape(*panoptic.shape, 3)
 
 
 def overlay_panoptic(
@@ -81,12 +81,12 @@ def _write_names(picture: np.ndarray, panoptic: np.ndarray, info: DatasetInfo, s
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
     size = max(11, min(panoptic.shape) // 34)
+    font = ImageFont.load_default(size)
     for label, area in count_labels(coarse).items():
         class_id = label // info.label_divisor
         if class_id not in classes or area < _LABEL_SHARE * coarse.size:
             continue
         y, x = np.unravel_index(np.argmax(np.where(coarse == label, depth, -1)), coarse.shape)
-        font = ImageFont.load_default(size)
         text = _with_score(classes[class_id].name, scores.get(label))
         half = draw.textlength(text, font) / 2
         center = (float(np.clip(x * step, half + 2, max(half + 2, canvas.width - half - 2))), float(y * step))

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.files.tensorflow_paths import literal_path
+from kmax_tf.postprocessing.segment_table import TABLE_KEYS
 from kmax_tf.prediction.engine import Maps
 from protos.descriptions import ConfigError, DatasetInfo
 
@@ -53,4 +54,5 @@ def _one_by_one(signatures: dict[str, Callable], clusters: bool) -> Callable[...
 
 
 def _numpy(tensors: dict[str, tf.Tensor]) -> Maps:
-    return {name: value.numpy() for name, value in tensors.items()}
+    # kmax_tf.Predictor measures segments of every format in the same way.
+    return {name: value.numpy() for name, value in tensors.items() if name not in TABLE_KEYS}

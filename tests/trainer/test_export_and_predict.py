@@ -18,6 +18,9 @@ from kmax_tf import Predictor, build_model, load_checkpoint, load_config
 from kmax_tf.checkpoints.variable_names import named_variables
 from kmax_tf.files.lock import FolderInUseError, own_folder
 from kmax_tf.image_files import read_rgb
+from kmax_tf.prediction.merging import panoptic_maps
+from kmax_tf.prediction.model_card import read_card
+from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS
 from protos import descriptions
 from protos.config import dataset_info
 from trainer import export as export_command
@@ -80,6 +83,30 @@ def test_saved_model_runs_with_tensorflow_alone_and_equals_the_model_in_process(
         assert exported[name].shape == (1, *image.shape[:2])
         np.testing.assert_array_equal(exported[name], maps["panoptic_pred"])
         assert len(np.unique(maps["panoptic_pred"])) > 1, "a map of one segment would prove little"
+
+
+def test_signatures_return_a_table_of_segments_and_logits(saved_model, tiny_config):
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+    image = _images()["97x97"]
+    (expected,) = Predictor(saved_model)([image])
+    found = signatures["serving_default"](input_tensor=tf.constant(image))
+    batch = signatures["batch"](input_tensor=tf.constant(np.stack([image, image[::-1]])))
+    count = len(expected.segments)
+    for name, values in {
+        "segment_ids": [segment.id for segment in expected.segments],
+        "segment_categories": [segment.category_id for segment in expected.segments],
+        "segment_areas": [segment.area for segment in expected.segments],
+        "segment_boxes": [segment.bbox for segment in expected.segments],
+        "segment_scores": [segment.score for segment in expected.segments],
+    }.items():
+        assert found[name].shape[1] == count > 1
+        np.testing.assert_allclose(found[name][0], values, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(batch[name][0, :count], values, atol=1e-5, err_msg=name)
+    card, logits = read_card(saved_model), signatures["logits"](input_tensor=tf.constant(image[None]))
+    assert {entry["name"] for entry in card.files["saved_model"]["outputs"]} == set(found)
+    given = (logits[name][0].numpy() for name in (MASK_LOGITS, CLASS_LOGITS))
+    maps = panoptic_maps(*given, card.size.crop, dataset_info(load_config(tiny_config)), card.options)
+    assert np.mean(maps["panoptic_pred"] == expected.panoptic) >= 0.999, "the image has the size of the input"
 
 
 def test_predict_writes_results_that_the_scorer_reads(saved_model, records, tmp_path):

@@ -151,6 +151,18 @@ def test_the_card_describes_the_export(exported, tiny_config):
         assert entry["input"]["shape"][-1] == 3 and entry["outputs"], name
 
 
+@pytest.mark.parametrize(("weights", "size"), [("float16", 0.7), ("int8", 0.62)])  # of a model with much graph for few weights
+def test_tflite_with_smaller_weights(weights, size, exported, predictor, tiny_config, tmp_path):
+    _need("tflite")
+    folder = tmp_path / "model"
+    shares = export_command.export(predictor, load_config(tiny_config), folder, ["tflite"], tflite_weights=weights)
+    small, whole = (path / FILES["tflite"] for path in (folder, exported))
+    assert small.stat().st_size < size * whole.stat().st_size
+    entry = json.loads((folder / "model.json").read_text())["formats"]["tflite"]
+    assert (entry["weights"], entry["agreement"]) == (weights, shares["tflite"])
+    assert shares["tflite"] >= 0.97
+
+
 def test_metrics_are_those_of_the_step(model_dir):
     for checkpoint in (model_dir / "ckpt-4", model_dir / "best" / "ckpt-4"):
         assert card.recorded_metrics(str(checkpoint)) == {"step": 4, "pq": 0.4}

@@ -6,16 +6,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from kmax_tf.checkpoints.origin import version
-from kmax_tf.files.tensorflow_paths import literal_path
 from kmax_tf.prediction.in_memory import input_size
-from kmax_tf.prediction.opening import SAVED_MODEL, SAVED_MODEL_FILE
+from kmax_tf.prediction.opening import SAVED_MODEL
 from kmax_tf.prediction.runtimes import needed
 from protos import experiment_pb2
 from trainer.formats.network import Network
 from trainer.formats.onnx_format import write_onnx
+from trainer.formats.saved_model_format import write_saved_model
 from trainer.formats.stablehlo_format import write_stablehlo
 from trainer.formats.tflite_format import write_tflite
 from trainer.prediction.inference import PanopticPredictor
@@ -50,21 +48,9 @@ def write_format(
 ) -> dict[str, Any]:
     """Writes one of FORMATS, whose packages are installed, to a folder and returns its entry in model.json."""
     if name == SAVED_MODEL:
-        return _write_saved_model(predictor, folder)
+        return write_saved_model(predictor, config, folder)
     options = {"precision": tflite_weights} if name == "tflite" else {}
     return _FIXED_SIZE[name](Network(predictor, input_size(config).crop), folder, **options)
-
-
-def _write_saved_model(predictor: PanopticPredictor, folder: pathlib.Path) -> dict[str, Any]:
-    signatures = {"serving_default": predictor.__call__, "batch": predictor.batch, "clusters": predictor.clusters}
-    tf.saved_model.save(predictor, literal_path(str(folder)), signatures=signatures)
-    outputs = predictor.batch.get_concrete_function().structured_outputs
-    return {
-        "file": SAVED_MODEL_FILE,
-        "input": {"name": "input_tensor", "dtype": "uint8", "shape": [None, None, 3]},
-        "outputs": [{"name": key, "dtype": outputs[key].dtype.name, "shape": [1, None, None]} for key in sorted(outputs)],
-        "signatures": sorted(signatures),
-    }
 
 
 def origin(config: experiment_pb2.ExperimentOptions, checkpoint: str) -> dict[str, str]:

@@ -9,10 +9,9 @@ import tensorflow as tf
 from PIL import Image
 
 from kmax_tf.coco_panoptic import names
-from kmax_tf.coco_panoptic.results import segment_score
+from kmax_tf.coco_panoptic.segment_values import segment_values
 from kmax_tf.drawing.clusters import cluster_figure, decoder_slots
 from kmax_tf.drawing.pictures import contact_sheet, legend, overlay_panoptic
-from kmax_tf.evaluation.segments import decode_segments
 from protos.descriptions import DatasetInfo
 
 # Figures of clusters are large, and TensorBoard shows them in cards of 4:3.
@@ -59,8 +58,8 @@ class PictureBook:
 
     def _page(self, image: np.ndarray, maps: dict[str, np.ndarray], truth: np.ndarray | None, name: bytes) -> np.ndarray:
         predicted = maps["panoptic_pred"]
-        segments = decode_segments(predicted, self._info, str(name), crowds=False)
-        scores = {label: segment_score(predicted == label, maps) for label in segments}
+        segments = segment_values(predicted, self._info, str(name), maps)
+        scores = {label: segment.score for label, segment in segments.items()}
         pictures = [image, overlay_panoptic(image, predicted, self._info, scores=scores)]
         titles = ["image", "prediction"]
         if truth is not None:

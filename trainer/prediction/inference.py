@@ -12,12 +12,12 @@ from kmax_tf.model import KMaXDeepLab
 from kmax_tf.postprocessing.postprocessor import cluster_maps, predict_maps
 from kmax_tf.postprocessing.raw_size import build_restore
 from kmax_tf.prediction.placement import without_padding
-from kmax_tf.tensor_keys import Outputs
+from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, Outputs
 from protos import experiment_pb2, trainer_pb2
 from trainer.prediction.processor import bfloat16_problem
 
-_IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")
-_IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor")
+IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")
+IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor")
 Maps = dict[str, tf.Tensor]
 
 
@@ -43,17 +43,24 @@ class PanopticPredictor(tf.Module):
         """Network inputs [B,H,W,3] of the size of evaluation, 0..255 -> the maps at that size, and the outputs of the model."""
         return self._predict_maps(images)
 
-    @tf.function(input_signature=[_IMAGE], autograph=False)
+    @tf.function(input_signature=[IMAGE], autograph=False)
     def __call__(self, input_tensor: tf.Tensor) -> Maps:
         """RGB image uint8 [H,W,3] -> the maps of `kmax_tf.build_postprocessor`, each [1,H,W] as DeepLab2 exports them."""
         return self.batch(input_tensor[None])
 
-    @tf.function(input_signature=[_IMAGES], autograph=False)
+    @tf.function(input_signature=[IMAGES], autograph=False)
     def batch(self, input_tensor: tf.Tensor) -> Maps:
         """RGB images uint8 [B,H,W,3] -> the maps of `__call__`, [B,H,W]."""
-        return self._run(input_tensor)[0]
+        maps = self.logits(input_tensor)
+        return {name: value for name, value in maps.items() if name not in (CLASS_LOGITS, MASK_LOGITS)}
 
-    @tf.function(input_signature=[_IMAGE], autograph=False)
+    @tf.function(input_signature=[IMAGES], autograph=False)
+    def logits(self, input_tensor: tf.Tensor) -> Maps:
+        """The maps of `batch`, and the class and mask logits of the network input, with its padding, float32."""
+        maps, outputs, _ = self._run(input_tensor)
+        return maps | {name: tf.cast(outputs[name], tf.float32) for name in (CLASS_LOGITS, MASK_LOGITS)}
+
+    @tf.function(input_signature=[IMAGE], autograph=False)
     def clusters(self, input_tensor: tf.Tensor) -> Maps:
         """The maps of `__call__`, and `decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [1,h,w]."""
         maps, outputs, place = self._run(input_tensor[None])

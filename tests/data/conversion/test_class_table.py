@@ -33,6 +33,14 @@ def test_a_line_of_titles_and_plain_names(tmp_path):
     assert plain.categories == titles.categories and not plain.colors
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_separators_of_spreadsheets(tmp_path, separator):
+    lines = ("value,name,kind,color", "0,unlabeled,void", '7,"road",,#804080', "26,car,thing,0 0 142")
+    commas = _read(tmp_path, "\n".join(lines))
+    assert _read(tmp_path, "\n".join(lines).replace(",", separator)) == commas
+    assert [c.name for c in commas.categories] == ["road", "car"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

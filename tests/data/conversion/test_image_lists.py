@@ -32,6 +32,30 @@ def test_images_without_labels(tmp_path):
     assert [(image.name, image.label_path) for image in listed] == [("scene_0", None), ("scene_1", None), ("scene_2", None)]
 
 
+def test_photographs_of_other_formats(tmp_path):
+    for name in ("b.heic", "a.heic", ".DS_Store"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(
+        UserError, match=r"contains no images \(it contains a.heic\): give a folder of images \(jpg, jpeg, png, "
+    ):
+        image_lists.list_images(tmp_path)
+
+
+def test_wrong_folders_are_named_by_their_flags(tmp_path):
+    path = write_coco(tmp_path)
+    (tmp_path / "other").mkdir()
+    image_lists.require_files(_read(tmp_path).images, path)
+    (tmp_path / "images" / "scene_0.png").unlink()
+    image_lists.require_files(_read(tmp_path).images, path)
+    for folders, message in (
+        (("other", "panoptic"), "none of the 3 images of .*other/scene_0.png: give the folder of the images as --images_dir"),
+        (("images", "other"), "none of the 3 label PNGs of .*: give the folder of the label PNGs as --panoptic_dir"),
+    ):
+        listed = image_lists.read_panoptic_json(path, *(tmp_path / folder for folder in folders))
+        with pytest.raises(UserError, match=message):
+            image_lists.require_files(listed.images, path)
+
+
 def test_hidden_and_system_files_are_ignored(tmp_path):
     write_coco(tmp_path)
     for name in ("._scene_0.png", ".DS_Store", "Thumbs.db", ".hidden.jpg"):

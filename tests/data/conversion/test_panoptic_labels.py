@@ -75,6 +75,14 @@ def test_errors_name_file_and_segment(segments, message):
         _panoptic_map(np.full((2, 2), 7), segments, where="labels/a.png")
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_photograph_in_the_place_of_a_label(first):
+    """The first pixel has a listed id of the wrong area (1), or none of the ids is listed (0)."""
+    ids = np.arange(3000).reshape(50, 60) + 1
+    with pytest.raises(UserError, match="it has 3000 colors, like a photograph: is --panoptic_dir the folder of the labels?"):
+        _panoptic_map(ids, [segment(1, 17, 9)][:first], where="labels/a.png")
+
+
 def test_ids_are_numbers_of_any_type():
     ids = np.array([[7, 7], [8, 0]])
     numbers = [segment(7, 17, 2), segment(8, 149, 1)]

@@ -77,7 +77,11 @@ def test_other_kinds_of_pngs(tmp_path, kind):
     [
         (VALUES + 1, "1,road\n8,sky\n27,car\n", r"a.png contains class 0 \(1 pixel\), but .*classes.csv lists 1, 8, 27"),
         (VALUES, "0,road\n7,sky\n", r"a.png contains class 26 \(\d pixels\), but .*classes.csv lists 0, 7: add it there"),
-        (np.zeros((4, 4, 3), np.uint8), "0,road\n", "a.png is a PNG of mode RGB, but a semantic label has one channel"),
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            "0,road\n",
+            "a.png is a PNG of mode RGB, but a label in --semantic_dir is no photograph",
+        ),
         (np.full((4, 4, 3), 9, np.uint8), CLASSES, "a.png contains colors that are not in .*classes.csv: #090909: add them"),
     ],
 )
