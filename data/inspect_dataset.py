@@ -146,5 +146,7 @@ if __name__ == "__main__":
     flags.DEFINE_enum("section", "both", [*SECTIONS, "both"], "Which dataset options to inspect; both: those that are set.")
     flags.DEFINE_integer("max_records", None, "Records to check per section, evenly spaced. Default: all.", lower_bound=1)
     flags.DEFINE_integer("num_samples", 12, "Number of images on the contact sheets of a section.", lower_bound=1)
-    flags.DEFINE_integer("seed", None, "Seed of the augmentation. Default: trainer_options.seed.", lower_bound=0)
+    flags.DEFINE_integer(
+        "seed", None, "Seed of the augmentation. Default: trainer_options.seed.", lower_bound=0, upper_bound=2**31 - 1
+    )
     run_command(_main, interrupted="interrupted: no report was written")

@@ -1,7 +1,6 @@
 """Reads image files as upright RGB: encoded as JPEG or PNG, for records, or as pixels, decoded as in training."""
 
 import dataclasses
-import io
 import os
 import pathlib
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from kmax_tf.coco_panoptic import pngs
-from kmax_tf.coco_panoptic.values import PanopticFileError
+from protos import text_files
 from protos.errors import UserError
 
 _ORIENTATION_TAG = 0x0112
@@ -44,10 +43,8 @@ def read_image(path: pathlib.Path) -> EncodedImage:
     """
     data, image, pixels, kind, rotated = _read(path)
     if data is None:
-        buffer = io.BytesIO()
         kind = "jpeg" if kind == "jpeg" else "png"
-        image.save(buffer, format=kind, **({"quality": 95} if kind == "jpeg" else {}))
-        data = buffer.getvalue()
+        data = pngs.encoded(image, kind, **({"quality": 95} if kind == "jpeg" else {}))
     return EncodedImage(data, kind, *pixels.shape[:2], rotated)
 
 
@@ -88,26 +85,17 @@ class _Content(NamedTuple):
 
 
 def _read(path: pathlib.Path) -> _Content:
-    try:
-        return _decode(pngs.read_bytes(path), str(path))
-    except PanopticFileError as error:
-        raise ImageError(str(error)) from None
+    return _decode(text_files.read_bytes(path, ImageError, if_missing=pngs.IF_MISSING), str(path))
 
 
 def _decode(data: bytes, source: str) -> _Content:
     """`source` names the file in messages."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            pngs.check_size(image)
-            kind = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(image.format or "", "")
-            rotated = image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
-            if kind and image.mode == "RGB" and not rotated and "transparency" not in image.info:
-                return _Content(data, image, _decoded(data, image), kind, False)
-            mode, rgb = image.mode, _to_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError:
-        raise ImageError(pngs.too_large(pathlib.Path(source))) from None
-    except pngs.UNREADABLE as error:
-        raise ImageError(f"{source} is damaged or not an image ({pngs.reason(error)}): download or create it again") from None
+    with pngs.opened(data, source, "an image", ImageError) as image:
+        kind = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(image.format or "", "")
+        rotated = image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
+        if kind and image.mode == "RGB" and not rotated and "transparency" not in image.info:
+            return _Content(data, image, _decoded(data, image), kind, False)
+        mode, rgb = image.mode, _to_rgb(ImageOps.exif_transpose(image))
     if rgb is None:
         raise ImageError(_unknown_range(source, mode))
     return _Content(None, rgb, np.asarray(rgb), kind, rotated)

@@ -36,7 +36,7 @@ class PixelDecoder(tf_keras.layers.Layer):
     def __init__(self, options: model_pb2.PixelDecoderOptions, norm: NormSpec):
         super().__init__()
         self.endpoints = [f"stage{5 - i}" for i in range(len(options.channels))]
-        self.input_norms = [LayerNorm(epsilon=1e-6) for _ in self.endpoints]
+        self.input_norms = [LayerNorm() for _ in self.endpoints]
         self.stages = [
             [
                 ResidualBlock(channels, norm, gelu, axial=i < AXIAL_STAGES, dilation=options.bottleneck_dilation)

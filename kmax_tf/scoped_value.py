@@ -1,30 +1,18 @@
-"""A value that holds inside a `with` block, for the thread that opens it."""
+"""Values that hold inside a `with` block, for the thread that opens it."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from contextvars import ContextVar
+from typing import TypeVar
 
 Value = TypeVar("Value")
 
 
-class ScopedValue(Generic[Value]):
-    """Each thread has its own value: that of its innermost open block, or else the default."""
-
-    def __init__(self, default: Value) -> None:
-        self._default = default
-        self._local = threading.local()
-
-    def get(self) -> Value:
-        """The value of this thread."""
-        return getattr(self._local, "value", self._default)
-
-    @contextlib.contextmanager
-    def set(self, value: Value) -> Iterator[None]:
-        """Sets the value inside the context."""
-        outer = self.get()
-        self._local.value = value
-        try:
-            yield
-        finally:
-            self._local.value = outer
+@contextlib.contextmanager
+def scoped(variable: ContextVar[Value], value: Value) -> Iterator[None]:
+    """Sets a variable inside the context; other threads have the default, or what they set themselves."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)

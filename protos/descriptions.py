@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from google.protobuf import text_format
 
 from protos import dataset_pb2, model_pb2, text_files
-from protos.errors import ConfigError, nearest
+from protos.errors import ConfigError, few, nearest
 
 # The input pipeline encodes class ids in 15 bits.
 _LARGEST_ID = 32767
@@ -91,8 +91,12 @@ def default_color(class_id: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def from_proto(proto: dataset_pb2.DatasetDescription, source: str) -> DatasetInfo:
-    """Validates a description. Every ConfigError message starts with `source` (its file)."""
+def from_text(text: str, source: str) -> DatasetInfo:
+    """Parses and validates the text of a description; every ConfigError message starts with `source` (its file)."""
+    try:
+        proto = text_format.Parse(text, dataset_pb2.DatasetDescription())
+    except text_format.ParseError as error:
+        raise ConfigError(f"{source}:{error}") from None
     categories = [c.category_id if c.HasField("category_id") else c.id for c in proto.classes]
     problem = next(_problems(proto, categories), None)
     if problem:
@@ -188,15 +192,6 @@ def _load_file(path: pathlib.Path) -> DatasetInfo:
     return from_text(text_files.read_text(path, ConfigError), str(path))
 
 
-def from_text(text: str, source: str) -> DatasetInfo:
-    """Parses and validates the text of a description; every ConfigError message starts with `source` (its file)."""
-    try:
-        proto = text_format.Parse(text, dataset_pb2.DatasetDescription())
-    except text_format.ParseError as error:
-        raise ConfigError(f"{source}:{error}") from None
-    return from_proto(proto, source)
-
-
 def class_difference(ours: DatasetInfo, theirs: DatasetInfo) -> str | None:
     """What differs between the classes of two descriptions in id, name, or whether they are things; None if nothing does.
 
@@ -214,11 +209,7 @@ def class_difference(ours: DatasetInfo, theirs: DatasetInfo) -> str | None:
 
 
 def _both(ours: DatasetInfo, theirs: DatasetInfo) -> str:
-    texts = []
-    for info in (ours, theirs):
-        more = f" and {len(info.classes) - _MOST_LISTED} more" if len(info.classes) > _MOST_LISTED else ""
-        listed = ", ".join(map(_shown, info.classes[:_MOST_LISTED]))
-        texts.append(f"{info.name} has {len(info.classes)} classes: {listed}{more}")
+    texts = (f"{i.name} has {len(i.classes)} classes: {few([*map(_shown, i.classes)], _MOST_LISTED)}" for i in (ours, theirs))
     return "; ".join(texts)
 
 

@@ -1,7 +1,7 @@
-"""Errors that a user can fix, and the hints in their messages."""
+"""Errors that a user can fix, and phrases of their messages."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -19,3 +19,8 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """The phrase `; did you mean ...?` with the most similar known name, or "" if none has a similarity of `cutoff` (0..1)."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f'; did you mean "{found[0]}"?' if found else ""
+
+
+def few(values: Sequence[object], limit: int = 5) -> str:
+    """The first `limit` values and the number of the rest."""
+    return ", ".join(map(str, values[:limit])) + (f" and {len(values) - limit} more" if len(values) > limit else "")

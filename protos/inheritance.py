@@ -30,13 +30,10 @@ def read_with_bases(path: pathlib.Path, read: Read) -> tuple[experiment_pb2.Expe
     while name:
         try:
             base_path = usable_path(name, ConfigError, nearest.parent)
-        except ConfigError as error:
-            raise ConfigError(f"{nearest}: base: {error}") from None
-        files = [path, *bases, base_path]
-        if base_path.resolve() in [file.resolve() for file in files[:-1]]:
-            chain = " -> ".join(map(str, files))
-            raise ConfigError(f"{nearest}: base: a file cannot be its own base, but {chain}; remove base from one of them")
-        try:
+            files = [path, *bases, base_path]
+            if base_path.resolve() in [file.resolve() for file in files[:-1]]:
+                chain = " -> ".join(map(str, files))
+                raise ConfigError(f"a file cannot be its own base, but {chain}; remove base from one of them")
             base = read(base_path)
         except ConfigError as error:
             raise ConfigError(f"{nearest}: base: {error}") from None

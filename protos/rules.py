@@ -66,7 +66,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "resize_factor": _AT_LEAST_0,
         "small_instance_threshold": _AT_LEAST_0,
         "small_instance_weight": _AT_LEAST_0,
-        "max_thing_id": _AT_LEAST_1,
+        "max_thing_id": in_range(1, 2**16 - 1),
         "data_service": Rule("empty or an address grpc://host:port", re.compile(r"|grpc://.+:[0-9]+").fullmatch),
     },
     "RecordSource": {"weight": _ABOVE_0},

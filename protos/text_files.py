@@ -16,30 +16,27 @@ def read_text(path: pathlib.Path, error: type[UserError] = UserError) -> str:
     Raises:
       error: the file does not exist, cannot be read, is not UTF-8 or has more than LARGEST_FILE bytes.
     """
+    return decode(read_bytes(path, error), str(path), error)
+
+
+def read_bytes(path: pathlib.Path, error: type[UserError], *, if_missing: str = "") -> bytes:
+    """The bytes of a file, of which nobody knows who made it.
+
+    Raises:
+      error: the file does not exist (the message ends with the advice `if_missing`), cannot be read or has more than
+        LARGEST_FILE bytes.
+    """
     try:
-        data = read_limited(path, error)
-    except error:  # which is a ValueError, too
-        raise
+        with path.open("rb") as file:
+            state = os.fstat(file.fileno())
+            # Devices and pipes have no size.
+            data = b"" if state.st_size > LARGEST_FILE else file.read(-1 if stat.S_ISREG(state.st_mode) else LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise error(f"{path}: no such file") from None
+        raise error(f"{path}: no such file{if_missing}") from None
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}): check the file and its permissions") from None
     except ValueError as problem:  # a name that no file can have
         raise error(f"{os.fspath(path)!r}: cannot be read ({problem}): correct the name") from None
-    return decode(data, str(path), error)
-
-
-def read_limited(path: pathlib.Path, error: type[UserError]) -> bytes:
-    """The bytes of a file, of which nobody knows who made it.
-
-    Raises:
-      error: it has more than LARGEST_FILE bytes.
-      OSError, ValueError: as `open`.
-    """
-    with path.open("rb") as file:
-        state = os.fstat(file.fileno())
-        # Devices and pipes have no size.
-        data = b"" if state.st_size > LARGEST_FILE else file.read(-1 if stat.S_ISREG(state.st_mode) else LARGEST_FILE + 1)
     if max(state.st_size, len(data)) > LARGEST_FILE:
         raise error(
             f"{path}: has more than {LARGEST_FILE >> 20} MB, which are not read into memory: split it into several files"

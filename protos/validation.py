@@ -57,6 +57,10 @@ def validate(config: experiment_pb2.ExperimentOptions, infos: Sequence[DatasetIn
         problems += [f"{path}.{problem}" for problem in _dataset_problems(options, info)]
     if config.eval_dataset_options.source:
         problems.append("eval_dataset_options.source: evaluation does not mix records by weight; list them in file_pattern")
+    if config.eval_dataset_options.data_service:
+        problems.append("eval_dataset_options.data_service: only train_dataset_options can have one; remove it")
+    if not config.train_dataset_options.decode_groundtruth_label:
+        problems.append("train_dataset_options.decode_groundtruth_label: training needs labels; remove it")
     problems += [f"model_options.{problem}" for problem in _model_problems(config.model_options, infos[0])]
     problems += _training_problems(config)
     problems += _class_table_problems(infos[0], infos[-1])

@@ -40,7 +40,7 @@ from protos.validation import dataset_sections
 from trainer.measure import jobs
 from trainer.measure.fresh_process import run_alone
 from trainer.measure.growth import growth_report, measure_growth
-from trainer.measure.input_speed import InputJob, measure_input
+from trainer.measure.input_speed import measure_input
 from trainer.measure.report import cost_report, input_report, machine_report, speed_report
 from trainer.measure.suite import measure_suite, suite_report
 from trainer.measure.tpu_compile import COMPILER_PYTHON, compile_for_tpu, parse_topology
@@ -140,8 +140,7 @@ def benchmark_input(config: experiment_pb2.ExperimentOptions, crops: tuple[tuple
       ValueError: the config cannot be used for this, or its records are damaged.
     """
     _require_training(config, "--input")
-    job = InputJob(config.SerializeToString(), crops)
-    measured = run_alone("input", measure_input, job, progress=functools.partial(print, flush=True))
+    measured = run_alone("input", measure_input, config, crops, progress=functools.partial(print, flush=True))
     machine = measured.pop("machine")
     print(f"\n{config.experiment_name}: {input_report(measured)}\non {machine['cpus']} CPU cores ({machine['cpu']})\n")
     return {"experiment": config.experiment_name, "input": measured, "machine": machine}

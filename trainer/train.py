@@ -116,7 +116,7 @@ def _run(
     try:
         experiment = build_experiment(config, strategy, from_chief(strategy, seed))
         print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
-        run = Run(config, mode, model_dir, experiment, profile)
+        run = Run(experiment, mode, model_dir, profile)
         if trains and is_chief(strategy):
             write_text(model_dir / "config.textproto", config_to_text(config))
             describe_run(config, model_dir, int(experiment.global_step.numpy()))

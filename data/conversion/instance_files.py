@@ -16,9 +16,9 @@ from data.conversion.image_lists import LabeledImages, SourceImage, sorted_by_na
 from data.records.schema import DataError
 from kmax_tf.coco_panoptic import categories, names, values
 from kmax_tf.coco_panoptic.categories import Category
-from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord, few
+from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
 from protos.descriptions import DatasetInfo
-from protos.errors import nearest
+from protos.errors import few, nearest
 
 OVERLAPS = ("area", "order")
 _KEPT = ("id", "category_id", "segmentation", "iscrowd", "score")

@@ -15,9 +15,10 @@ from data.conversion.image_lists import LabeledImages, SourceImage
 from data.records.schema import DataError
 from kmax_tf.cli.progress import counted
 from kmax_tf.coco_panoptic import names, pngs
-from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord, few
+from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
 from kmax_tf.files.hidden import is_hidden
 from protos.descriptions import DatasetInfo
+from protos.errors import few
 
 # Without a class by convention, unless the table lists it.
 _VOID = 255

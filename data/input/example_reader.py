@@ -57,15 +57,13 @@ class ExampleReader:
     def _name(self, number: int) -> str:
         """The name of the image of an example, as far as it can be read."""
         try:
-            return schema.image_name(schema.parse_features(self._index.read(number)))
-        except ChecksumError as error:
-            return _name_in(error.data)
+            return schema.image_name(schema.parse_features(self._bytes(number)))
         except DataError:
             return _UNKNOWN
 
-
-def _name_in(damaged: bytes) -> str:
-    try:
-        return schema.image_name(schema.parse_features(damaged))
-    except DataError:
-        return _UNKNOWN
+    def _bytes(self, number: int) -> bytes:
+        """The bytes of an example, also those that fail their checksum."""
+        try:
+            return self._index.read(number)
+        except ChecksumError as error:
+            return error.data

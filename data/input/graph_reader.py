@@ -58,13 +58,10 @@ class GraphReader:
 
         count = tf.size(candidates, tf.int64)
         found = tf.data.Dataset.range(count).map(attempt).ignore_errors()
-        nothing = {key: _empty(spec) for key, spec in found.element_spec.items()} | {"place": count}
+        specs = found.element_spec.items()
+        nothing = {key: tf.zeros([side or 0 for side in spec.shape], spec.dtype) for key, spec in specs} | {"place": count}
         example = found.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1).get_single_element()
         place = example.pop("place")
         with tf.control_dependencies([require_usable(place < count, candidates[0])]):
             bad = tf.where(tf.range(count) < place, candidates, -1)
         return example, bad
-
-
-def _empty(spec: tf.TensorSpec) -> tf.Tensor:
-    return tf.zeros([side or 0 for side in spec.shape], spec.dtype)

@@ -18,7 +18,7 @@ from data.input.preprocessing_options import Preprocessing, ScaleJitter, preproc
 from data.records import class_counts, record_classes, record_index
 from data.records.input_problems import REPORT, InputProblems
 from protos import dataset_pb2
-from protos.descriptions import ConfigError, DatasetInfo
+from protos.descriptions import DatasetInfo
 
 __all__ = ["REPORT", "InputProblems", "evaluation_dataset", "input_problems", "training_dataset"]
 
@@ -63,18 +63,10 @@ def training_dataset(
       with a batch dimension, and REPORT; all shapes are static.
 
     Raises:
-      ConfigError: an option is invalid, or the data service is not there.
+      ConfigError: the data service is not there.
       DataError: there are no records, or files are damaged. A bad record that is found later ends the iteration with a
         tf.errors.OpError unless bad examples are skipped; see InputProblems.explained.
     """
-    if not 0 <= shard < num_shards:
-        raise ConfigError(f"shard {shard} must be one of the hosts 0 .. {num_shards - 1}")
-    if not -(2**63) <= seed < 2**63:
-        raise ConfigError(f"seed {seed} does not fit into 64 bits")
-    if batch_size < 1 or batch_size % num_shards:
-        raise ConfigError(f"batch_size {batch_size} must be a positive multiple of the number of hosts, {num_shards}")
-    if not options.decode_groundtruth_label:
-        raise ConfigError("decode_groundtruth_label is false: training needs labels")
     prepare = preprocessing(options, is_training=True)
     problems = problems or input_problems(options)
     reader, examples, sizes = _open(options, info, problems)
@@ -128,13 +120,8 @@ def evaluation_dataset(
       `panoptic_raw` string [b] (tf.io.serialize_tensor of the int32 panoptic map of the record).
 
     Raises:
-      ConfigError: an option is invalid.
       DataError: as training_dataset.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
-    if options.data_service:
-        raise ConfigError("eval_dataset_options.data_service: only train_dataset_options can have one")
     prepare = preprocessing(options, is_training=False)
     problems = problems or input_problems(options)
     reader, examples, _ = _open(options, info, problems)
@@ -156,8 +143,6 @@ def _open(
     options: dataset_pb2.DatasetOptions, info: DatasetInfo, problems: InputProblems
 ) -> tuple[GraphReader, ExampleReader, list[int]]:
     """Readers of the examples of all sources, in graphs and on the host, and the number of examples of each source."""
-    if not 1 <= options.max_thing_id <= targets.MOST_INSTANCES:
-        raise ConfigError(f"max_thing_id must be at least 1 and at most {targets.MOST_INSTANCES}, not {options.max_thing_id}")
     index, sizes = record_index.open_sources(options, made_by=info.converter, problems=problems)
     record_classes.check(index.files, info)
     labels = options.decode_groundtruth_label

@@ -98,15 +98,9 @@ def _add(view: ModelView, example: Mapping[str, np.ndarray], info: DatasetInfo, 
 
 
 def target_panoptic(example: Mapping[str, np.ndarray], info: DatasetInfo) -> np.ndarray:
-    """The panoptic map [h, w] that the targets of one image describe (see data/input/targets.py).
-
-    Raises DataError if `semantic_gt` and `thing_id_class_gt` disagree about the class of an instance.
-    """
+    """The panoptic map [h, w] that the targets of one image describe (see data/input/targets.py)."""
     number, semantic = example[THING_MASK_GT], example[SEMANTIC_GT].astype(np.int64)
-    classes = np.where(number >= 0, example[THING_CLASS_GT][number], semantic)
-    if (classes != semantic).any():
-        raise DataError(f"{_text(example['image_name'])}: its targets assign two classes to one instance")
-    return classes * info.label_divisor + number + 1
+    return np.where(number >= 0, example[THING_CLASS_GT][number], semantic) * info.label_divisor + number + 1
 
 
 def _origin(example: Mapping[str, np.ndarray]) -> list[str]:

@@ -4,15 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from data.input import resize_and_pad
-from data.input.preprocessing_options import preprocessing
 from data.inspection.input_sizes import InputSizes
 from data.inspection.model_view import ModelView
 from data.inspection.scan import TINY_AREA, Section
-from kmax_tf.coco_panoptic.panoptic_files import few
 from protos.descriptions import ClassInfo, DatasetInfo
+from protos.errors import few
 
 # Shares above (or below) which something is noted.
 _MUCH_VOID = 0.5
@@ -32,9 +29,10 @@ def section_notes(section: Section, view: ModelView, num_mask_slots: int, sizes:
 
     `sizes` are those of the images that were read, if any.
     """
-    notes = [*_limit_notes(section, view, num_mask_slots), *_size_notes(section), *_image_notes(section)]
+    notes = [*_limit_notes(section, view, num_mask_slots)]
     if sizes:
         notes += _input_notes(section, sizes)
+    notes += _image_notes(section)
     if section.counts.labeled:
         notes = [*_label_notes(section), *notes]
     return [f"{section.name}: {note}" for note in notes]
@@ -142,6 +140,13 @@ def _limit_notes(section: Section, view: ModelView, num_mask_slots: int) -> Iter
 
 def _input_notes(section: Section, sizes: InputSizes) -> Iterator[str]:
     options, crop = section.options, tuple(section.options.crop_size)
+    (height, width), resized = (np.median(found, axis=0).astype(int) for found in (section.counts.sizes, sizes.resized))
+    seen = np.minimum(np.array(crop) / (resized * options.augmentations.min_scale_factor), 1).prod()
+    if seen < _SMALL_PART:
+        yield (
+            f"a crop of {crop[1]}x{crop[0]} shows at most {seen:.0%} of an image of median size ({width}x{height}, "
+            f"{resized[1]}x{resized[0]} after resizing to range): set max_resize_value or raise crop_size to see whole objects"
+        )
     padding, better = sizes.padding(crop), sizes.fitting_crop
     if padding > _MUCH_PADDING:
         shape = f"crop_size: [{better[0]}, {better[1]}] fits the images ({sizes.padding(better):.0%} padding)"
@@ -165,21 +170,6 @@ def _input_notes(section: Section, sizes: InputSizes) -> Iterator[str]:
 def most(section: Section, numbers: np.ndarray) -> str:
     """The largest number and its image; `numbers` has one per labeled image."""
     return f"{numbers.max()} in {section.counts.labeled[numbers.argmax()].name}" if numbers.any() else "0"
-
-
-def _size_notes(section: Section) -> Iterator[str]:
-    if not section.counts.images:
-        return
-    prepare = preprocessing(section.options, is_training=section.name == "train")
-    median = np.median(section.counts.sizes, axis=0).astype(np.int32)
-    height, width = (int(side) for side in resize_and_pad.placement(*(tf.constant(side) for side in median), prepare).size)
-    crop, scale = prepare.crop, prepare.jitter.lowest
-    seen = np.prod([min(side / (length * scale), 1) for side, length in zip(crop, (height, width))])
-    if seen < _SMALL_PART:
-        yield (
-            f"a crop of {crop[1]}x{crop[0]} shows at most {seen:.0%} of an image of median size ({median[1]}x{median[0]}, "
-            f"{width}x{height} after resizing to range): set max_resize_value or raise crop_size to see whole objects"
-        )
 
 
 def _image_notes(section: Section) -> Iterator[str]:

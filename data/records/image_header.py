@@ -5,7 +5,7 @@ import tensorflow as tf
 from data.records.graph_checks import require
 from kmax_tf.coco_panoptic.pngs import MOST_PIXELS
 
-TOO_MANY = f"pixels, more than the {MOST_PIXELS} that a record may have: scale it down, or cut it into parts"
+_TOO_MANY = f"pixels, more than the {MOST_PIXELS} that a record may have: scale it down, or cut it into parts"
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # DeepLab2 does not read them; the size of an animation is not in one place.
 _REFUSED = (b"GIF8", b"RIFF")
@@ -23,7 +23,7 @@ def require_few_pixels(encoded: tf.Tensor, what: str) -> tf.Operation:
     size = tf.cond(is_png, lambda: _png_size(beginning), lambda: tf.cond(is_jpeg, lambda: _jpeg_size(encoded), _unknown))
     height, width = size[0], size[1]
     is_usable = (height >= 0) & (width >= 0) & (height <= MOST_PIXELS // tf.maximum(width, 1))
-    return require(is_usable, f"the {what} has ", height, " x ", width, f" (height x width) {TOO_MANY}")
+    return require(is_usable, f"the {what} has ", height, " x ", width, f" (height x width) {_TOO_MANY}")
 
 
 def _png_size(beginning: tf.Tensor) -> tf.Tensor:

@@ -7,8 +7,6 @@ Labels are panoptic maps, `class id * label divisor + instance id` per pixel, in
 * `raw`: the int32 values, little endian, row by row, as DeepLab2 writes them (30 times larger).
 """
 
-import io
-
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -32,12 +30,9 @@ def encode_label(panoptic: np.ndarray, label_format: str = "png") -> bytes:
 
     Raises:
       DataError: an id is outside 0 .. 2^24 - 1, the range of `png`.
-      ValueError: the format does not exist.
     """
     if label_format == "raw":
         return np.ascontiguousarray(panoptic, dtype="<i4").tobytes()
-    if label_format != "png":
-        raise ValueError(f"label_format {label_format!r} does not exist: choose one of {', '.join(LABEL_FORMATS)}")
     if panoptic.size and (panoptic.min() < 0 or panoptic.max() >= 1 << 24):
         raise DataError(
             f"panoptic ids {panoptic.min()} .. {panoptic.max()} do not fit into a PNG (0 .. {(1 << 24) - 1}): "
@@ -49,9 +44,7 @@ def encode_label(panoptic: np.ndarray, label_format: str = "png") -> bytes:
         picture.putpalette(pngs.ids_to_rgb(ids).tobytes(), "RGB")
     else:
         picture = Image.fromarray(pngs.ids_to_rgb(panoptic))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png")
-    return buffer.getvalue()
+    return pngs.encoded(picture)
 
 
 def mapped(labels: np.ndarray, ids: np.ndarray, values: np.ndarray) -> np.ndarray:

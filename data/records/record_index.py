@@ -28,7 +28,8 @@ _SCAN_THREADS = 16
 # Files whose records are remembered: a process opens the same ones for every device, and again after an error.
 _SCANS = 4096
 
-_Span = tuple[np.ndarray, np.ndarray, str | None]
+# Offset and length of each record of a file before any damage, int64 [n, 2], and the description of the damage.
+_Scan = tuple[np.ndarray, str]
 
 
 class ChecksumError(DataError):
@@ -54,7 +55,10 @@ class RecordIndex:
     offsets: np.ndarray
     lengths: np.ndarray
     numbers: np.ndarray
-    _opened: Callable[[str], "_LocalFile | _RemoteFile"] = dataclasses.field(default_factory=lambda: _cached_open())
+    # Less than the usual limit of 1024 open files per process.
+    _opened: Callable[[str], "_LocalFile | _RemoteFile"] = dataclasses.field(
+        default_factory=lambda: functools.lru_cache(maxsize=256)(_open)
+    )
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -94,26 +98,7 @@ def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblem
     Raises:
       DataError: a pattern matches nothing, a file is truncated or not a TFRecord file, or there are no records.
     """
-    files = find_files(patterns, made_by)
-    with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
-        spans = list(pool.map(_scan, files))
-    for damage in (span[2] for span in spans if span[2]):
-        if problems is None or not problems.skip:
-            raise DataError(damage)
-        problems.bad_example(damage)
-    offsets = np.concatenate([span[0] for span in spans])
-    if not len(offsets):
-        raise DataError(
-            f"file_pattern {', '.join(patterns)} matches {len(files)} files without records: create them with {made_by}"
-        )
-    counts = [len(span[0]) for span in spans]
-    return RecordIndex(
-        files=tuple(files),
-        file_numbers=np.repeat(np.arange(len(files)), counts),
-        offsets=offsets,
-        lengths=np.concatenate([span[1] for span in spans]),
-        numbers=np.concatenate([np.arange(count) for count in counts]),
-    )
+    return _index(_scan_files(patterns, made_by, problems))
 
 
 def find_files(patterns: Sequence[str], made_by: str) -> list[str]:
@@ -142,19 +127,35 @@ def open_sources(
     options: dataset_pb2.DatasetOptions, *, made_by: str, problems: InputProblems | None = None
 ) -> tuple[RecordIndex, list[int]]:
     """One index of the records of all sources, and their numbers of records; arguments and errors as in build_index."""
-    indexes = [build_index(patterns, made_by=made_by, problems=problems) for patterns in source_patterns(options)]
-    return join(indexes), [len(index) for index in indexes]
+    sources = [_scan_files(patterns, made_by, problems) for patterns in source_patterns(options)]
+    return _index([file for files in sources for file in files]), [sum(len(records) for _, records in s) for s in sources]
 
 
-def join(indexes: Sequence[RecordIndex]) -> RecordIndex:
-    """Concatenates indexes."""
-    first_files = np.cumsum([0, *(len(index.files) for index in indexes)])
+def _scan_files(patterns: Sequence[str], made_by: str, problems: InputProblems | None) -> list[tuple[str, np.ndarray]]:
+    """The files of one source, with offset and length of each record, int64 [n, 2]."""
+    files = find_files(patterns, made_by)
+    with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
+        scans = list(pool.map(_scan, files))
+    for damage in (damage for _, damage in scans if damage):
+        if problems is None or not problems.skip:
+            raise DataError(damage)
+        problems.bad_example(damage)
+    if not any(len(records) for records, _ in scans):
+        raise DataError(
+            f"file_pattern {', '.join(patterns)} matches {len(files)} files without records: create them with {made_by}"
+        )
+    return [(path, records) for path, (records, _) in zip(files, scans)]
+
+
+def _index(files: Sequence[tuple[str, np.ndarray]]) -> RecordIndex:
+    counts = [len(records) for _, records in files]
+    offsets, lengths = np.concatenate([records for _, records in files]).T
     return RecordIndex(
-        files=tuple(path for index in indexes for path in index.files),
-        file_numbers=np.concatenate([index.file_numbers + first for index, first in zip(indexes, first_files)]),
-        offsets=np.concatenate([index.offsets for index in indexes]),
-        lengths=np.concatenate([index.lengths for index in indexes]),
-        numbers=np.concatenate([index.numbers for index in indexes]),
+        files=tuple(path for path, _ in files),
+        file_numbers=np.repeat(np.arange(len(files)), counts),
+        offsets=offsets,
+        lengths=lengths,
+        numbers=np.concatenate([np.arange(count) for count in counts]),
     )
 
 
@@ -169,53 +170,45 @@ def _matches(pattern: str, made_by: str) -> list[str]:
     return found
 
 
-def _scan(path: str) -> _Span:
-    """Offsets and lengths of the records of one file before any damage, and the description of the damage."""
+def _scan(path: str) -> _Scan:
     try:
         found = tf.io.gfile.stat(path)
         return _scan_once(path, found.length, found.mtime_nsec)
     except (OSError, tf.errors.OpError) as error:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), f"{path} cannot be read: {_one_line(error)}"
+        return np.zeros((0, 2), np.int64), f"{path} cannot be read: {_one_line(error)}"
 
 
 @functools.lru_cache(_SCANS)
-def _scan_once(path: str, size: int, changed: int) -> _Span:
+def _scan_once(path: str, size: int, changed: int) -> _Scan:
     """_scan of a file that was changed last at the time `changed` (ns)."""
-    offsets: list[int] = []
-    lengths: list[int] = []
-    damage = None
-    try:
-        _walk(path, offsets, lengths)
-    except DataError as error:
-        damage = str(error)
-    return np.array(offsets, np.int64), np.array(lengths, np.int64), damage
+    records: list[tuple[int, int]] = []
+    damage = _walk(path, records)
+    return np.array(records, np.int64).reshape(-1, 2), damage
 
 
-def _walk(path: str, offsets: list[int], lengths: list[int]) -> None:
-    """Appends the offsets and lengths of all records; raises DataError at the first damage."""
+def _walk(path: str, records: list[tuple[int, int]]) -> str:
+    """Appends offset and length of each record before any damage, which it returns."""
     file, position = _open(path), 0
     while position < file.size:
         header = file.read_at(position, _HEADER.size)
         if len(header) == _HEADER.size:
             length, checksum = _HEADER.unpack(header)
             if _masked_crc(header[:8]) != checksum:
-                raise DataError(
-                    f"{path}: record {len(offsets)} (byte {position}) does not start with a TFRecord header: "
+                return (
+                    f"{path}: record {len(records)} (byte {position}) does not start with a TFRecord header: "
                     "the file is damaged, compressed or not a TFRecord file; create or copy it again"
                 )
             end = position + _HEADER.size + length + _FOOTER.size
             if end <= file.size and length > MOST_RECORD_BYTES:
-                raise DataError(
-                    f"{path}: record {len(offsets)} (byte {position}) has {length} bytes, more than the "
+                return (
+                    f"{path}: record {len(records)} (byte {position}) has {length} bytes, more than the "
                     f"{MOST_RECORD_BYTES} that are read: it is no record of an image; create the file again"
                 )
         if len(header) < _HEADER.size or end > file.size:
-            raise DataError(
-                f"{path} is truncated in record {len(offsets)} (byte {position} of {file.size}): copy or convert it again"
-            )
-        offsets.append(position + _HEADER.size)
-        lengths.append(length)
+            return f"{path} is truncated in record {len(records)} (byte {position} of {file.size}): copy or convert it again"
+        records.append((position + _HEADER.size, length))
         position = end
+    return ""
 
 
 class _LocalFile:
@@ -249,11 +242,6 @@ class _RemoteFile:
 
 def _open(path: str) -> _LocalFile | _RemoteFile:
     return _RemoteFile(path) if "://" in path else _LocalFile(path)
-
-
-def _cached_open() -> Callable[[str], _LocalFile | _RemoteFile]:
-    # Less than the usual limit of 1024 open files per process.
-    return functools.lru_cache(maxsize=256)(_open)
 
 
 def _one_line(error: Exception) -> str:

@@ -11,11 +11,9 @@ from google.protobuf.message import DecodeError
 from data.records import label_coding, segments
 from data.records.errors import DataError
 from data.records.graph_checks import failure_message, require
-from data.records.image_header import TOO_MANY, require_few_pixels
-from kmax_tf.coco_panoptic.pngs import MOST_PIXELS
+from data.records.image_header import require_few_pixels
 from protos.descriptions import DatasetInfo
 
-IMAGE_FORMATS = ("jpeg", "png")
 _NO_NAME = "image without a name"
 _IMAGE, _NAME, _HEIGHT, _WIDTH = "image/encoded", "image/filename", "image/height", "image/width"
 LABEL = "image/segmentation/class/encoded"
@@ -36,7 +34,7 @@ def build_example(
 
     Args:
       image: encoded JPEG or PNG of `height` x `width` pixels.
-      image_format: one of IMAGE_FORMATS.
+      image_format: jpeg or png.
       filename: name of the image (names.image_name), which identifies its predictions.
       height: pixels.
       width: pixels.
@@ -44,15 +42,10 @@ def build_example(
       label_format: `png` or `raw`.
 
     Raises:
-      DataError: the label has another size than the image, or an id that its format cannot store; or the image has more than
-        MOST_PIXELS pixels.
+      DataError: the label has an id that its format cannot store.
     """
-    if height * width > MOST_PIXELS:
-        raise DataError(f"{filename}: the image has {height} x {width} (height x width) {TOO_MANY}")
     strings = {_IMAGE: image, _NAME: filename.encode(), "image/format": image_format.encode()}
     if panoptic is not None:
-        if panoptic.shape != (height, width):
-            raise DataError(f"{filename}: the label is {panoptic.shape}, but the image is {(height, width)} (height, width)")
         strings |= {LABEL: label_coding.encode_label(panoptic, label_format), _LABEL_FORMAT: label_format.encode()}
     example = tf.train.Example()
     for key, value in strings.items():

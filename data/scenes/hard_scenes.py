@@ -3,9 +3,11 @@
 Only the outline tells the class of a thing: its color, pattern, size and rotation are random, as are the colors of stuff.
 """
 
+import functools
+
 import numpy as np
 
-from data.scenes.scene_drawing import LEAST_STUFF_AREA, Painter, Scene, color_of, signed_distance
+from data.scenes.scene_drawing import Painter, Scene, color_of, in_pattern, signed_distance
 from protos.descriptions import DatasetInfo
 
 # Incremented whenever the same seed gives different scenes.
@@ -13,9 +15,6 @@ VERSION = 1
 
 _THINGS = (10, 20)
 _RADII = (8.0, 22.0)
-# At least this share of every thing, and this many of its pixels, stay visible.
-_LEAST_VISIBLE = 0.3
-_LEAST_THING_AREA = 50
 _MOST_TRIES = 60
 _UNLABELED_PROBABILITY = 0.25
 _PATTERNS = ("plain", "stripes", "dots", "checks", "speckles")
@@ -53,6 +52,7 @@ def outline(shape: str, dy: np.ndarray, dx: np.ndarray, radius: float) -> np.nda
 
 class _HardPainter(Painter):
     sides = (144, 193)
+    least_visible, least_thing_area = 0.3, 50
 
     def paint_background(self) -> None:
         """Paints three to five areas with a texture each: one above a horizon, the others between lines below it."""
@@ -66,11 +66,7 @@ class _HardPainter(Painter):
         sector = np.floor(((angle + rng.uniform(0, 2 * np.pi)) % (2 * np.pi)) / (2 * np.pi) * count).astype(int) % count
         area = np.where(self._y < horizon, count, sector)
         for number, name in enumerate(names):
-            region = area == number
-            if region.sum() >= LEAST_STUFF_AREA:
-                self._put(region, self._texture(name), self._new(name))
-            elif region.any():
-                self._put(region, self._noise_colors(), 0)
+            self._put_stuff(name, area == number, functools.partial(self._texture, name))
 
     def paint_thing(self, shape: str) -> None:
         """Paints a thing where all things stay visible; nothing if no such position is found."""
@@ -78,39 +74,25 @@ class _HardPainter(Painter):
         for _ in range(_MOST_TRIES):
             radius = np.exp(rng.uniform(*np.log(_RADII)))
             center = rng.uniform(0.04, 0.96, size=2) * (self._height, self._width)
-            angle = rng.uniform(0, 2 * np.pi)
-            dy, dx = self._y - center[0], self._x - center[1]
-            dy, dx = np.cos(angle) * dy - np.sin(angle) * dx, np.sin(angle) * dy + np.cos(angle) * dx
+            dy, dx = self._around(center, rng.uniform(0, 2 * np.pi))
             distance = outline(shape, dy, dx, radius)
-            if self._leaves_all_visible(distance <= 0):
+            inside = distance <= 0
+            if inside.sum() >= self.least_thing_area and self._all_visible(self._labels[~inside]):
                 label = self._new(shape)
-                self._full_area[label] = int((distance <= 0).sum())
+                self._full_area[label] = int(inside.sum())
                 rim = np.clip(distance + 1.6, 0, 1)[..., None]
-                self._put(distance <= 0, self._pattern(dy, dx, radius) * (1 - 0.6 * rim), label)
+                self._put(inside, self._pattern(dy, dx, radius) * (1 - 0.6 * rim), label)
                 return
-
-    def _leaves_all_visible(self, inside: np.ndarray) -> bool:
-        if inside.sum() < _LEAST_THING_AREA:
-            return False
-        areas = np.bincount(self._labels[~inside], minlength=len(self._segments) + 1)
-        return all(areas[label] >= max(_LEAST_THING_AREA, _LEAST_VISIBLE * full) for label, full in self._full_area.items())
 
     def _pattern(self, dy: np.ndarray, dx: np.ndarray, radius: float) -> np.ndarray:
         """Two random colors in a random pattern, [h, w, 3]."""
         rng = self._rng
         first, second = (color_of(rng.random(), rng.uniform(0.3, 0.9), rng.uniform(0.35, 0.95)) for _ in range(2))
-        waves = [np.sin(2 * np.pi * along / max(4.0, radius / 2)) for along in (dx, dy, dx + dy)]
-        match _PATTERNS[rng.integers(len(_PATTERNS))]:
-            case "plain":
-                is_second = np.zeros(dy.shape, bool)
-            case "stripes":
-                is_second = waves[2] > 0.2
-            case "dots":
-                is_second = waves[0] * waves[1] > 0.35
-            case "checks":
-                is_second = waves[0] * waves[1] > 0
-            case _:
-                is_second = self._smooth_noise((1.0, 1.0)) > 0.5
+        pattern = _PATTERNS[rng.integers(len(_PATTERNS))]
+        if pattern == "speckles":
+            is_second = self._smooth_noise((1.0, 1.0)) > 0.5
+        else:
+            is_second = in_pattern(pattern, dy, dx, max(4.0, radius / 2))
         shading = 1 - 0.25 * (dy + dx) / (2 * radius)
         return np.where(is_second[..., None], second, first) * shading[..., None]
 

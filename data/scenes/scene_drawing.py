@@ -5,6 +5,7 @@ grass has vertical blades, water has horizontal ripples), while its colors overl
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
@@ -20,10 +21,7 @@ _MOST_THINGS = 5
 _LOOKS = {"disc": (0.0, "dots"), "box": (0.8, "stripes"), "triangle": (0.14, "plain")}
 _HUE_SPREAD = 0.04
 _UNUSUAL = 8
-# At least this share of every thing stays visible, to avoid slivers.
-_LEAST_VISIBLE = 0.45
-_LEAST_THING_AREA = 90
-LEAST_STUFF_AREA = 150
+_LEAST_STUFF_AREA = 150
 _CROWD_PROBABILITY = 0.2
 _UNLABELED_PROBABILITY = 0.25
 
@@ -75,6 +73,8 @@ class Painter:
 
     # Sides of the image in pixels: at least the first, less than the second.
     sides = (112, 193)
+    # At least this share of every thing, and this many of its pixels, stay visible.
+    least_visible, least_thing_area = 0.45, 90
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -100,14 +100,8 @@ class Painter:
         else:
             line = self._width * rng.uniform(0.3, 0.7) + (self._y - horizon) * rng.uniform(-0.8, 0.8)
             water = (self._x < line + self._wave(self._y, 5, 70)) ^ (rng.random() < 0.5)
-        for name, region, colors in (
-            ("water", ~sky & water, self._water_colors),
-            ("grass", ~sky & ~water, self._grass_colors),
-        ):
-            if region.sum() >= LEAST_STUFF_AREA:
-                self._put(region, colors(), self._new(name))
-            elif region.any():
-                self._put(region, self._noise_colors(), 0)
+        self._put_stuff("water", ~sky & water, self._water_colors)
+        self._put_stuff("grass", ~sky & ~water, self._grass_colors)
 
     def paint_unlabeled(self) -> None:
         """Paints a patch of gray noise that belongs to no segment."""
@@ -141,7 +135,7 @@ class Painter:
             center = rng.uniform(0.07, 0.93, size=2) * (self._height, self._width)
             self._shape(shape, center, radius, *self._look(shape), label)
             self._full_area[label] = int((self._labels == label).sum())
-            if self._all_visible():
+            if self._all_visible(self._labels):
                 return
             self._image[:], self._labels[:] = before
         self._segments.pop()
@@ -150,7 +144,7 @@ class Painter:
     def finish(self) -> Scene:
         """Returns the scene, slightly blurred and with sensor noise; stuff that is mostly covered loses its label."""
         for segment in self._segments:
-            if segment.label not in self._full_area and (self._labels == segment.label).sum() < LEAST_STUFF_AREA:
+            if segment.label not in self._full_area and (self._labels == segment.label).sum() < _LEAST_STUFF_AREA:
                 self._labels[self._labels == segment.label] = 0
         present = set(np.unique(self._labels).tolist())
         image = ndimage.gaussian_filter(self._image, (0.45, 0.45, 0))
@@ -175,26 +169,32 @@ class Painter:
         self._image[where] = colors[where]
         self._labels[where] = label
 
-    def _all_visible(self) -> bool:
-        areas = np.bincount(self._labels.ravel(), minlength=len(self._segments) + 1)
-        return all(areas[label] >= max(_LEAST_THING_AREA, _LEAST_VISIBLE * full) for label, full in self._full_area.items())
+    def _put_stuff(self, name: str, where: np.ndarray, colors: Callable[[], np.ndarray]) -> None:
+        """Paints stuff, or unlabeled noise if its region is small."""
+        if where.sum() >= _LEAST_STUFF_AREA:
+            self._put(where, colors(), self._new(name))
+        elif where.any():
+            self._put(where, self._noise_colors(), 0)
+
+    def _all_visible(self, labels: np.ndarray) -> bool:
+        """Whether these labels show enough of all things."""
+        areas = np.bincount(labels.ravel(), minlength=len(self._segments) + 1)
+        least, share = self.least_thing_area, self.least_visible
+        return all(areas[label] >= max(least, share * full) for label, full in self._full_area.items())
+
+    def _around(self, center: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates of the pixels, y and x, relative to a center and rotated."""
+        dy, dx = self._y - center[0], self._x - center[1]
+        return np.cos(angle) * dy - np.sin(angle) * dx, np.sin(angle) * dy + np.cos(angle) * dx
 
     def _shape(self, shape: str, center: np.ndarray, radius: float, hue: float, pattern: str, label: int) -> None:
         """Paints a shape with shading, a pattern (plain, stripes or dots) and a dark outline."""
         rng = self._rng
         # Triangles and boxes are slightly rotated; a disc looks the same at any angle.
-        angle = rng.uniform(-0.4, 0.4)
-        dy, dx = self._y - center[0], self._x - center[1]
-        dy, dx = np.cos(angle) * dy - np.sin(angle) * dx, np.sin(angle) * dy + np.cos(angle) * dx
+        dy, dx = self._around(center, rng.uniform(-0.4, 0.4))
         distance = signed_distance(shape, dy, dx, radius)
         first, second = color_of(hue, 0.75, rng.uniform(0.6, 0.95)), color_of(hue + 0.08, 0.6, rng.uniform(0.35, 0.8))
-        period = max(5.0, radius / 2)
-        if pattern == "plain":
-            is_second = np.zeros(distance.shape, bool)
-        elif pattern == "stripes":
-            is_second = np.sin(2 * np.pi * (dx + dy) / period) > 0.2
-        else:
-            is_second = np.sin(2 * np.pi * dx / period) * np.sin(2 * np.pi * dy / period) > 0.35
+        is_second = in_pattern(pattern, dy, dx, max(5.0, radius / 2))
         colors = np.where(is_second[..., None], second, first) * (1 - 0.25 * (dy + dx) / (2 * radius))[..., None]
         rim = np.clip(distance + 2.2, 0, 1)[..., None]
         self._put(distance <= 0, colors * (1 - 0.85 * rim), label)
@@ -229,6 +229,18 @@ class Painter:
     def _noise_colors(self) -> np.ndarray:
         gray = 0.5 + 0.25 * self._rng.normal(size=self._labels.shape)
         return np.repeat(gray[..., None], 3, axis=2)
+
+
+def in_pattern(pattern: str, dy: np.ndarray, dx: np.ndarray, period: float) -> np.ndarray:
+    """Where the second color of a pattern is (plain, stripes, dots or checks), bool; all lengths in pixels."""
+    waves = [np.sin(2 * np.pi * along / period) for along in (dx, dy, dx + dy)]
+    match pattern:
+        case "plain":
+            return np.zeros(dy.shape, bool)
+        case "stripes":
+            return waves[2] > 0.2
+        case _:
+            return waves[0] * waves[1] > (0.35 if pattern == "dots" else 0)
 
 
 def color_of(hue: float, saturation: float, value: float) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.checkpoints.errors import CheckpointError
+from protos.errors import few
 
 ENCODER = "pixel_encoder/"
 # Variables that inference does not use and published models lack: a checkpoint fits with and without them.
@@ -117,6 +118,5 @@ def _explain(stored: StoredWeights, report: LoadReport) -> str:
         ("different shape", report.mismatched),
     ):
         if names:
-            rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            lines.append(f"  {title} ({len(names)}): {', '.join(names[:_SHOWN])}{rest}")
+            lines.append(f"  {title} ({len(names)}): {few(names, _SHOWN)}")
     return "\n".join([*lines, f"  {stored.hint}"] if stored.hint else lines)

@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from kmax_tf.checkpoints.errors import CheckpointError, readable
+from kmax_tf.checkpoints.errors import CheckpointError
 from kmax_tf.checkpoints.origin import read_origin
 from kmax_tf.checkpoints.tensorflow_files import resolve_checkpoint
 from protos import experiment_pb2
@@ -35,8 +35,7 @@ def checkpoint_config(checkpoint: str | os.PathLike[str], overrides: Sequence[st
     path = pathlib.Path(prefix).parent / CONFIG_FILE
     if path.is_file():
         return load_config(path, overrides)
-    with readable(prefix, "checkpoint"):
-        origin = read_origin(prefix)
+    origin = read_origin(prefix)
     if origin is None:
         raise CheckpointError(
             f"{prefix}: there is no {CONFIG_FILE} beside the checkpoint and none in it: give the experiment config "

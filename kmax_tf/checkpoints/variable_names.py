@@ -11,7 +11,7 @@ def named_variables(layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
 
     Paths consist of attribute names and list indices, as in the keys of our checkpoints.
     """
-    return dict(_walk(layer, ""))
+    return {path.removeprefix("/"): variable for path, variable in _walk(layer, "")}
 
 
 def _walk(node: object, path: str) -> Iterator[tuple[str, tf.Variable]]:
@@ -19,15 +19,11 @@ def _walk(node: object, path: str) -> Iterator[tuple[str, tf.Variable]]:
         yield path, node
     elif isinstance(node, list | tuple):
         for position, child in enumerate(node):
-            yield from _walk(child, _join(path, str(position)))
+            yield from _walk(child, f"{path}/{position}")
     elif type(node).__module__.startswith("tf_keras."):
         for variable in node.weights:
-            yield _join(path, variable.name.rsplit("/", 1)[-1].removesuffix(":0")), variable
+            yield f"{path}/{variable.name.rsplit('/', 1)[-1].removesuffix(':0')}", variable
     elif isinstance(node, tf_keras.layers.Layer):
         for name, child in vars(node).items():
             if not name.startswith("_") and isinstance(child, tf.Variable | list | tuple | tf_keras.layers.Layer):
-                yield from _walk(child, _join(path, name))
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}/{name}" if path else name
+                yield from _walk(child, f"{path}/{name}")

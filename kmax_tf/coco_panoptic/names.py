@@ -107,11 +107,7 @@ def pair_names(ours: Mapping[Id, str], theirs: Mapping[Id, str], where: tuple[st
 
 def is_utf8(name: str) -> bool:
     """Whether the bytes of a file name are UTF-8, which records and results require."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return shown(name) == name
 
 
 def shown(name: str | os.PathLike[str]) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from kmax_tf.coco_panoptic.categories import Category
 from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from kmax_tf.evaluation.segments import count_labels
+from protos.errors import few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,21 +153,39 @@ class PanopticFile:
     image_names: Mapping[Id, str]
     notes: tuple[str, ...]
 
-    def read_ids(self, image_id: Id) -> np.ndarray:
+    def read_ids(self, image_id: Id, *, complete: bool = False) -> np.ndarray:
         """Segment id of each pixel, int32 [H, W].
 
         Raises:
-          PanopticFileError: the PNG does not exist, is not an RGB image, or contains an id that the JSON does not list.
+          PanopticFileError: the PNG does not exist, is not an RGB image, or contains an id that the JSON does not list; or it
+            should be `complete`, but an id of the JSON has no pixels.
         """
         path = self.folder / self.file_names[image_id]
         ids = pngs.read_ids(path)
-        unlisted = [i for i in count_labels(ids) if i != 0 and i not in self.segments[image_id]]
+        visible, listed = count_labels(ids), self.segments[image_id]
+        unlisted = [i for i in visible if i != 0 and i not in listed]
         if unlisted:
             raise PanopticFileError(
                 f"{path}: segment id {few(unlisted)} is in the PNG, but {self.path} does not list it for image {image_id}: the "
                 "files do not match"
             )
+        invisible = [i for i in listed if i not in visible]
+        if complete and invisible:
+            raise PanopticFileError(
+                f"{self.path}: image {image_id}: segment id {few(invisible)} is in segments_info, but not in the PNG {path}: "
+                "the files do not match"
+            )
         return ids
+
+    def score(self, image_id: Id, segment_id: int, *, needed_by: str) -> float:
+        """The score of a segment, in [0, 1]; raises PanopticFileError if it has none, which is `needed_by` something."""
+        score = self.segments[image_id][segment_id].score
+        if score is None:
+            raise PanopticFileError(
+                f"{self.path}: image {image_id}: segment {segment_id} has no score, which {needed_by}: create the predictions "
+                "with trainer/predict.py"
+            )
+        return score
 
     def select(self, ids: Mapping[Id, Id]) -> "PanopticFile":
         """The images whose ids are the values of `ids`, renamed to the keys."""
@@ -214,8 +233,3 @@ def read_panoptic_file(json_path: str | os.PathLike[str], folder: str | os.PathL
         {image_id: entry.file_name for image_id, entry in annotated.items() if entry.file_name},
         tuple(notes),
     )
-
-
-def few(values: Sequence[Id], limit: int = 5) -> str:
-    """The first `limit` values and the number of the rest, for messages."""
-    return ", ".join(str(v) for v in values[:limit]) + (f" and {len(values) - limit} more" if len(values) > limit else "")

@@ -1,20 +1,23 @@
 """Reads the PNGs of the format: each pixel is a segment id R + 256 G + 65536 B, 0 for none."""
 
+import contextlib
 import io
-import os
 import pathlib
 import struct
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from protos import text_files
+from protos.errors import UserError
 
 # Of an image or a label: with both in memory, a command takes less than 2 GB.
 MOST_PIXELS = 1 << 26
+IF_MISSING = ": download or create it, or remove it from the annotations"
 # The exceptions that pillow raises for damaged files of its many formats.
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError)
 UNREADABLE += (MemoryError, struct.error, zlib.error)
@@ -38,18 +41,34 @@ def rgb_to_ids(colors: np.ndarray) -> np.ndarray:
     return ids
 
 
-def read_bytes(path: pathlib.Path) -> bytes:
-    """Reads a file; raises PanopticFileError if it does not exist, cannot be read or is larger than any image."""
+def encoded(image: Image.Image, image_format: str = "png", **options: Any) -> bytes:
+    """The file of an image; `options` as in Image.save."""
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def opened(
+    data: bytes, source: str, kind: str, error: type[UserError], formats: Sequence[str] | None = None
+) -> Iterator[Image.Image]:
+    """The image in the bytes of the file `source`, for a `with` block that decodes it; `kind` is what it should be.
+
+    Raises:
+      error: it is damaged, of another kind, or has more than MOST_PIXELS pixels, which are then not decoded.
+    """
     try:
-        return text_files.read_limited(path, PanopticFileError)
-    except PanopticFileError:  # which is a ValueError, too
-        raise
-    except FileNotFoundError:
-        raise PanopticFileError(f"{path} does not exist: download or create it, or remove it from the annotations") from None
-    except OSError as error:
-        raise PanopticFileError(f"{path} cannot be read ({error.strerror}): check the file and its permissions") from None
-    except ValueError as error:  # a name that no file can have
-        raise PanopticFileError(f"{os.fspath(path)!r} cannot be read ({error}): correct the name") from None
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
+    except Image.DecompressionBombError:
+        limit = f"{MOST_PIXELS / 1e6:.0f} million pixels"
+        raise error(f"{source} has more than {limit} according to its header: scale it down or split it") from None
+    except UNREADABLE as problem:
+        # Pillow's own message names the buffer.
+        reason = "unknown format" if isinstance(problem, UnidentifiedImageError) else problem
+        raise error(f"{source} is damaged or not {kind} ({reason}): download or create it again") from None
 
 
 def read_png(path: pathlib.Path, modes: Collection[str], expected: str, *, palette_as_rgb: bool = False) -> np.ndarray:
@@ -61,16 +80,10 @@ def read_png(path: pathlib.Path, modes: Collection[str], expected: str, *, palet
     Raises:
       PanopticFileError: the file is missing, damaged, too large or has another mode.
     """
-    data = read_bytes(path)
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            check_size(image)
-            mode = image.mode
-            pixels = np.asarray(image.convert("RGB") if palette_as_rgb and mode == "P" else image)
-    except Image.DecompressionBombError:
-        raise PanopticFileError(too_large(path)) from None
-    except UNREADABLE as error:
-        raise PanopticFileError(f"{path} is damaged or not a PNG ({reason(error)}): download or create it again") from None
+    data = text_files.read_bytes(path, PanopticFileError, if_missing=IF_MISSING)
+    with opened(data, str(path), "a PNG", PanopticFileError, formats=("PNG",)) as image:
+        mode = image.mode
+        pixels = np.asarray(image.convert("RGB") if palette_as_rgb and mode == "P" else image)
     if mode not in modes:
         raise PanopticFileError(f"{path} is a PNG of mode {mode}, but {expected}: create it again")
     return pixels
@@ -83,20 +96,3 @@ def read_ids(path: pathlib.Path) -> np.ndarray:
       PanopticFileError: the file is missing, damaged or not an RGB PNG.
     """
     return rgb_to_ids(read_png(path, ("RGB", "RGBA"), "a COCO panoptic PNG is RGB (id = R + 256 G + 65536 B)"))
-
-
-def reason(error: Exception) -> str:
-    """Describes an error in UNREADABLE for a message."""
-    # Pillow's own message names the buffer.
-    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
-
-
-def check_size(image: Image.Image) -> None:
-    """Raises Image.DecompressionBombError for an image with more than MOST_PIXELS pixels, before these are decoded."""
-    if image.width * image.height > MOST_PIXELS:
-        raise Image.DecompressionBombError
-
-
-def too_large(path: pathlib.Path) -> str:
-    """The message for a DecompressionBombError."""
-    return f"{path} has more than {MOST_PIXELS / 1e6:.0f} million pixels according to its header: scale it down or split it"

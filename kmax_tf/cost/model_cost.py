@@ -15,12 +15,11 @@ import tensorflow as tf
 
 from kmax_tf.model import KMaXDeepLab
 from kmax_tf.pixel_encoders.convnext import ConvNeXt
+from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, PIXEL_FEATURES
 from protos.errors import UserError
 
 # Attributes of the model; the last one is used only in training.
 PARTS = ("pixel_encoder", "pixel_decoder", "kmax_decoder", "predictor", "semantic_branch")
-# The inputs of post-processing; the same tensors of the auxiliary outputs are used only in training.
-RESULTS = ("transformer_class_logits", "pixel_space_mask_logits", "pixel_space_normalized_feature")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # Other products, which are an error because ignoring them would make the sum too low.
 _UNKNOWN_PRODUCT = re.compile(r"Conv[123]D|Conv2d|MatMul|Einsum|^Xla(Conv|Dot)")
@@ -67,6 +66,12 @@ class ModelCost:
         return self.all_multiply_adds - self.unpublished_multiply_adds
 
 
+def counted_results(model: KMaXDeepLab, images: tf.Tensor) -> list[tf.Tensor]:
+    """What inference computes for post-processing; the same tensors of the auxiliary outputs are used only in training."""
+    outputs = model(images, training=False, any_size=True)
+    return [outputs[name] for name in (CLASS_LOGITS, MASK_LOGITS, PIXEL_FEATURES)]
+
+
 def model_cost(model: KMaXDeepLab, height: int, width: int) -> ModelCost:
     """Counts the cost of a model at one input size with batch size 1, by tracing its graph without running it.
 
@@ -76,12 +81,7 @@ def model_cost(model: KMaXDeepLab, height: int, width: int) -> ModelCost:
     Raises:
       CostError: the cost of a product does not follow from its shapes, or the product is not in any part of the model.
     """
-
-    @tf.function(autograph=False)
-    def results(images: tf.Tensor) -> list[tf.Tensor]:
-        outputs = model(images, training=False, any_size=True)
-        return [outputs[name] for name in RESULTS]
-
+    results = tf.function(lambda images: counted_results(model, images), autograph=False)
     traced = results.get_concrete_function(tf.TensorSpec([1, height, width, 3], tf.uint8))
     layers = {getattr(model, part).name: part for part in PARTS}
     sums = {part: collections.Counter() for part in PARTS}

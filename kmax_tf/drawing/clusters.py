@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kmax_tf.drawing.colors import Color, cluster_color
-from kmax_tf.drawing.pictures import cluster_assignment, color_table, contact_sheet, overlay_panoptic
+from kmax_tf.drawing.pictures import cluster_assignment, color_table, contact_sheet, overlay_panoptic, resize_labels
 from kmax_tf.evaluation.segments import count_labels, count_pairs
 from kmax_tf.tensor_keys import CLUSTERS
 from protos.descriptions import ClassInfo, DatasetInfo
@@ -32,8 +32,7 @@ def cluster_uses(slots: np.ndarray, panoptic: np.ndarray, info: DatasetInfo) -> 
     `slots` int [h, w] covers the same area as `panoptic` int [H, W]. A slot keeps its number in all decoders, so with the slots
     of the last decoder this is the class in which a cluster ends.
     """
-    rows, columns = (((np.arange(n) + 0.5) * small / n).astype(int) for n, small in zip(panoptic.shape, slots.shape))
-    large, classes = slots[np.ix_(rows, columns)], info.by_id()
+    large, classes = resize_labels(slots, panoptic.shape), info.by_id()
     pixels = count_labels(large)
     best: dict[int, tuple[int, int]] = {}
     for (slot, class_id), count in count_pairs(large, panoptic // info.label_divisor).items():

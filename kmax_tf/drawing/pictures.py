@@ -58,6 +58,12 @@ def overlay_panoptic(
     return _write_names(drawn, panoptic, info, scores or {}) if names else drawn
 
 
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The labels [h, w] at the centers of the pixels of a picture of `size` (height, width)."""
+    rows, columns = (((np.arange(n) + 0.5) * old / n).astype(int) for n, old in zip(size, labels.shape))
+    return labels[np.ix_(rows, columns)]
+
+
 def segment_edges(panoptic: np.ndarray) -> np.ndarray:
     """Pixels whose label differs from that of the right or lower neighbor, bool [H, W]."""
     edges = np.zeros(panoptic.shape, bool)

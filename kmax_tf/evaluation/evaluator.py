@@ -8,6 +8,7 @@ from absl import logging
 
 from kmax_tf.evaluation.mask_ap import MaskAP
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, display_names
+from kmax_tf.evaluation.segment_matching import LabelPairs
 from kmax_tf.evaluation.segments import EvaluationError, Segment, decode_segments
 from kmax_tf.postprocessing.postprocessor import merge_rule
 from protos import evaluator_pb2
@@ -47,7 +48,7 @@ class PanopticEvaluator:
         panoptic_pred = prediction["panoptic_pred"]
         truth = decode_segments(panoptic_gt, self._info, image_name, crowds=True)
         predicted = decode_segments(panoptic_pred, self._info, image_name, crowds=False)
-        self._quality.update(panoptic_gt, truth, panoptic_pred, predicted)
+        self._quality.add(LabelPairs(panoptic_gt, truth, panoptic_pred, predicted))
         self._ap.update(image_name, panoptic_gt, truth, panoptic_pred, predicted, self._scores(prediction, predicted))
         self._iou.update(panoptic_gt // self._info.label_divisor, prediction["semantic_pred"])
         self._images += 1

@@ -4,8 +4,6 @@ import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from kmax_tf.evaluation.segment_matching import LabelPairs, SegmentMatches
 from kmax_tf.evaluation.segments import Segment
 from protos.descriptions import ClassInfo
@@ -82,16 +80,6 @@ class PanopticQuality:
         """`boundaries`: also compute Boundary PQ (LabelPairs.match_boundaries), which takes about as long again."""
         self._masks = ClassQuality(classes)
         self._boundaries = ClassQuality(classes) if boundaries else None
-
-    def update(
-        self,
-        ground_truth: np.ndarray,
-        true_segments: Mapping[int, Segment],
-        prediction: np.ndarray,
-        predicted_segments: Mapping[int, Segment],
-    ) -> None:
-        """Adds one image: two maps of labels with their segments by label, as in LabelPairs."""
-        self.add(LabelPairs(ground_truth, true_segments, prediction, predicted_segments))
 
     def add(self, pairs: LabelPairs) -> SegmentMatches:
         """Adds one image and returns its matches by masks."""

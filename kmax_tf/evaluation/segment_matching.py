@@ -25,7 +25,10 @@ class SegmentMatches:
 
 
 class LabelPairs:
-    """Overlaps of two label maps [H, W], from which segments are matched; labels are integers in [0, 2^31)."""
+    """Overlaps of two label maps [H, W], `truth` and `prediction`, from which segments are matched; labels are in [0, 2^31).
+
+    `true` and `predicted` are their segments by label.
+    """
 
     def __init__(
         self,
@@ -35,10 +38,10 @@ class LabelPairs:
         predicted_segments: Mapping[int, Segment],
     ):
         """Labels without a segment are void."""
+        self.truth, self.prediction = ground_truth, prediction
         self.true, self.predicted = true_segments, predicted_segments
         self.overlaps = count_pairs(ground_truth, prediction)
         self.over_void = _over_void(self.overlaps, true_segments)
-        self._maps = ground_truth, prediction
 
     def match(self) -> SegmentMatches:
         """Matches segments of the same class whose IoU is above 0.5, where the union excludes void of the ground truth.
@@ -50,7 +53,7 @@ class LabelPairs:
 
     def match_boundaries(self) -> SegmentMatches:
         """As `match`, but the IoU is the smaller one of the mask IoU and the boundary IoU (Cheng et al., arXiv 2103.16562)."""
-        overlap = boundaries.BoundaryOverlap(*self._maps, self.true)
+        overlap = boundaries.BoundaryOverlap(self.truth, self.prediction, self.true)
         return self._select(
             (true, predicted, min(self.iou(true, predicted), overlap.iou(true, predicted)))
             for true, predicted in self.candidates()

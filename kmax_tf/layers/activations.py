@@ -2,22 +2,23 @@
 
 import contextlib
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import tensorflow as tf
 
 from kmax_tf.layers.one_pass import one_pass
-from kmax_tf.scoped_value import ScopedValue
+from kmax_tf.scoped_value import scoped
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
 
-_for_tflite = ScopedValue(False)
+_for_tflite = ContextVar("for_tflite", default=False)
 _SQRT_HALF = 0.7071067811865476
 _DENSITY_AT_ZERO = 0.3989422804014327
 
 
 def tflite_operations() -> contextlib.AbstractContextManager[None]:
     """Inside the context, graphs contain GELU as the TFLite converter knows it, which has no erf; the values are the same."""
-    return _for_tflite.set(True)
+    return scoped(_for_tflite, True)
 
 
 @one_pass
@@ -41,8 +42,7 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     return forward(x)
 
 
-def relu(x: tf.Tensor) -> tf.Tensor:
-    return tf.nn.relu(x)
+relu = tf.nn.relu
 
 
 def identity(x: tf.Tensor) -> tf.Tensor:

@@ -9,6 +9,9 @@ from kmax_tf.layers.one_pass import one_pass, one_pass_enabled
 class LayerNorm(tf_keras.layers.LayerNormalization):
     """Normalizes over the last axis."""
 
+    def __init__(self):
+        super().__init__(epsilon=1e-6)
+
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[...,C] -> the same."""
         if one_pass_enabled():

@@ -7,25 +7,26 @@ gradients and, if the channels come last, normalizes with one pass of the fused 
 
 import contextlib
 import dataclasses
+from contextvars import ContextVar
 
 import tensorflow as tf
 import tf_keras
 
 from kmax_tf.layers.batch_statistics import BatchSettings, affine, normalize_and_update, scaled, shared_function
-from kmax_tf.scoped_value import ScopedValue
+from kmax_tf.scoped_value import scoped
 
-_kept = ScopedValue(False)
-_only_finite = ScopedValue(False)
+_kept = ContextVar("moving_statistics_kept", default=False)
+_only_finite = ContextVar("only_finite_statistics", default=False)
 
 
 def moving_statistics_kept(kept: bool = True) -> contextlib.AbstractContextManager[None]:
     """If `kept`, batch norm in training leaves its moving statistics as they are."""
-    return _kept.set(kept)
+    return scoped(_kept, kept)
 
 
 def only_finite_statistics(only: bool = True) -> contextlib.AbstractContextManager[None]:
     """If `only`, a batch whose mean or variance is not finite leaves the moving statistics as they are."""
-    return _only_finite.set(only)
+    return scoped(_only_finite, only)
 
 
 class BatchNorm(tf_keras.layers.Layer):

@@ -3,17 +3,18 @@
 import contextlib
 import functools
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import tensorflow as tf
 
-from kmax_tf.scoped_value import ScopedValue
+from kmax_tf.scoped_value import scoped
 
-_enabled = ScopedValue(False)
+_enabled = ContextVar("one_pass_loops", default=False)
 
 
 def one_pass_loops(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
     """If `enabled`, graphs traced here compile functions with the decorator `one_pass` by XLA, for each shape."""
-    return _enabled.set(enabled)
+    return scoped(_enabled, enabled)
 
 
 def one_pass_enabled() -> bool:

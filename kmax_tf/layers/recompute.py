@@ -1,20 +1,21 @@
 """Gradient checkpointing: the backward pass computes the inside of a block again, instead of memory keeping it till then."""
 
 import contextlib
+from contextvars import ContextVar
 
 import tensorflow as tf
 import tf_keras
 
 from kmax_tf import randomness
 from kmax_tf.layers.normalization import moving_statistics_kept
-from kmax_tf.scoped_value import ScopedValue
+from kmax_tf.scoped_value import scoped
 
-_enabled = ScopedValue(False)
+_enabled = ContextVar("recomputed_blocks", default=False)
 
 
 def recomputed_blocks(enabled: bool) -> contextlib.AbstractContextManager[None]:
     """Of blocks that are called here with `run_block` and training, memory keeps the input alone if `enabled`."""
-    return _enabled.set(enabled)
+    return scoped(_enabled, enabled)
 
 
 def run_block(block: tf_keras.layers.Layer, x: tf.Tensor, training: bool) -> tf.Tensor:

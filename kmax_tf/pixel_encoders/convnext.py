@@ -35,10 +35,6 @@ VARIANTS = {
 }
 
 
-def layer_norm() -> LayerNorm:
-    return LayerNorm(epsilon=1e-6)
-
-
 class Downsample(tf_keras.layers.Layer):
     """Convolution with kernel size = stride; the norm comes after it in the stem and before it elsewhere.
 
@@ -52,7 +48,7 @@ class Downsample(tf_keras.layers.Layer):
         size = 4 if stem else 2
         self.padding = [[0, 0], [1, 2], [1, 2], [0, 0]] if stem else [[0, 0], [0, 1], [0, 1], [0, 0]]
         self.conv = tf_keras.layers.Conv2D(channels, size, size, "valid", kernel_initializer=truncated_normal(0.02))
-        self.norm = layer_norm()
+        self.norm = LayerNorm()
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.pad(x, self.padding)
@@ -66,7 +62,7 @@ class Block(tf_keras.layers.Layer):
         super().__init__()
         self.channels = channels
         self.depthwise = tf_keras.layers.DepthwiseConv2D(7, padding="same", depthwise_initializer=truncated_normal(0.02))
-        self.norm = layer_norm()
+        self.norm = LayerNorm()
         self.expand = tf_keras.layers.Dense(4 * channels, kernel_initializer=truncated_normal(0.02))
         self.project = tf_keras.layers.Dense(channels, kernel_initializer=truncated_normal(0.02))
         self.drop_path = DropPath(keep_probability)

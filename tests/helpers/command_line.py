@@ -8,7 +8,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def run_script(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess:
+def run_script(*command: str | pathlib.Path, cwd: str | pathlib.Path | None = None) -> subprocess.CompletedProcess:
     """Runs `python <script> <flags>` like a user, from any folder."""
     script, *arguments = (str(part) for part in command)
     environment = {"PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir(), "TF_CPP_MIN_LOG_LEVEL": "2"}

@@ -117,10 +117,10 @@ def test_unusable_files(tmp_path):
     for path in (cut, text, without_end, gray_cut, empty):
         with pytest.raises(UserError, match=f"{path.name} is damaged or not an image"):
             image_files.read_image(path)
-    with pytest.raises(UserError, match="folder.jpg cannot be read"):
+    with pytest.raises(UserError, match="folder.jpg: cannot be read"):
         (tmp_path / "folder.jpg").mkdir()
         image_files.read_image(tmp_path / "folder.jpg")
-    with pytest.raises(UserError, match="gone.jpg does not exist"):
+    with pytest.raises(UserError, match="gone.jpg: no such file"):
         image_files.read_image(tmp_path / "gone.jpg")
     gray = tmp_path / "gray.png"
     Image.fromarray(_PIXELS[..., 0]).save(gray)

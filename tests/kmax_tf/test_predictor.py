@@ -153,7 +153,7 @@ def test_gray_and_transparent_files_are_read_as_rgb(tmp_path, image):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist"), (b"text", "not an image"), (b"\x89PNG\r\n\x1a\n" + bytes(40), "image")],
+    [(None, "no such file"), (b"text", "not an image"), (b"\x89PNG\r\n\x1a\n" + bytes(40), "image")],
 )
 def test_errors_name_unreadable_files(exported, tmp_path, content, message):
     path = tmp_path / "photo.png"

@@ -2,9 +2,8 @@ import dataclasses
 import pathlib
 
 import pytest
-from google.protobuf import text_format
 
-from protos import dataset_pb2, descriptions
+from protos import descriptions
 from protos.config import config_to_text, load_config
 from protos.descriptions import ConfigError
 
@@ -29,7 +28,7 @@ def resolve(folder, name, text):
 
 
 def parsed(text):
-    return descriptions.from_proto(text_format.Parse(text, dataset_pb2.DatasetDescription()), "text")
+    return descriptions.from_text(text, "text")
 
 
 @pytest.mark.parametrize("name", ["coco_panoptic", "cityscapes_panoptic", "ade20k_panoptic", "scenes_panoptic"])

@@ -64,7 +64,9 @@ WRONG = [
     ([f"{SOLVER}.training_number_of_steps=0"], f"{SOLVER}.training_number_of_steps", "at least 1"),
     (["evaluator_options.eval_steps=0"], "evaluator_options.eval_steps", "-1 or at least 1"),
     # Labels.
-    ([f"{TRAIN}.max_thing_id=0"], f"{TRAIN}.max_thing_id", "at least 1"),
+    ([f"{TRAIN}.max_thing_id=0"], f"{TRAIN}.max_thing_id", "from 1 to 65535"),
+    ([f"{TRAIN}.decode_groundtruth_label=false"], f"{TRAIN}.decode_groundtruth_label", "training needs labels"),
+    ([f"{EVAL}.data_service=grpc://host:1"], f"{EVAL}.data_service", "only train_dataset_options can have one"),
     ([f"{TRAIN}.max_thing_id=256"], f"{TRAIN}.max_thing_id", "below the panoptic_label_divisor of coco_panoptic, 256"),
     ([f"{MAX}.num_dropped_mask_slots=128"], f"{MAX}.num_dropped_mask_slots", "128 must be below num_mask_slots, 128"),
     ([f"{MAX}.num_mask_slots=0"], f"{MAX}.num_mask_slots", "at least 1"),

@@ -4,18 +4,16 @@ import json
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from command_line import run_script
 from PIL import Image
 
 from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from trainer.evaluation import scoring
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "trainer" / "evaluate.py"
 CATEGORIES = [
     {"id": 1, "name": "cat", "isthing": 1},
     {"id": 2, "name": "dog", "isthing": 1},
@@ -64,8 +62,8 @@ def score(truth, prediction):
 
 def start(truth, prediction, *arguments):
     """The command as a user runs it, from another folder."""
-    command = [sys.executable, SCRIPT, f"--ground_truth_json={truth}", f"--predictions_json={prediction}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=pathlib.Path(truth).parent)
+    files = [f"--ground_truth_json={truth}", f"--predictions_json={prediction}"]
+    return run_script("trainer/evaluate.py", *files, *arguments, cwd=pathlib.Path(truth).parent)
 
 
 def test_scores_by_hand(files):

@@ -47,5 +47,5 @@ def test_forty_steps_equal_twenty_and_twenty(tiny_config, tmp_path):
     for folder, stops in (("straight", (40,)), ("stopped", (20, 40))):
         for stop in stops:
             experiment = build_experiment(config, make_strategy(), config.trainer_options.seed)
-            Run(config, "train", tmp_path / folder, experiment).controller.train(stop)
+            Run(experiment, "train", tmp_path / folder).controller.train(stop)
     _assert_equal_checkpoints(tmp_path / "straight" / "ckpt-40", tmp_path / "stopped" / "ckpt-40")

@@ -3,7 +3,7 @@
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,27 +11,23 @@ from kmax_tf.cli.progress import Progress
 from kmax_tf.coco_panoptic import categories, names, values
 from kmax_tf.coco_panoptic.categories import Category
 from kmax_tf.coco_panoptic.names import Id
-from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, few
+from kmax_tf.coco_panoptic.panoptic_files import PanopticFile
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from kmax_tf.evaluation.mask_ap import MaskAP
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality
 from kmax_tf.evaluation.segment_matching import LabelPairs, SegmentMatches
 from kmax_tf.evaluation.segments import Segment, count_labels
 from protos.descriptions import ClassInfo, default_color
+from protos.errors import few
 
 Result = dict[str, float | None | dict]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScoredImage:
-    """One image: segment ids int32 [H, W] of both files, their overlaps and matches, and its own score.
-
-    The classes of segments are category ids.
-    """
+    """One image: the segments of both files, whose classes are category ids, their matches, and the image's own score."""
 
     id: Id
-    truth: np.ndarray
-    prediction: np.ndarray
     pairs: LabelPairs
     matches: SegmentMatches
     quality: PanopticQuality
@@ -121,15 +117,17 @@ def evaluate(
     things = [c.id for c in classes if c.is_thing] if average_precision else []
 
     def score(image_id: Id) -> tuple[PanopticQuality, MaskAP]:
-        pairs, (true, predicted) = _read_pairs(ground_truth, predictions, image_id)
+        pairs = _read_pairs(ground_truth, predictions, image_id)
         quality, ap = PanopticQuality(classes, boundaries=boundaries), MaskAP(things)
         matches = quality.add(pairs)
         if average_precision:
             # Names that have the order of the ids.
             name = f"{image_id:020d}" if isinstance(image_id, int) else image_id
-            ap.update(name, true, pairs.true, predicted, pairs.predicted, _scores(predictions, image_id, things))
+            found = [i for i, record in predictions.segments[image_id].items() if record.category_id in things]
+            scores = {i: predictions.score(image_id, i, needed_by="AP (--mask_ap) needs") for i in found}
+            ap.update(name, pairs.truth, pairs.true, pairs.prediction, pairs.predicted, scores)
         if visit:
-            visit(ScoredImage(image_id, true, predicted, pairs, matches, quality))
+            visit(ScoredImage(image_id, pairs, matches, quality))
         return quality, ap
 
     total, total_ap = PanopticQuality(classes, boundaries=boundaries), MaskAP(things)
@@ -146,18 +144,6 @@ def evaluate(
     result = total.result()
     per_class = result.pop("per_class")
     return result | (total_ap.result() if average_precision else {}) | {"per_class": per_class}
-
-
-def _scores(predictions: PanopticFile, image_id: Id, things: Collection[int]) -> dict[int, float]:
-    """Scores of the predicted things of an image, by segment id."""
-    found = {i: record for i, record in predictions.segments[image_id].items() if record.category_id in things}
-    for segment_id, record in found.items():
-        if record.score is None:
-            raise PanopticFileError(
-                f"{predictions.path}: image {image_id}: segment {segment_id} has no score, which AP needs: create the "
-                "predictions with trainer/predict.py, or leave out --mask_ap"
-            )
-    return {segment_id: record.score for segment_id, record in found.items()}
 
 
 def _have_names(ground_truth: PanopticFile, predictions: PanopticFile, missing: list[Id]) -> bool:
@@ -180,25 +166,16 @@ def _check_categories(ground_truth: PanopticFile, predictions: PanopticFile) -> 
                     )
 
 
-def _read_pairs(
-    ground_truth: PanopticFile, predictions: PanopticFile, image_id: Id
-) -> tuple[LabelPairs, tuple[np.ndarray, np.ndarray]]:
-    """The overlaps of an image and the segment ids of both files."""
-    true, predicted = ground_truth.read_ids(image_id), predictions.read_ids(image_id)
-    png = predictions.folder / predictions.file_names[image_id]
+def _read_pairs(ground_truth: PanopticFile, predictions: PanopticFile, image_id: Id) -> LabelPairs:
+    """The segments of an image in both files and their overlaps."""
+    true, predicted = ground_truth.read_ids(image_id), predictions.read_ids(image_id, complete=True)
     if true.shape != predicted.shape:
+        png = predictions.folder / predictions.file_names[image_id]
         sizes = [" x ".join(map(str, ids.shape)) for ids in (predicted, true)]
         raise PanopticFileError(f"{png}: image {image_id} is {sizes[0]} (height x width), but its ground truth is {sizes[1]}")
-    areas = count_labels(predicted)
-    invisible = [segment_id for segment_id in predictions.segments[image_id] if segment_id not in areas]
-    if invisible:
-        raise PanopticFileError(
-            f"{predictions.path}: image {image_id}: segment id {few(invisible)} is in segments_info, but not in the PNG {png}"
-        )
-    true_segments = _segments(ground_truth, image_id, count_labels(true))
-    return LabelPairs(true, true_segments, predicted, _segments(predictions, image_id, areas)), (true, predicted)
+    return LabelPairs(true, _segments(ground_truth, image_id, true), predicted, _segments(predictions, image_id, predicted))
 
 
-def _segments(file: PanopticFile, image_id: Id, areas: Mapping[int, int]) -> dict[int, Segment]:
-    records = file.segments[image_id].items()
+def _segments(file: PanopticFile, image_id: Id, ids: np.ndarray) -> dict[int, Segment]:
+    records, areas = file.segments[image_id].items(), count_labels(ids)
     return {i: Segment(record.category_id, areas.get(i, 0), record.is_crowd) for i, record in records}

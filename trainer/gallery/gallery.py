@@ -1,24 +1,24 @@
 """Writes the gallery: pictures of each image, the page, and its data."""
 
 import collections
-import io
 import json
 import os
 import pathlib
 import shutil
 
-import numpy as np
 from PIL import Image
 
 from data.conversion.image_lists import IMAGE_SUFFIXES
-from kmax_tf.coco_panoptic import names
+from kmax_tf.coco_panoptic import names, pngs
 from kmax_tf.coco_panoptic.names import Id
-from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, few
+from kmax_tf.coco_panoptic.panoptic_files import PanopticFile
 from kmax_tf.coco_panoptic.values import PanopticFileError
+from kmax_tf.drawing.pictures import resize_labels
 from kmax_tf.evaluation.panoptic_quality import display_names
 from kmax_tf.files.atomic import write_text
 from kmax_tf.files.hidden import is_hidden
 from kmax_tf.image_files import read_rgb
+from protos.errors import few
 from trainer.evaluation.scoring import Result, ScoredImage, classes_of
 from trainer.gallery.layers import ERROR_COLORS, draw_errors, draw_segments
 from trainer.gallery.rows import confused_pixels, error_labels, segment_rows
@@ -58,7 +58,7 @@ class Gallery:
           PanopticFileError: the image has another size than its maps.
           ImageError: it cannot be read.
         """
-        height, width = image.truth.shape
+        height, width = image.pairs.truth.shape
         picture = Image.fromarray(read_rgb(self._images[image.id]))
         if picture.size != (width, height):
             raise PanopticFileError(
@@ -67,12 +67,11 @@ class Gallery:
             )
         scale = min(1.0, _LONGEST_SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        truth, prediction = (_resize(labels, size) for labels in (image.truth, image.prediction))
+        truth, prediction = (resize_labels(labels, size[::-1]) for labels in (image.pairs.truth, image.pairs.prediction))
         classes = {c.id: c for c in self._classes}
-        buffer = io.BytesIO()
-        picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2).save(buffer, "jpeg", quality=_JPEG_QUALITY)
+        small = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
         for kind, suffix, content in (
-            ("image", "jpg", buffer.getvalue()),
+            ("image", "jpg", pngs.encoded(small, "jpeg", quality=_JPEG_QUALITY)),
             ("prediction", "png", draw_segments(prediction, image.pairs.predicted, classes)),
             ("truth", "png", draw_segments(truth, image.pairs.true, classes)),
             ("errors", "png", draw_errors(truth, prediction, error_labels(image))),
@@ -141,9 +140,3 @@ def find_images(ground_truth: PanopticFile, images_dir: pathlib.Path) -> dict[Id
     if missing:
         raise PanopticFileError(f"--images_dir: {images_dir} does not contain the image {few(missing)}: choose another folder")
     return found
-
-
-def _resize(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The labels at the centers of the pixels of a picture of `size` (width, height)."""
-    rows, columns = (((np.arange(n) + 0.5) * old / n).astype(int) for n, old in zip(size[::-1], labels.shape))
-    return labels[np.ix_(rows, columns)]

@@ -1,12 +1,12 @@
 """Transparent pictures that the gallery lays over an image: segments and errors, as PNGs with a palette."""
 
 import dataclasses
-import io
 from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
 
+from kmax_tf.coco_panoptic import pngs
 from kmax_tf.drawing.colors import Color, segment_color
 from kmax_tf.drawing.pictures import segment_edges
 from kmax_tf.evaluation.segments import Segment
@@ -85,7 +85,5 @@ def _png(indices: np.ndarray, colors: Mapping[int, Color]) -> bytes:
     image = Image.fromarray(indices)
     palette = {_CLEAR: (0, 0, 0), _EDGE: _WHITE, **colors}
     image.putpalette([channel for i in range(max(palette) + 1) for channel in palette.get(i, (0, 0, 0))])
-    buffer = io.BytesIO()
     alphas = bytes({_CLEAR: 0, _EDGE: _OPAQUE}.get(i, _FILL) for i in range(max(palette) + 1))
-    image.save(buffer, "png", transparency=alphas, optimize=False)
-    return buffer.getvalue()
+    return pngs.encoded(image, transparency=alphas, optimize=False)

@@ -59,7 +59,7 @@ def segment_rows(
         segment = true[t] if t is not None else predicted[p]
         if not segment.area:  # in the JSON only
             continue
-        x, y = _anchor(image.truth == t if t is not None else image.prediction == p)
+        x, y = _anchor(image.pairs.truth == t if t is not None else image.pairs.prediction == p)
         result.append(
             [
                 kind,

@@ -1,6 +1,5 @@
 """Synthetic records for measuring the input pipeline without a dataset: JPEGs of ellipses with the size of small photos."""
 
-import io
 import pathlib
 
 import numpy as np
@@ -8,6 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from data.records import schema
+from kmax_tf.coco_panoptic import pngs
 from protos.descriptions import DatasetInfo
 
 # Height and width in pixels.
@@ -23,9 +23,8 @@ def write_drawn_records(path: pathlib.Path, info: DatasetInfo) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for number in range(_COUNT):
             image, panoptic = _draw(rng, info)
-            buffer = io.BytesIO()
-            Image.fromarray(image).save(buffer, format="jpeg", quality=_JPEG_QUALITY)
-            example = schema.build_example(buffer.getvalue(), "jpeg", f"drawn_{number}", *SIZE, panoptic)
+            data = pngs.encoded(Image.fromarray(image), "jpeg", quality=_JPEG_QUALITY)
+            example = schema.build_example(data, "jpeg", f"drawn_{number}", *SIZE, panoptic)
             writer.write(example.SerializeToString())
 
 

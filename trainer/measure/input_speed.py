@@ -1,11 +1,10 @@
 """Measures how many images per second the input pipeline of a config prepares for training."""
 
-import dataclasses
 import itertools
 import pathlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -29,18 +28,13 @@ _WARM_UP_SECONDS = 4.0
 _SECONDS = 10.0
 
 
-@dataclasses.dataclass(frozen=True)
-class InputJob:
-    """A complete config (serialized) and the crops to measure, (height, width) in pixels."""
-
-    config: bytes
-    crops: tuple[tuple[int, int], ...]
-
-
-def measure_input(job: InputJob, *, progress: Progress) -> dict[str, Any]:
+def measure_input(
+    config: experiment_pb2.ExperimentOptions, crops: Sequence[tuple[int, int]], *, progress: Progress
+) -> dict[str, Any]:
     """Measures training_dataset at each crop, with all augmentations of the config, and decoding alone.
 
-    Reads the records of the config if its patterns match files, and otherwise synthetic ones of 192x256 pixels.
+    Crops are (height, width) in pixels. Reads the records of the config if its patterns match files, and otherwise synthetic
+    ones of 192x256 pixels.
 
     Returns:
       `records` (a description of the records), `decoding` and, by crop, `crops`, each with `images_per_second` and
@@ -51,7 +45,6 @@ def measure_input(job: InputJob, *, progress: Progress) -> dict[str, Any]:
     """
     machine = describe_machine()
     tf.config.set_visible_devices([], "GPU")
-    config = experiment_pb2.ExperimentOptions.FromString(job.config)
     options, info = config.train_dataset_options, dataset_info(config)
     with tempfile.TemporaryDirectory() as folder:
         what = "the records of the config"
@@ -63,7 +56,7 @@ def measure_input(job: InputJob, *, progress: Progress) -> dict[str, Any]:
             options.file_pattern[:] = [str(path)]
         progress(f"decoding the images of {what}")
         result = {"records": what, "decoding": _rate(_decoding(options, info)), "crops": {}, "machine": machine}
-        for crop in job.crops:
+        for crop in crops:
             progress(f"input at crop {crop[0]}x{crop[1]}")
             problems = input_problems(options)
             batches = training_dataset(_at_crop(options, crop), info, seed=0, batch_size=_BATCH, problems=problems)

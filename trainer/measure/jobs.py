@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf import build_model, build_postprocessor
-from kmax_tf.cost.model_cost import RESULTS, ModelCost, model_cost
+from kmax_tf.cost.model_cost import ModelCost, counted_results, model_cost
 from kmax_tf.inference_graph import fold_norms
 from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.model import KMaXDeepLab
@@ -67,16 +67,14 @@ def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
 
     The result has also `matrix_product_gflops`, the rate of a product of two matrices of the type that the model computes in.
     """
-    model, config = _build(job, progress)
-    fold_norms(model)
-    compiled = config.trainer_options.jit_compile
+    model = _build(job, progress)
+    compiled = job.parse_config().trainer_options.jit_compile
     images = tf.constant(_noise(job.batch_size, job.height, job.width))
 
     @tf.function(jit_compile=compiled, autograph=False)
     def forward(batch: tf.Tensor) -> list[tf.Tensor]:
         with one_pass_loops(not compiled):
-            outputs = model(batch, training=False, any_size=True)
-        return [outputs[name] for name in RESULTS]
+            return counted_results(model, batch)
 
     rates = [matrix_product_rate(model.compute_dtype)]
     result = _measure(lambda: forward(images), job.batch_size, job.steps, progress)
@@ -86,17 +84,14 @@ def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
 
 def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures the path from a uint8 image to its panoptic map, both in main memory, as in trainer/predict.py."""
-    model, config = _build(job, progress)
-    fold_norms(model)
-    predictor = PanopticPredictor(model, config)
+    predictor = PanopticPredictor(_build(job, progress), job.parse_config())
     image = _noise(1, job.height, job.width)[0]
     return _measure(lambda: predictor(tf.constant(image))["panoptic_pred"].numpy(), 1, job.steps, progress)
 
 
 def measure_post_processing(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures the path from the logits of one image, which show about forty segments, to its panoptic map in main memory."""
-    config = job.parse_config()
-    size = next_size((job.height, job.width))
+    config, size = job.parse_config(), next_size((job.height, job.width))
     postprocess = build_postprocessor(config)
     slots, classes = config.model_options.max_deeplab.num_mask_slots, dataset_info(config).num_classes
     outputs = synthetic_logits(size, slots, classes)
@@ -106,8 +101,8 @@ def measure_post_processing(job: Job, *, progress: Progress) -> dict[str, Any]:
 
 def measure_training(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Measures training steps (forward, loss, backward, optimizer) on a batch of the input pipeline."""
-    config = job.parse_config()
     progress("building the model")
+    config = job.parse_config()
     experiment = build_experiment(config, _strategy(), seed=0)
     batch = synthetic_batch(config.train_dataset_options, experiment.info)
     step = make_train_step(experiment)
@@ -181,11 +176,13 @@ def _peak_device_memory() -> float | None:
     return sum(tf.config.experimental.get_memory_info(name)["peak"] for name in names) / 2**20 if names else None
 
 
-def _build(job: Job, progress: Progress) -> tuple[KMaXDeepLab, experiment_pb2.ExperimentOptions]:
+def _build(job: Job, progress: Progress) -> KMaXDeepLab:
+    """The model of a config as commands run it."""
     progress("building the model")
-    config = job.parse_config()
     with _strategy().scope():
-        return build_model(config), config
+        model = build_model(job.parse_config())
+    fold_norms(model)
+    return model
 
 
 def _strategy() -> tf.distribute.Strategy:

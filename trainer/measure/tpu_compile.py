@@ -1,6 +1,6 @@
 """Whether inference and the training step compile for a TPU, and what they need of its memory, on a machine without one."""
 
-import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmax_tf import build_model
-from kmax_tf.cost.model_cost import RESULTS
+from kmax_tf.cost.model_cost import counted_results
 from protos.errors import UserError
 from trainer.measure.fresh_process import Progress, run_alone
 from trainer.measure.jobs import Job
@@ -30,35 +30,21 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Chip:
-    """A generation of TPUs: a small topology of it, and the memory of a device in GiB (up to v3 a core, later a chip)."""
-
-    topology: str
-    memory: int
+# A small topology of each generation of TPUs, and the memory of a device in GiB (up to v3 a core, later a chip).
+_MEMORY = {"v3:2x2": 16, "v4:2x2x1": 32, "v5e:2x2": 16, "v5p:2x2x1": 95, "v6e:2x2": 32}
 
 
-CHIPS = {
-    "v3": Chip("v3:2x2", 16),
-    "v4": Chip("v4:2x2x1", 32),
-    "v5e": Chip("v5e:2x2", 16),
-    "v5p": Chip("v5p:2x2x1", 95),
-    "v6e": Chip("v6e:2x2", 32),
-}
-
-
-def parse_topology(text: str) -> tuple[str, Chip]:
-    """The topology, such as v3:2x2, and its chip from `text`, which may name the generation alone.
+def parse_topology(text: str) -> tuple[str, int]:
+    """The topology, such as v3:2x2, and the memory of a device in GiB; `text` may name the generation alone.
 
     Raises:
       UserError: it is no such name.
     """
-    match = re.fullmatch(r"(\w+)(:\d+x\d+(x\d+)?)?", text)
-    if not match or match[1] not in CHIPS:
-        known = ", ".join(chip.topology for chip in CHIPS.values())
-        raise UserError(f"--compile_for={text}: write the generation of the TPU and its topology, such as {known}")
-    chip = CHIPS[match[1]]
-    return text if match[2] else chip.topology, chip
+    for topology, memory in _MEMORY.items():
+        generation = topology.partition(":")[0]
+        if re.fullmatch(rf"{generation}(:\d+x\d+(x\d+)?)?", text):
+            return topology if text == generation else text, memory
+    raise UserError(f"--compile_for={text}: write the generation of the TPU and its topology, such as {', '.join(_MEMORY)}")
 
 
 def compile_for_tpu(job: Job, topology: str, python: str, *, train: bool) -> dict[str, Any]:
@@ -77,21 +63,21 @@ def compile_for_tpu(job: Job, topology: str, python: str, *, train: bool) -> dic
     Raises:
       UserError: the compiler is not there, or was killed.
     """
-    name, chip = parse_topology(topology)
+    name, memory = parse_topology(topology)
     tasks = {"inference": lower_inference} | ({"training": lower_training} if train else {})
     results = {}
     for number, (title, lower) in enumerate(tasks.items(), 1):
-        say = _announce(f"[{number}/{len(tasks)}] {title}")
+        say = functools.partial(print, f"[{number}/{len(tasks)}] {title}:", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder, "program.hlo")
             try:
                 run_alone(title, lower, job, str(path), progress=say)
             except NotCompilableError as error:
-                results[title] = verdict({"error": str(error), "seconds": 0.0}, chip)
+                results[title] = verdict({"error": str(error), "seconds": 0.0}, memory)
                 continue
             say(f"compiling {path.stat().st_size / 2**20:.0f} MiB for {name}, which takes minutes for large models")
-            results[title] = verdict(run_compiler(python, path, name), chip)
-    print(f"\n{tpu_report(results, name, chip)}\n", flush=True)
+            results[title] = verdict(run_compiler(python, path, name), memory)
+    print(f"\n{tpu_report(results, name, memory)}\n", flush=True)
     return results
 
 
@@ -103,12 +89,7 @@ def lower_inference(job: Job, path: str, *, progress: Progress) -> None:
     """Writes the program of the model for `job.batch_size` images, uint8, to `path`."""
     progress("building the model")
     model = build_model(job.parse_config())
-
-    @tf.function(jit_compile=True, autograph=False)
-    def forward(images: tf.Tensor) -> list[tf.Tensor]:
-        outputs = model(images, training=False, any_size=True)
-        return [outputs[name] for name in RESULTS]
-
+    forward = tf.function(lambda images: counted_results(model, images), jit_compile=True, autograph=False)
     _lower(forward, [tf.TensorSpec([job.batch_size, job.height, job.width, 3], tf.uint8)], path, progress)
 
 
@@ -157,33 +138,29 @@ def run_compiler(python: str, path: pathlib.Path, topology: str) -> dict[str, An
     raise UserError(f"the compiler for TPUs failed with exit code {done.returncode}{killed}: {cause}")
 
 
-def verdict(result: dict[str, Any], chip: Chip) -> dict[str, Any]:
-    """The result of the compiler, with `compiles` and `fits`: a program that needs too much memory does compile."""
+def verdict(result: dict[str, Any], memory: int) -> dict[str, Any]:
+    """The result of the compiler, with `compiles` and `fits` (`memory` in GiB): a program that is too large does compile."""
     error = result.get("error", "")
     if error:
         return {"compiles": bool(_OUT_OF_MEMORY.search(error)), "fits": False, "error": error, "seconds": result["seconds"]}
     needed = result["arguments"] + result["outputs"] - result["aliased"] + result["temporary"] + result["code"]
-    return {"compiles": True, "fits": needed <= chip.memory * 2**30, "error": "", "needed": needed, **result}
+    return {"compiles": True, "fits": needed <= memory * 2**30, "error": "", "needed": needed, **result}
 
 
-def tpu_report(results: dict[str, dict[str, Any]], topology: str, chip: Chip) -> str:
-    """A table: a row for each program."""
+def tpu_report(results: dict[str, dict[str, Any]], topology: str, memory: int) -> str:
+    """A table: a row for each program; `memory` of a device in GiB."""
     sizes = ("needed", "arguments", "temporary", "code")
-    rows = [["", "compiles", f"fits {chip.memory} GiB", *sizes, "TFLOP", "compile time"]]
+    rows = [["", "compiles", f"fits {memory} GiB", *sizes, "TFLOP", "compile time"]]
     notes = []
     for title, result in results.items():
         answers = ["yes" if result[key] else "no" for key in ("compiles", "fits")]
         if result["error"]:
             figures = ["-"] * 5
-            memory = _OUT_OF_MEMORY.search(result["error"])
-            needed, available = [value for value in memory.groups() if value] if memory else ("", "")
-            cause = f"needs {needed} of {available}" if memory else result["error"].splitlines()[0]
+            too_large = _OUT_OF_MEMORY.search(result["error"])
+            needed, available = [value for value in too_large.groups() if value] if too_large else ("", "")
+            cause = f"needs {needed} of {available}" if too_large else result["error"].splitlines()[0]
             notes.append(f"{title}: {cause}")
         else:
             figures = [*(f"{result[key] / 2**30:.2f} GiB" for key in sizes), f"{result['flops'] / 1e12:.3f}"]
         rows.append([title, *answers, *figures, f"{result['seconds']:.0f} s"])
     return "\n".join([f"one device of {topology}, as the compiler counts", format_table(rows), *notes])
-
-
-def _announce(title: str) -> Callable[[str], None]:
-    return lambda line: print(f"{title}: {line}", flush=True)

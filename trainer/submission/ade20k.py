@@ -13,7 +13,7 @@ from kmax_tf.coco_panoptic import names
 from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile
 from kmax_tf.files.atomic import write_text
-from trainer.submission.archive import archive, class_of, dataset_of, official_name, read_images, score_of
+from trainer.submission.archive import archive, class_of, dataset_of, official_name, read_images
 
 _NAME = re.compile("ADE_(train|val|test)_([0-9]{8})")
 # Ids of images in imgCatIds.json of the challenge count training, validation and test images from 0, in order of their names.
@@ -30,7 +30,7 @@ def write(predictions: PanopticFile, output_dir: pathlib.Path) -> list[pathlib.P
       warning, if the predictions are of some test images only, whose ids their names do not tell.
 
     Raises:
-      SubmissionError: an image is not one of ADE20K, a category is unknown, or a thing has no score.
+      PanopticFileError: an image is not one of ADE20K, a category is unknown, or a thing has no score.
     """
     info = dataset_of(predictions, "ade20k_panoptic")
     things = {c.id: number for number, c in enumerate((c for c in info.classes if c.is_thing), 1)}
@@ -39,9 +39,9 @@ def write(predictions: PanopticFile, output_dir: pathlib.Path) -> list[pathlib.P
     scenes, instances = output_dir / "scene_parsing.zip", output_dir / "instances.json"
     found = []
     with archive(scenes) as packed:
-        for image_id, ids, segments in read_images(predictions):
+        for image_id, ids in read_images(predictions):
             name, semantic = image_names[image_id], np.zeros(ids.shape, np.uint8)
-            for segment_id, record in segments.items():
+            for segment_id, record in predictions.segments[image_id].items():
                 mask, category = ids == segment_id, class_of(predictions, image_id, record, info)
                 semantic[mask] = category.id
                 if category.is_thing and name in numbers:
@@ -51,7 +51,7 @@ def write(predictions: PanopticFile, output_dir: pathlib.Path) -> list[pathlib.P
                             "image_id": numbers[name],
                             "category_id": things[category.id],
                             "segmentation": {"size": code["size"], "counts": code["counts"].decode()},
-                            "score": score_of(predictions, image_id, record),
+                            "score": predictions.score(image_id, segment_id, needed_by="instances need"),
                         }
                     )
             packed.write_png(f"{name}.png", semantic)

@@ -1,7 +1,6 @@
 """Reads predictions image by image, and writes zip files."""
 
 import contextlib
-import io
 import json
 import os
 import pathlib
@@ -14,17 +13,12 @@ import numpy as np
 from PIL import Image
 
 from kmax_tf.cli.progress import Progress
-from kmax_tf.coco_panoptic import categories
+from kmax_tf.coco_panoptic import categories, pngs
 from kmax_tf.coco_panoptic.names import Id
-from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, SegmentRecord, few
+from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, SegmentRecord
 from kmax_tf.coco_panoptic.values import PanopticFileError
-from kmax_tf.evaluation.segments import count_labels
 from protos import descriptions
 from protos.descriptions import ClassInfo, DatasetInfo
-
-
-class SubmissionError(PanopticFileError):
-    """Predictions cannot be submitted; the message names the file and the entry."""
 
 
 class Archive:
@@ -40,9 +34,7 @@ class Archive:
 
     def write_png(self, name: str, pixels: np.ndarray) -> None:
         """Adds an image, uint8 [H, W] or [H, W, 3]."""
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "png")
-        self.write(name, buffer.getvalue())
+        self.write(name, pngs.encoded(Image.fromarray(pixels)))
 
     def write_json(self, name: str, content: Any) -> None:
         self.write(name, json.dumps(content).encode())
@@ -60,23 +52,15 @@ def archive(path: pathlib.Path) -> Iterator[Archive]:
         partial.unlink(missing_ok=True)
 
 
-def read_images(predictions: PanopticFile) -> Iterator[tuple[Id, np.ndarray, dict[int, SegmentRecord]]]:
-    """Each image with its segment ids int32 [H, W] and its segments by id.
+def read_images(predictions: PanopticFile) -> Iterator[tuple[Id, np.ndarray]]:
+    """Each image with its segment ids int32 [H, W].
 
     Raises:
       PanopticFileError: PNG and JSON disagree about segments.
     """
     progress = Progress("submission", "images", len(predictions.segments))
-    for done, (image_id, segments) in enumerate(predictions.segments.items(), 1):
-        ids = predictions.read_ids(image_id)
-        visible = count_labels(ids)
-        missing = [segment_id for segment_id in segments if segment_id not in visible]
-        if missing:
-            raise SubmissionError(
-                f"{predictions.path}: image {image_id}: segment id {few(missing)} is in segments_info, but not in the PNG "
-                f"{predictions.file_names[image_id]}: create the predictions again"
-            )
-        yield image_id, ids, dict(segments)
+    for done, image_id in enumerate(predictions.segments, 1):
+        yield image_id, predictions.read_ids(image_id, complete=True)
         progress.update(done)
 
 
@@ -98,25 +82,15 @@ def class_of(predictions: PanopticFile, image_id: Id, record: SegmentRecord, inf
     """The class of a predicted segment.
 
     Raises:
-      SubmissionError: the dataset does not have its category.
+      PanopticFileError: the dataset does not have its category.
     """
     found = info.by_category().get(record.category_id)
     if found is None:
-        raise SubmissionError(
+        raise PanopticFileError(
             f"{predictions.path}: image {image_id}: segment {record.id} has category_id {record.category_id}, which is not a "
             f"category of {info.name}: choose the submission that belongs to the dataset"
         )
     return found
-
-
-def score_of(predictions: PanopticFile, image_id: Id, record: SegmentRecord) -> float:
-    """The score of a predicted instance, in [0, 1]; raises SubmissionError if it has none."""
-    if record.score is None:
-        raise SubmissionError(
-            f"{predictions.path}: image {image_id}: segment {record.id} has no score, which instances need: create the "
-            "predictions with trainer/predict.py"
-        )
-    return record.score
 
 
 def official_name(
@@ -127,11 +101,11 @@ def official_name(
     `pattern` fits all such names; `dataset`, `kind` and `example` describe them in the message.
 
     Raises:
-      SubmissionError: the name is not one of the dataset's.
+      PanopticFileError: the name is not one of the dataset's.
     """
     name = name.rpartition("/")[2]
     if not pattern.fullmatch(name):
-        raise SubmissionError(
+        raise PanopticFileError(
             f"{predictions.path}: image {image_id!r} is not {kind} of {dataset}, such as {example}: predict the images of "
             f"{dataset} under their own names"
         )

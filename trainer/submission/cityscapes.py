@@ -8,7 +8,7 @@ import numpy as np
 from kmax_tf.coco_panoptic import names, pngs
 from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile
-from trainer.submission.archive import archive, class_of, dataset_of, official_name, read_images, score_of
+from trainer.submission.archive import archive, class_of, dataset_of, official_name, read_images
 
 _FRAME = re.compile("[A-Za-z-]+_[0-9]{6}_[0-9]{6}")
 _PANOPTIC = "cityscapes_panoptic_test"
@@ -22,22 +22,23 @@ def write(predictions: PanopticFile, output_dir: pathlib.Path) -> list[pathlib.P
     * panoptic.zip: a JSON with label ids, and a folder of PNGs.
 
     Raises:
-      SubmissionError: an image is not a frame of Cityscapes, a category is not one of its label ids, or a thing has no score.
+      PanopticFileError: an image is not a frame of Cityscapes, a category is not one of its label ids, or a thing has no score.
     """
     info = dataset_of(predictions, "cityscapes_panoptic")
     paths = [output_dir / f"{task}.zip" for task in ("pixel_level", "instance_level", "panoptic")]
     annotations = []
     with archive(paths[0]) as pixel_level, archive(paths[1]) as instance_level, archive(paths[2]) as panoptic:
-        for image_id, ids, segments in read_images(predictions):
+        for image_id, ids in read_images(predictions):
             frame = _frame(predictions, image_id)
             label_ids, lines, entries = np.zeros(ids.shape, np.uint8), [], []
-            for segment_id, record in segments.items():
+            for segment_id, record in predictions.segments[image_id].items():
                 mask, category = ids == segment_id, class_of(predictions, image_id, record, info)
                 label_ids[mask] = category.category_id
                 entries.append({"id": segment_id, "category_id": category.category_id})
                 if category.is_thing:
                     name = f"masks/{frame}_{len(lines):03d}.png"
-                    lines.append(f"{name} {category.category_id} {score_of(predictions, image_id, record):.6f}\n")
+                    score = predictions.score(image_id, segment_id, needed_by="instances need")
+                    lines.append(f"{name} {category.category_id} {score:.6f}\n")
                     instance_level.write_png(name, np.where(mask, 255, 0).astype(np.uint8))
             pixel_level.write_png(f"{frame}_labelIds.png", label_ids)
             instance_level.write(f"{frame}.txt", "".join(lines).encode())

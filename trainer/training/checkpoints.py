@@ -177,9 +177,7 @@ def prepare_model_dir(path: pathlib.Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".write_test"
-        probe.write_text("")
-        probe.unlink()
+        tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise ConfigError(
             f"model_dir {path} cannot be written: {error.strerror or error}; choose another --model_dir"

@@ -34,9 +34,6 @@ class LearningRate(tf_keras.optimizers.schedules.LearningRateSchedule):
             return decayed
         return tf.where(step < solver.warmup_steps, base * step / solver.warmup_steps, decayed)
 
-    def get_config(self) -> dict[str, object]:
-        return {"solver": str(self.solver), "multiplier": self.multiplier}
-
 
 class FusedAdamW(tf_keras.optimizers.AdamW):
     """AdamW with one fused operation for each variable, and weight decay of kernels only.

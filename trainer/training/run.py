@@ -7,7 +7,6 @@ import tensorflow as tf
 from absl import logging
 
 from kmax_tf import CheckpointError
-from protos import experiment_pb2
 from trainer.evaluation.eval_loop import EvalLoop
 from trainer.monitoring.curves import draw_curves
 from trainer.monitoring.profiling import StepProfile
@@ -23,19 +22,12 @@ from trainer.training.train_loop import TrainLoop
 class Run:
     """One invocation: an experiment, its folder, and the controller that alternates training and evaluation."""
 
-    def __init__(
-        self,
-        config: experiment_pb2.ExperimentOptions,
-        mode: str,
-        model_dir: pathlib.Path,
-        experiment: Experiment,
-        profile: StepProfile | None,
-    ):
-        self.config = config
+    def __init__(self, experiment: Experiment, mode: str, model_dir: pathlib.Path, profile: StepProfile | None = None):
+        self.config = experiment.config
         self.experiment = experiment
         self.model_dir = model_dir
         self.stop = Stop()
-        options = config.trainer_options
+        options = self.config.trainer_options
         trains, evaluates = mode in ("train", "train_and_eval"), mode != "train"
         self._is_chief = is_chief(experiment.strategy)
         self._keeps = trains and self._is_chief

@@ -1,12 +1,10 @@
 """Bad images and annotations: the converters report them in one line, or skip, count and remember them."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from command_line import run_script
 from panoptic_fixtures import INFO, read_split, to_rgb, write_coco
 from PIL import Image
 
@@ -14,7 +12,6 @@ from data.conversion import conversion, conversion_flags, image_conversion, imag
 from data.records.schema import DataError
 from protos.errors import UserError
 
-_ROOT = pathlib.Path(__file__).resolve().parents[3]
 _SETTINGS = image_conversion.Settings(INFO)
 
 
@@ -178,11 +175,11 @@ def test_the_command_skips_or_fails_with_one_line(tmp_path):
     write_coco(tmp_path, 3)
     _text_id(tmp_path)
     flags = [f"--images_dir={tmp_path}/images", f"--panoptic_json={tmp_path}/panoptic.json", "--split=val"]
-    command = [sys.executable, _ROOT / "data" / "build_panoptic.py", *flags, f"--output_dir={tmp_path}/out"]
-    failed = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    command = ["data/build_panoptic.py", *flags, f"--output_dir={tmp_path}/out"]
+    failed = run_script(*command, cwd="/")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
     assert failed.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/panoptic/scene_1.png: a segment: id is '70001?'")
-    done = subprocess.run([*command, "--on_bad_example=SKIP"], capture_output=True, text=True, cwd="/")
+    done = run_script(*command, "--on_bad_example=SKIP", cwd="/")
     assert done.returncode == 0, done.stderr
     assert "val: 2 images" in done.stdout and "images that were skipped: 1, first" in done.stdout
     assert _names(tmp_path / "out") == ["scene_0", "scene_2"]

@@ -1,12 +1,10 @@
 """ADE20K: both label formats against maps computed from the definition, and bad input."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from command_line import run_script
 from panoptic_fixtures import read_split
 from PIL import Image
 
@@ -16,7 +14,6 @@ from data.records import label_coding, schema
 from protos import dataset_pb2, descriptions
 from protos.errors import UserError
 
-_ROOT = pathlib.Path(__file__).resolve().parents[3]
 _INFO = descriptions.load("ade20k_panoptic")
 _FOLDERS = {"train": "training", "val": "validation"}
 # Class of each of the 100 categories of the instance annotations (ade20k_instance_catid_mapping.txt of Mask2Former).
@@ -234,9 +231,8 @@ def test_the_command_and_the_pipeline(tmp_path):
         _write_images(tmp_path, split)
     _write_panoptic(tmp_path)
     _write_two_files(tmp_path, "val")
-    script = _ROOT / "data" / "build_ade20k.py"
     flags = [f"--ade20k_root={tmp_path}", f"--output_dir={tmp_path}/out", "--splits=train,val"]
-    done = subprocess.run([sys.executable, script, *flags], capture_output=True, text=True, cwd="/")
+    done = run_script("data/build_ade20k.py", *flags, cwd="/")
     assert done.returncode == 0, done.stderr
     assert f"train: reading labels from {tmp_path}/ade20k_panoptic_train.json" in done.stderr
     assert "val: note: found 3 images, but the official split has 2000" in done.stderr

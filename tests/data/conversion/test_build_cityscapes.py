@@ -1,13 +1,11 @@
 """Cityscapes: all label formats against maps computed from the label table of cityscapesScripts, and bad input."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_line import ROOT, run_script
 from google.protobuf import text_format
 from panoptic_fixtures import read_split
 from PIL import Image
@@ -18,8 +16,7 @@ from data.records import schema
 from protos import dataset_pb2, descriptions
 from protos.errors import UserError
 
-_ROOT = pathlib.Path(__file__).resolve().parents[3]
-_GOLDEN = np.load(_ROOT / "tests" / "golden" / "cityscapes_panoptic.npz")
+_GOLDEN = np.load(ROOT / "tests" / "golden" / "cityscapes_panoptic.npz")
 _NAMES = [str(name) for name in _GOLDEN["names"]]
 _IDS = dict(zip(_NAMES, _GOLDEN["instance_ids"].astype(int), strict=True))
 _INFO = descriptions.load("cityscapes_panoptic")
@@ -219,9 +216,8 @@ def test_the_command_and_the_pipeline(tmp_path):
         _write_images(tmp_path, split)
     _write_panoptic(tmp_path, _PANOPTIC["train ids"])
     _write_instance_ids(tmp_path, "val")
-    script = _ROOT / "data" / "build_cityscapes.py"
     flags = [f"--cityscapes_root={tmp_path}", f"--output_dir={tmp_path}/out", "--splits=train,val,test"]
-    done = subprocess.run([sys.executable, script, *flags], capture_output=True, text=True, cwd="/")
+    done = run_script("data/build_cityscapes.py", *flags, cwd="/")
     assert done.returncode == 0, done.stderr
     assert f"train: reading labels from {tmp_path}/gtFine/cityscapes_panoptic_train_trainId.json" in done.stderr
     assert "val: note: found 3 images, but the official split has 500" in done.stderr

@@ -1,20 +1,17 @@
 """Shards: content, interruption, reruns and the commands."""
 
 import dataclasses
-import pathlib
-import subprocess
-import sys
 import types
 
 import numpy as np
 import pytest
+from command_line import run_script
 from panoptic_fixtures import INFO, read_split, rename_as_coco, write_coco, write_sources
 
 from data.conversion import conversion, conversion_flags, image_conversion
 from data.records.schema import DataError
 from protos import descriptions
 
-_ROOT = pathlib.Path(__file__).resolve().parents[3]
 _SETTINGS = image_conversion.Settings(INFO)
 
 
@@ -92,28 +89,24 @@ def test_label_of_another_size(tmp_path):
         image_conversion.convert_image(dataclasses.replace(source, size=None), _SETTINGS)
 
 
-def _run(script, *flags):
-    return subprocess.run([sys.executable, _ROOT / "data" / script, *flags], capture_output=True, text=True, cwd="/")
-
-
 def test_build_panoptic_writes_a_description(tmp_path):
     write_coco(tmp_path)
     out = tmp_path / "pets"
     flags = [f"--images_dir={tmp_path}/images", f"--panoptic_json={tmp_path}/panoptic.json", f"--output_dir={out}"]
-    done = _run("build_panoptic.py", *flags, "--split=train")
+    done = run_script("data/build_panoptic.py", *flags, "--split=train", cwd="/")
     assert done.returncode == 0, done.stderr
     info = descriptions.load(out / "pets.textproto")
     assert (info.label_divisor, info.ignore_label, info.thing_ids, info.stuff_ids) == (256, 0, (1, 2), (3, 4))
     assert [c.category_id for c in info.classes] == [17, 18, 119, 149]
     np.testing.assert_array_equal(read_split(out, "train")[0].panoptic, _expected_panoptic())
-    other = _run("build_panoptic.py", *flags, "--split=val", "--label_divisor=512")
+    other = run_script("data/build_panoptic.py", *flags, "--split=val", "--label_divisor=512", cwd="/")
     assert other.returncode == 1 and "Traceback" not in other.stderr
     assert f"{out}/pets.textproto has panoptic_label_divisor 256, not 512" in other.stderr.splitlines()[-1]
     assert not list(out.glob("val*"))
 
 
 def test_build_coco_reports_bad_input_in_one_line(tmp_path):
-    done = _run("build_coco.py", f"--coco_root={tmp_path}", f"--output_dir={tmp_path}/out")
+    done = run_script("data/build_coco.py", f"--coco_root={tmp_path}", f"--output_dir={tmp_path}/out", cwd="/")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/annotations/panoptic_train2017.json: no such file")
@@ -123,7 +116,7 @@ def test_build_coco_refuses_other_categories(tmp_path):
     """Category 119 is sky here, but flower in COCO."""
     write_coco(tmp_path)
     files = [f"--images_dir={tmp_path}/images", f"--panoptic_json={tmp_path}/panoptic.json", "--split=val"]
-    done = _run("build_coco.py", *files, f"--output_dir={tmp_path}/out")
+    done = run_script("data/build_coco.py", *files, f"--output_dir={tmp_path}/out", cwd="/")
     assert done.returncode == 1 and not (tmp_path / "out").exists()
     message = done.stderr.splitlines()[-1]
     assert f"{tmp_path}/panoptic.json: category 119 has name 'sky', but 'flower' in COCO's classes: these are" in message
@@ -149,7 +142,7 @@ def test_build_coco_reads_the_official_layout(tmp_path):
     (tmp_path / "all" / "panoptic").rename(tmp_path / "annotations" / "panoptic_val2017")
     path.rename(tmp_path / "annotations" / "panoptic_val2017.json")
     flags = [f"--coco_root={tmp_path}", f"--output_dir={tmp_path}/out", "--splits=val", "--num_shards=2", "--num_workers=2"]
-    done = _run("build_coco.py", *flags)
+    done = run_script("data/build_coco.py", *flags, cwd="/")
     assert done.returncode == 0, done.stderr
     # Cat and dog are the 16th and 17th class of COCO.
     semantic = [np.unique(example.panoptic // 256).tolist() for example in read_split(tmp_path / "out")]

@@ -3,13 +3,12 @@
 import dataclasses
 
 import pytest
-from google.protobuf import text_format
 from panoptic_fixtures import INFO, segment, write_coco
 
 from data.conversion import describe, image_lists
 from data.records.schema import DataError
 from kmax_tf.coco_panoptic import categories
-from protos import dataset_pb2, descriptions
+from protos import descriptions
 from protos.errors import UserError
 
 
@@ -18,7 +17,7 @@ def _content(tmp_path):
 
 
 def _info(text):
-    return descriptions.from_proto(text_format.Parse(text, dataset_pb2.DatasetDescription()), "text")
+    return descriptions.from_text(text, "text")
 
 
 def test_ids_follow_the_category_ids(tmp_path):

@@ -2,11 +2,10 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from command_line import run_script
 from panoptic_fixtures import INFO, read_split, rename_as_coco, segment, write_coco
 
 from data.conversion import conversion_flags, image_conversion
@@ -14,8 +13,6 @@ from data.conversion.image_conversion import LabelCounts, Settings
 from data.records.schema import DataError
 from kmax_tf.coco_panoptic.panoptic_files import parse_segments
 from protos.errors import UserError
-
-_ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(("min_score", "min_area"), [(None, 0), (0.5, 0), (0.5, 12), (None, 30), (0.0, 0), (1.0, 0)])
@@ -70,9 +67,8 @@ def _write(root, scores):
 
 
 def _convert(root, script, *flags):
-    command = [sys.executable, _ROOT / "data" / script, f"--images_dir={root}/images", f"--output_dir={root}/out"]
-    files = [f"--panoptic_json={root}/panoptic.json", "--split=pseudo"]
-    return subprocess.run([*command, *files, *flags], capture_output=True, text=True, cwd="/")
+    folders = [f"--images_dir={root}/images", f"--output_dir={root}/out"]
+    return run_script(f"data/{script}", *folders, f"--panoptic_json={root}/panoptic.json", "--split=pseudo", *flags, cwd="/")
 
 
 def test_the_commands_filter_and_leave_out(tmp_path):

@@ -11,7 +11,6 @@ from data.input import pipeline
 from data.records import schema
 from data.records.schema import DataError
 from protos import dataset_pb2
-from protos.descriptions import ConfigError
 
 _AUGMENTED = """augmentations {
   min_scale_factor: 0.5 max_scale_factor: 2 scale_factor_step_size: 0.1
@@ -20,8 +19,8 @@ _AUGMENTED = """augmentations {
 }"""
 
 
-def _options(path, text="", crop=33, max_thing_id=40):
-    base = f'file_pattern: "{path}/*.tfrecord" crop_size: [{crop}, {crop}] max_thing_id: {max_thing_id} '
+def _options(path, text="", crop=33):
+    base = f'file_pattern: "{path}/*.tfrecord" crop_size: [{crop}, {crop}] max_thing_id: 40 '
     return text_format.Parse(base + text, dataset_pb2.DatasetOptions())
 
 
@@ -159,8 +158,6 @@ def test_evaluation_without_labels(tmp_path):
         "raw_image",
         pipeline.REPORT,
     }
-    with pytest.raises(ConfigError, match="decode_groundtruth_label is false: training needs labels"):
-        pipeline.training_dataset(options, INFO, seed=0, batch_size=1)
 
 
 def test_skipped_examples_are_left_out_of_evaluation(tmp_path):
@@ -181,18 +178,6 @@ def test_skipped_examples_are_left_out_of_evaluation(tmp_path):
     assert problems.skipped_examples == 8, "also the last ones"
 
 
-def test_unusable_options(tmp_path):
+def test_missing_records_are_named(tmp_path):
     with pytest.raises(DataError, match=r"\*.tfrecord' matches no file.*data/build_panoptic.py"):
         pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=2)
-    write_records(tmp_path / "a.tfrecord", 1)
-    with pytest.raises(ConfigError, match="batch_size 3 must be a positive multiple of the number of hosts, 2"):
-        pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=3, num_shards=2)
-    for shard, hosts in ((2, 2), (-1, 2), (0, 0)):
-        with pytest.raises(ConfigError, match=f"shard {shard} must be one of the hosts 0 .. {hosts - 1}"):
-            pipeline.training_dataset(_options(tmp_path), INFO, seed=0, batch_size=2, shard=shard, num_shards=hosts)
-    with pytest.raises(ConfigError, match="seed 18446744073709551619 does not fit into 64 bits"):
-        pipeline.training_dataset(_options(tmp_path), INFO, seed=2**64 + 3, batch_size=2)
-    with pytest.raises(ConfigError, match="max_thing_id must be at least 1"):
-        pipeline.training_dataset(_options(tmp_path, max_thing_id=0), INFO, seed=0, batch_size=2)
-    with pytest.raises(ConfigError, match="batch_size must be at least 1, not 0"):
-        pipeline.evaluation_dataset(_options(tmp_path), INFO, batch_size=0)

@@ -64,11 +64,6 @@ def test_animations_are_refused(data):
     assert "the image is not a JPEG or PNG" in _refusal("image/encoded", data)
 
 
-def test_images_that_are_too_large_are_not_written():
-    with pytest.raises(DataError, match="street: the image has 8193 x 8192 .height x width. pixels, more than"):
-        schema.build_example(b"", "png", "street", 8193, 8192, None)
-
-
 def test_huge_records_are_not_read(tmp_path):
     """A sparse file: it takes no space on the disk."""
     path, length = tmp_path / "a.tfrecord", record_index.MOST_RECORD_BYTES + 1

@@ -9,6 +9,7 @@ from panoptic_fixtures import write_records
 from data.records import record_index
 from data.records.input_problems import InputProblems
 from data.records.schema import DataError
+from protos import dataset_pb2
 
 
 def _index(*patterns):
@@ -127,12 +128,15 @@ def test_skipping_keeps_the_records_before_the_damage(tmp_path, caplog):
         record_index.build_index([f"{tmp_path}/*.tfrecord"], made_by="x", problems=InputProblems())
 
 
-def test_joined_indexes_are_numbered_consecutively(tmp_path):
+def test_records_of_sources_are_numbered_consecutively(tmp_path):
     for name, count in (("a", 2), ("b", 3), ("c", 1)):
         write_records(tmp_path / f"{name}.tfrecord", count, seed=count)
     parts = [_index(f"{tmp_path}/[bc].tfrecord"), _index(f"{tmp_path}/a.tfrecord")]
-    joined = record_index.join(parts)
-    assert len(joined) == 6
+    options = dataset_pb2.DatasetOptions()
+    for pattern in ("[bc]", "a"):
+        options.source.add(file_pattern=[f"{tmp_path}/{pattern}.tfrecord"])
+    joined, sizes = record_index.open_sources(options, made_by="x")
+    assert len(joined) == 6 and sizes == [4, 2]
     assert [joined.read(i) for i in range(6)] == [part.read(i) for part in parts for i in range(len(part))]
     assert joined.describe(5) == f"{tmp_path}/a.tfrecord record 1"
 

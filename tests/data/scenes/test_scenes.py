@@ -1,12 +1,10 @@
 """The demo dataset: deterministic, valid, and all its things are visible."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from command_line import run_script
 from PIL import Image
 
 from data.conversion import image_conversion, image_lists
@@ -110,10 +108,8 @@ def test_files_are_valid_coco_panoptic(tmp_path):
 
 
 def test_command_does_not_create_a_complete_dataset_again(tmp_path):
-    script = pathlib.Path(__file__).resolve().parents[3] / "data" / "build_scenes.py"
-
     def run(*flags):
-        return subprocess.run([sys.executable, script, f"--output_dir={tmp_path}", *flags], capture_output=True, text=True)
+        return run_script("data/build_scenes.py", f"--output_dir={tmp_path}", *flags)
 
     done = run("--num_train=3", "--num_val=2")
     assert done.returncode == 0, done.stderr

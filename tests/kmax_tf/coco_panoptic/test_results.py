@@ -203,7 +203,7 @@ def test_broken_png(written, monkeypatch):
     with pytest.raises(PanopticFileError, match="139.png is damaged or not a PNG"):
         read_panoptic_file(written).read_ids(139)
     png.unlink()
-    with pytest.raises(PanopticFileError, match="139.png does not exist: download or create it"):
+    with pytest.raises(PanopticFileError, match="139.png: no such file: download or create it"):
         read_panoptic_file(written).read_ids(139)
 
 

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from kmax_tf.evaluation.boundaries import boundary_pixels, boundary_width
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality
+from kmax_tf.evaluation.segment_matching import LabelPairs
 from kmax_tf.evaluation.segments import decode_segments
 
 
@@ -20,7 +21,7 @@ def score(*scenes):
     quality = PanopticQuality(INFO.classes, boundaries=True)
     for truth, prediction in scenes:
         true, predicted = (decode_segments(m, INFO, "image", crowds=m is truth) for m in (truth, prediction))
-        quality.update(truth, true, prediction, predicted)
+        quality.add(LabelPairs(truth, true, prediction, predicted))
     return quality.result()
 
 

@@ -7,6 +7,7 @@ import pytest
 from panoptic_scenes import INFO
 
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality
+from kmax_tf.evaluation.segment_matching import LabelPairs
 from kmax_tf.evaluation.segments import EvaluationError, count_labels, decode_segments
 
 
@@ -14,7 +15,8 @@ def score(scenes, info=INFO):
     quality = PanopticQuality(info.classes)
     for truth, prediction in scenes:
         true_segments = decode_segments(truth, info, "image", crowds=True)
-        quality.update(truth, true_segments, prediction, decode_segments(prediction, info, "image", crowds=False))
+        predicted = decode_segments(prediction, info, "image", crowds=False)
+        quality.add(LabelPairs(truth, true_segments, prediction, predicted))
     return quality.result()
 
 

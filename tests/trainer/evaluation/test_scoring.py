@@ -13,6 +13,7 @@ from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality
+from kmax_tf.evaluation.segment_matching import LabelPairs
 from kmax_tf.evaluation.segments import decode_segments
 from trainer.evaluation import scoring
 
@@ -80,7 +81,7 @@ def test_mask_ap_equals_pycocotools_with_equal_scores(files):
 
 def test_things_without_scores_are_named(files):
     truth = read_panoptic_file(files[0])
-    with pytest.raises(PanopticFileError, match="truth.json: image 1: segment [0-9]+ has no score, which AP needs"):
+    with pytest.raises(PanopticFileError, match="truth.json: image 1: segment [0-9]+ has no score, which AP .--mask_ap. needs"):
         scoring.evaluate(truth, truth, average_precision=True)
 
 
@@ -88,6 +89,6 @@ def test_boundaries_of_files(scenes, files):
     quality = PanopticQuality(INFO.classes, boundaries=True)
     for truth, prediction in scenes:
         segments = [decode_segments(labels, INFO, "image", crowds=False) for labels in (truth, prediction)]
-        quality.update(truth, segments[0], prediction, segments[1])
+        quality.add(LabelPairs(truth, segments[0], prediction, segments[1]))
     result = scoring.evaluate(*(read_panoptic_file(path) for path in files), boundaries=True)
     assert result == quality.result()

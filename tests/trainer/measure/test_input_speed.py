@@ -45,9 +45,8 @@ def test_drawn_records_are_always_the_same(tmp_path, name):
 def test_synthetic_records_replace_missing_ones(short):
     config = load_config(_COCO, ["train_dataset_options.file_pattern=/nowhere/*"])
     lines = []
-    job = input_speed.InputJob(config.SerializeToString(), ((65, 65), (97, 129)))
     started = time.perf_counter()
-    result = input_speed.measure_input(job, progress=lines.append)
+    result = input_speed.measure_input(config, ((65, 65), (97, 129)), progress=lines.append)
     seconds = time.perf_counter() - started
     assert result["records"] == "64 synthetic images of 192x256 (height x width)"
     assert list(result["crops"]) == ["65x65", "97x129"] and len(lines) == 3
@@ -59,8 +58,8 @@ def test_synthetic_records_replace_missing_ones(short):
 
 
 def test_records_of_the_config_are_measured(short, tiny_config):
-    job = input_speed.InputJob(load_config(tiny_config).SerializeToString(), ((65, 65),))
-    assert input_speed.measure_input(job, progress=print)["records"] == "the records of the config"
+    result = input_speed.measure_input(load_config(tiny_config), ((65, 65),), progress=print)
+    assert result["records"] == "the records of the config"
 
 
 def test_error_for_an_invalid_record_names_it(short, tiny_config, records, tmp_path):
@@ -72,12 +71,12 @@ def test_error_for_an_invalid_record_names_it(short, tiny_config, records, tmp_p
             f"train_dataset_options.file_pattern=[{records}/train-*.tfrecord,{tmp_path}/bad.tfrecord]",
             f"train_dataset_options.on_bad_example={policy}",
         ]
-        job = input_speed.InputJob(load_config(tiny_config, overrides).SerializeToString(), ((65, 65),))
+        job = load_config(tiny_config, overrides), ((65, 65),)
         if policy == "SKIP":
-            assert list(input_speed.measure_input(job, progress=print)["crops"]) == ["65x65"]
+            assert list(input_speed.measure_input(*job, progress=print)["crops"]) == ["65x65"]
             continue
         with pytest.raises(DataError, match="bad.tfrecord record 0 .street.: the record has no label"):
-            input_speed.measure_input(job, progress=print)
+            input_speed.measure_input(*job, progress=print)
 
 
 @pytest.mark.slow

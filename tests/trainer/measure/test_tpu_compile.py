@@ -12,7 +12,6 @@ from tiny_config import TINY
 from protos.errors import UserError
 from trainer.measure import tpu_compile
 from trainer.measure.tpu_compile import (
-    CHIPS,
     COMPILER_PYTHON,
     NotCompilableError,
     parse_topology,
@@ -32,29 +31,29 @@ TOO_LARGE = (
 
 
 def test_topologies():
-    assert parse_topology("v3") == ("v3:2x2", CHIPS["v3"])
-    assert parse_topology("v4:4x4x8") == ("v4:4x4x8", CHIPS["v4"])
+    assert parse_topology("v3") == ("v3:2x2", 16)
+    assert parse_topology("v4:4x4x8") == ("v4:4x4x8", 32)
     for wrong in ("v1", "v3:", "v3:2", "v3-8", ""):
         with pytest.raises(UserError, match="write the generation of the TPU and its topology, such as v3:2x2, v4:2x2x1"):
             parse_topology(wrong)
 
 
 def test_a_program_that_fits():
-    result = verdict({**SIZES, "seconds": 61.2}, CHIPS["v3"])
+    result = verdict({**SIZES, "seconds": 61.2}, 16)
     assert result["compiles"] and result["fits"] and result["needed"] == (900 + 890 - 880 + 1 + 40) * MIB
-    _, header, row = tpu_report({"training": result}, "v3:2x2", CHIPS["v3"]).splitlines()
+    _, header, row = tpu_report({"training": result}, "v3:2x2", 16).splitlines()
     assert "fits 16 GiB" in header
     assert row.split()[:3] == ["training", "yes", "yes"]
     assert "0.93 GiB" in row and "0.04 GiB" in row and "0.500" in row and row.endswith("61 s")
 
 
 def test_programs_that_do_not_fit():
-    large = verdict({**SIZES, "temporary": 16 * 1024 * MIB, "seconds": 1.0}, CHIPS["v3"])
+    large = verdict({**SIZES, "temporary": 16 * 1024 * MIB, "seconds": 1.0}, 16)
     assert large["compiles"] and not large["fits"]
     for message in TOO_LARGE:
-        result = verdict({"error": message, "seconds": 1.0}, CHIPS["v3"])
+        result = verdict({"error": message, "seconds": 1.0}, 16)
         assert result["compiles"] and not result["fits"]
-        report = tpu_report({"training": result}, "v3:2x2", CHIPS["v3"])
+        report = tpu_report({"training": result}, "v3:2x2", 16)
         assert report.endswith("\ntraining: needs 54.91G of 15.48G")
 
 
@@ -65,9 +64,9 @@ def test_operation_that_xla_lacks_is_named(tmp_path):
 
     with pytest.raises(NotCompilableError, match="^XLA has no AsString") as error:
         tpu_compile._lower(as_text, [tf.TensorSpec([2])], str(tmp_path / "program.hlo"), lambda line: None)
-    result = verdict({"error": str(error.value), "seconds": 0.0}, CHIPS["v4"])
+    result = verdict({"error": str(error.value), "seconds": 0.0}, 32)
     assert not result["compiles"] and not result["fits"]
-    assert "training: XLA has no AsString" in tpu_report({"training": result}, "v4:2x2x1", CHIPS["v4"])
+    assert "training: XLA has no AsString" in tpu_report({"training": result}, "v4:2x2x1", 32)
 
 
 def test_missing_compiler_is_named(tmp_path):

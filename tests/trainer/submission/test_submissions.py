@@ -15,7 +15,6 @@ from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.coco_panoptic.values import PanopticFileError
 from protos import descriptions
 from trainer.submission import ade20k, cityscapes, coco
-from trainer.submission.archive import SubmissionError
 
 
 def predict(folder, dataset, names, *, scores=True):
@@ -152,6 +151,6 @@ def test_other_predictions_are_refused(tmp_path, write, dataset, name, message):
 
 def test_things_need_scores(tmp_path):
     predictions, *_ = predict(tmp_path, "cityscapes_panoptic", FRAMES[:1], scores=False)
-    with pytest.raises(SubmissionError, match="has no score, which instances need"):
+    with pytest.raises(PanopticFileError, match="has no score, which instances need"):
         cityscapes.write(predictions, tmp_path)
     assert not list(tmp_path.glob("*.zip*"))
