@@ -4,6 +4,7 @@ The value is written as in text format, except that strings need no quotes. `[a,
 repeated field; `{field: value}` is merged into a message.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -87,8 +88,11 @@ def _field(config: message.Message, owner: message.Message, name: str, path: str
     field = owner.DESCRIPTOR.fields_by_name.get(name)
     if field is not None:
         return field
+    paths = {known: known.rpartition(".")[2] for known in _paths(config.DESCRIPTOR)}
     leaf = path.rpartition(".")[2]
-    elsewhere = [known for known in _paths(config.DESCRIPTOR) if known.rpartition(".")[2] == leaf]
+    if "." not in path:
+        leaf = next(iter(difflib.get_close_matches(path, set(paths.values()), n=1, cutoff=0.8)), path)
+    elsewhere = [known for known, last in paths.items() if last == leaf]
     if elsewhere:
         # Of fields that several sections have, the one of training is meant most often.
         alike = sorted(elsewhere, key=lambda known: not known.startswith("train"))[:_MOST_ALIKE]

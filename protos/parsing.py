@@ -4,7 +4,7 @@ import re
 
 from google.protobuf import descriptor, message, text_format
 
-from protos import experiment_pb2
+from protos import dataset_pb2, experiment_pb2
 from protos.errors import ConfigError, nearest
 
 _POOL = experiment_pb2.DESCRIPTOR.pool
@@ -13,6 +13,8 @@ _UNKNOWN_ENUM_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)
 _REPEATED_SCALAR = re.compile(r'should not have multiple "(\w+)" fields')
 # Fields that DeepLab2 configs of other architectures set instead of max_deeplab.
 _OTHER_ARCHITECTURES = ("deeplab_v3", "deeplab_v3_plus", "panoptic_deeplab", "motion_deeplab", "vip_deeplab")
+
+_DESCRIPTION_FIELDS = dataset_pb2.DatasetDescription.DESCRIPTOR.fields_by_name
 
 
 def parse_text(text: str, target: message.Message, source: str) -> None:
@@ -52,6 +54,8 @@ def unknown_field(owner: descriptor.Descriptor, name: str) -> str:
     """The error message for a field that `owner` does not have."""
     if name in _OTHER_ARCHITECTURES:
         hint = ": of the architectures in DeepLab2, this project supports kMaX-DeepLab (max_deeplab) only"
+    elif owner is experiment_pb2.ExperimentOptions.DESCRIPTOR and name in _DESCRIPTION_FIELDS:
+        hint = ": this file describes the classes of a dataset; give a config, such as config.textproto beside it"
     else:
         hint = nearest(name, owner.fields_by_name) or f"; its fields are {', '.join(owner.fields_by_name)}"
     return f'{owner.name} has no field "{name}"{hint}'

@@ -31,6 +31,10 @@ class InputSizes:
         """Mean share of a crop that is padding, 0..1."""
         return float(1 - np.minimum(self.resized, crop).prod(1).mean() / np.prod(crop)) if len(self.resized) else 0.0
 
+    def fills(self, crop: tuple[int, int]) -> bool:
+        """Whether nearly all images are as high or as wide as a crop: padding then comes from their different shapes."""
+        return bool(np.mean((self.resized >= np.array(crop) - 1).any(1)) > 0.9)
+
     @property
     def fitting_crop(self) -> tuple[int, int]:
         """The smallest valid crop for nearly all resized images."""

@@ -8,6 +8,7 @@ import numpy as np
 from data.inspection.input_sizes import InputSizes
 from data.inspection.model_view import ModelView
 from data.inspection.scan import TINY_AREA, Section
+from kmax_tf.cli.progress import counted
 from protos.descriptions import ClassInfo, DatasetInfo
 from protos.errors import few
 
@@ -19,6 +20,8 @@ _MUCH_PADDING = 0.2
 _OTHER_VOID = 0.3
 # A factor between the sizes of objects in training and evaluation.
 _OTHER_SCALE = 1.4
+# Evaluation on fewer images says little.
+_FEW_IMAGES = 10
 _NAMED = 8
 # In this many images, it is not a coincidence that no class has two instances in the same image.
 _ENOUGH_IMAGES = 20
@@ -88,7 +91,8 @@ def _label_notes(section: Section) -> Iterator[str]:
     if counts.unlabeled_share > _MUCH_VOID:
         text = (
             f"{counts.unlabeled_share:.0%} of the pixels have no label (class id {info.ignore_label}, the ignore_label of "
-            f"{info.name}) and are ignored"
+            f"{info.name}) and are ignored: the model learns nothing about them and predicts one of the classes there; if they "
+            "show a background, make it a class of stuff"
         )
         if info.ignore_label == 0 and not counts.class_images[-1]:
             text += (
@@ -148,7 +152,7 @@ def _input_notes(section: Section, sizes: InputSizes) -> Iterator[str]:
             f"{resized[1]}x{resized[0]} after resizing to range): set max_resize_value or raise crop_size to see whole objects"
         )
     padding, better = sizes.padding(crop), sizes.fitting_crop
-    if padding > _MUCH_PADDING:
+    if padding > _MUCH_PADDING and not (sizes.fills(crop) and sizes.padding(better) > padding / 2):
         shape = f"crop_size: [{better[0]}, {better[1]}] fits the images ({sizes.padding(better):.0%} padding)"
         small = "raise min_resize_value and max_resize_value to the crop, or lower crop_size"
         yield (
@@ -158,6 +162,11 @@ def _input_notes(section: Section, sizes: InputSizes) -> Iterator[str]:
     if section.name == "train" and options.batch_size > len(section.index):
         size, records = options.batch_size, len(section.index)
         yield f"batch_size = {size} is more than the {records} records: images repeat in a batch; lower it"
+    if section.name == "eval" and len(section.index) < _FEW_IMAGES:
+        yield (
+            f"{counted(len(section.index), 'image')} to evaluate on: their scores change by chance from one evaluation to the "
+            "next; set more aside"
+        )
     if section.name == "eval" and sizes.below_limit.any():
         lost = sorted(section.info.classes, key=lambda c: -sizes.below_limit[c.id])
         listed = [f"{c.name} {sizes.below_limit[c.id]} of {sizes.segments[c.id]}" for c in lost if sizes.below_limit[c.id]]

@@ -6,9 +6,8 @@ import string
 
 from data.suggested_config.choices import Choices
 from data.suggested_config.facts import DataFacts
+from kmax_tf.checkpoints.convnext_weights import SUFFIXES
 
-# Files of ConvNeXt encoders; other weights are checkpoints.
-ENCODER_FILES = (".safetensors", ".h5", ".keras")
 # Below this number of steps, moving statistics with the default momentum do not converge.
 _FEW_STEPS = 2000
 
@@ -112,6 +111,7 @@ _INPUT = string.Template("""\
   # At least the things of the fullest image, $most_things$twice.
   max_thing_id: $max_thing_id""")
 
+_CPU_REASON = ("more steps give better masks", "some 15 minutes on two cores; with 5000, masks are better")
 _MOMENTUM = """\
     # The moving statistics must converge within few steps.
     batchnorm_momentum: 0.95
@@ -188,7 +188,7 @@ def config_text(path: pathlib.Path, name: str, choices: Choices, facts: DataFact
 
 
 def _model_values(choices: Choices, weights: str) -> dict[str, object]:
-    is_small, is_file = choices.size == "small", weights.endswith(ENCODER_FILES)
+    is_small, is_file = choices.size == "small", weights.endswith(SUFFIXES)
     return {
         "encoder": choices.model.encoder,
         "checkpoint": _quoted("" if is_file else weights),
@@ -212,7 +212,7 @@ def _solver_values(choices: Choices, facts: DataFacts, weights: str) -> dict[str
         "encoder_rate": 1.0 if choices.size == "small" and not weights else 0.1,
         "warmup_share": f"{choices.warmup_steps / choices.steps:.0%}",
         "epochs": f"{choices.steps * choices.batch_size / facts.images:.0f}",
-        "steps_reason": "50 times are a good start" if choices.on_gpu else "more steps give better masks, if you have the time",
+        "steps_reason": "50 times are a good start" if choices.on_gpu else _CPU_REASON[choices.size == "small"],
         "momentum": _MOMENTUM if choices.steps < _FEW_STEPS else "",
     }
 

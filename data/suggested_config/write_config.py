@@ -7,7 +7,8 @@ from data.conversion.conversion_log import shard_files
 from data.records.record_classes import NOTES_FOLDER
 from data.suggested_config import facts as data_facts
 from data.suggested_config.choices import choose
-from data.suggested_config.text import ENCODER_FILES, config_text
+from data.suggested_config.text import config_text
+from kmax_tf.checkpoints.convnext_weights import SUFFIXES
 from kmax_tf.files.atomic import write_text
 from protos.text_files import read_text
 
@@ -46,7 +47,7 @@ def write_config(
     given = {name: before.get(name) if value is None else value for name, value in given.items()}
     facts, weights = data_facts.read_facts(folder, description), given["weights"] or ""
     memory = data_facts.gpu_memory() if given["gpu_memory"] is None else given["gpu_memory"]
-    fine_tunes = bool(weights) and not weights.endswith(ENCODER_FILES)
+    fine_tunes = bool(weights) and not weights.endswith(SUFFIXES)
     choices = choose(facts, size=given["size"], gpu_memory=memory, fine_tunes=fine_tunes)
     text = config_text(path, description.stem, choices, facts, weights)
     write_text(note, json.dumps(given | {"text": text}))

@@ -35,8 +35,16 @@ def resolve_checkpoint(path: str) -> str:
         path = marked if marked and tf.io.gfile.exists(f"{marked}.index") else _only_checkpoint(path)
     path = path.removesuffix(".index")
     if not tf.io.gfile.exists(path + ".index"):
-        raise CheckpointError(f"{path}: no such checkpoint: {path}.index does not exist")
+        folder = os.path.dirname(path) or "."
+        found = _prefixes(folder) if tf.io.gfile.isdir(folder) else []
+        others = f"; {folder} contains {', '.join(found)}" if found else ""
+        raise CheckpointError(f"{path}: no such checkpoint: {path}.index does not exist{others}")
     return path
+
+
+def _prefixes(directory: str) -> list[str]:
+    """The names of the checkpoints in a directory."""
+    return sorted(name.removesuffix(".index") for name in tf.io.gfile.listdir(directory) if name.endswith(".index"))
 
 
 def _newest_in_list(directory: str) -> str:
@@ -51,7 +59,7 @@ def _newest_in_list(directory: str) -> str:
 
 def _only_checkpoint(directory: str) -> str:
     """The only prefix in a directory without a file `checkpoint`, as in archives of released models."""
-    prefixes = sorted(name.removesuffix(".index") for name in tf.io.gfile.listdir(directory) if name.endswith(".index"))
+    prefixes = _prefixes(directory)
     if not prefixes:
         raise CheckpointError(f"{directory}: no checkpoint in this directory")
     if len(prefixes) > 1:

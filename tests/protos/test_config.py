@@ -187,6 +187,12 @@ def test_parse_errors_name_file_line_and_field(write, old, new, expected):
         load_config(write(MINIMAL.replace(old, new, 1)))
 
 
+def test_a_description_is_not_a_config():
+    path = pathlib.Path(__file__).parents[2] / "data" / "descriptions" / "coco_panoptic.textproto"
+    with pytest.raises(ConfigError, match='coco_panoptic.textproto:.* no field "name": this file describes the classes'):
+        load_config(path)
+
+
 def test_missing_file_suggests_a_similar_name(write):
     path = write(MINIMAL)
     with pytest.raises(ConfigError, match="no such config file; did you mean .*small.textproto"):

@@ -113,6 +113,7 @@ def test_paths():
             "batch_size=2",
             'no field "batch_size"; did you mean "train_dataset_options.batch_size" or "eval_dataset_options.batch_size"?',
         ),
+        ("batch_sze=2", 'no field "batch_sze"; did you mean "train_dataset_options.batch_size" or "eval_dataset'),
         ("trainer_options.sed=3", 'TrainerOptions has no field "sed"; did you mean "seed"?'),
         ("trainer_options.zzz=3", 'TrainerOptions has no field "zzz"; its fields are num_checkpoints_to_keep,'),
         ("trainer_options.seed.x=3", "seed is a single value and has no fields"),

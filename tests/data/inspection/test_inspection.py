@@ -123,6 +123,7 @@ def test_notes_on_label_conventions(tmp_path):
     write_labels(tmp_path / "train.tfrecord", [shifted] * 2)
     notes = "\n".join(run_inspection(tmp_path).notes)
     assert "train: 85% of the pixels have no label (class id 0, the ignore_label of toy_panoptic)" in notes
+    assert "predicts one of the classes there; if they show a background, make it a class of stuff" in notes
     assert "the last class, id 4, never occurs: if your labels number the classes from 0" in notes
     assert "train: things without any instance: cat. All their segments have instance id 0" in notes
     assert "train: classes that never occur: 2 of 4: dog, road" in notes
@@ -200,14 +201,26 @@ def test_sizes_in_the_input_and_segments_that_evaluation_removes(tmp_path):
     assert "eval: segments that are smaller than thing_area_limit" in notes and f"cat {below[1]} of {len(areas[1])}" in notes
     assert "objects are 2.0x larger in evaluation (images are scaled by 2.04) than in training (by 1.00 and 1 to 1)" in notes
     assert "train: batch_size = 4 is more than the 3 records" in notes
-    assert "crop_size: [65, 65] fits" not in notes
-    assert "eval: 25% of the input is padding, without augmentation: raise" in notes
+    # The smallest crop for 49x65 pixels is 65x65.
+    assert "eval: 25% of the input is padding" not in notes
 
 
 def test_a_crop_of_the_shape_of_the_images_is_named(tmp_path):
     write_records(tmp_path / "val.tfrecord", 2, size=(32, 64))
     notes = "\n".join(run_inspection(tmp_path, train=False, evaluation=True).notes)
     assert "eval: 52% of the input is padding, without augmentation: crop_size: [33, 65] fits the images (5% padding)" in notes
+
+
+def test_padding_of_images_of_different_shapes_is_not_noted(tmp_path):
+    """Each image fills the width or the height of the crop; no other crop has less padding."""
+    write_records(tmp_path / "val-a.tfrecord", 2, size=(20, 64))
+    write_records(tmp_path / "val-b.tfrecord", 2, size=(64, 20), seed=1)
+    fitted = ("eval_dataset_options.min_resize_value=65", "eval_dataset_options.max_resize_value=65")
+    findings = run_inspection(tmp_path, train=False, evaluation=True, overrides=fitted)
+    assert findings.sizes[-1].padding((65, 65)) > 0.6
+    notes = "\n".join(findings.notes)
+    assert "padding" not in notes
+    assert "eval: 4 images to evaluate on: their scores change by chance" in notes
 
 
 def test_void_of_sources_absent_classes_and_colors(tmp_path):

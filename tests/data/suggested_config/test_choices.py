@@ -78,7 +78,8 @@ def test_size_follows_from_the_machine():
 def test_steps_and_learning_rates():
     assert _choose(_facts(images=800), size="base", gpu_memory=80, fine_tunes=True).steps == 5000
     assert [_choose(_facts(images=n), gpu_memory=24).steps for n in (20, 800, 10**6)] == [1000, 5000, 40_000]
-    assert [_choose(_facts(images=n)).steps for n in (8, 40, 10**6)] == [300, 500, 600]
+    # A CPU trains for some minutes: fewer images do not need fewer steps.
+    assert [_choose(_facts(images=n)).steps for n in (8, 40, 10**6)] == [600, 600, 600]
     tuned, fresh = (_choose(size="base", gpu_memory=80, fine_tunes=tunes).learning_rate for tunes in (True, False))
     assert (tuned, fresh) == pytest.approx((5e-5, 2e-4))
 

@@ -55,9 +55,10 @@ def test_an_edited_config_is_kept_and_others_are_written_again(folder):
     # Options that are not given again are those of before, as for the second of two splits.
     _write(folder)
     assert path.read_text() == first
-    _write(folder, size="small", weights="/weights/atto.safetensors")
-    model = load_config(path).model_options
-    assert (model.initial_checkpoint, model.backbone.pretrained_weights) == ("", "/weights/atto.safetensors")
+    for file in ("/weights/atto.pth", "/weights/atto.safetensors"):
+        _write(folder, size="small", weights=file)
+        model = load_config(path).model_options
+        assert (model.initial_checkpoint, model.backbone.pretrained_weights) == ("", file)
     path.write_text(path.read_text() + "# mine\n")
     assert "was edited and is kept" in _write(folder, size="base")
     assert path.read_text().endswith("# mine\n")

@@ -82,6 +82,8 @@ def test_directory_without_a_file_that_marks_the_latest_checkpoint(saved_model, 
         (directory / part.name.replace("ckpt-70", "ckpt-80")).write_bytes(part.read_bytes())
     error = refused(other_model, directory)
     assert "several checkpoints" in str(error) and "ckpt-70, ckpt-80" in str(error) and not error.damaged
+    error = refused(other_model, directory / "best")
+    assert f"{directory}/best.index does not exist; {directory} contains ckpt-70, ckpt-80" in str(error)
 
 
 def test_a_model_saved_by_keras_round_trips(saved_model, other_model, tmp_path):
