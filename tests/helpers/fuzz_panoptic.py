@@ -15,7 +15,7 @@ from data.conversion.image_conversion import Settings
 from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
 from protos import descriptions
 from protos.errors import UserError
-from trainer.evaluate import evaluate, pair_by_name
+from trainer.evaluation.scoring import evaluate, pair_by_name
 
 _KINDS = ("json", "json twice", "json text", "label", "label chunks", "image")
 _SHARES = (0.35, 0.15, 0.1, 0.15, 0.15, 0.1)
