@@ -7,14 +7,12 @@ gradients and, if the channels come last, normalizes with one pass of the fused 
 
 import contextlib
 import dataclasses
-import functools
-import math
-from collections.abc import Callable
 from contextvars import ContextVar
 
 import tensorflow as tf
 import tf_keras
 
+from kmax_tf.layers.batch_statistics import BatchSettings, affine, normalize_and_update, scaled, shared_function
 from kmax_tf.scoped_value import scoped
 
 _kept = ContextVar("moving_statistics_kept", default=False)
@@ -124,7 +122,7 @@ class BatchNorm(tf_keras.layers.Layer):
         if training:
             return self._by_batch(x, gamma, beta, self.reduced, replica)
         mean, variance = self._broadcast(self.moving_mean), self._broadcast(self.moving_variance)
-        return _scaled(x, gamma, beta, mean, variance, self.epsilon)
+        return scaled(x, gamma, beta, mean, variance, self.epsilon)
 
     def _channels_last(self, x: tf.Tensor, training: bool, replica: tf.distribute.ReplicaContext | None) -> tf.Tensor:
         # Keep the batch as the first dimension: cuDNN limits it to 65535.
@@ -133,7 +131,7 @@ class BatchNorm(tf_keras.layers.Layer):
         if training:
             y = self._by_batch(image, gamma, beta, (0, 1, 2), replica)
         else:
-            y = _affine(image, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
+            y = affine(image, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
         return y if x.shape.rank == 4 else _reshape(y, x.shape[1:].as_list(), like=x)
 
     def _by_batch(
@@ -145,12 +143,12 @@ class BatchNorm(tf_keras.layers.Layer):
         replica: tf.distribute.ReplicaContext | None,
     ) -> tf.Tensor:
         """Normalizes by the statistics of the batch, and updates the moving averages with them."""
-        settings = _BatchSettings(axes, self.epsilon, self.momentum, not _kept.get(), _only_finite.get())
+        settings = BatchSettings(axes, self.epsilon, self.momentum, not _kept.get(), _only_finite.get())
         moving = self.moving_mean, self.moving_variance
         if replica is not None or isinstance(self.moving_mean, tf.distribute.DistributedValues):
             # Functions cannot add up over replicas.
-            return _normalize_and_update(x, gamma, beta, *moving, settings, replica)
-        return _shared_function(settings)(x, gamma, beta, *moving)
+            return normalize_and_update(x, gamma, beta, *moving, settings, replica)
+        return shared_function(settings)(x, gamma, beta, *moving)
 
     def _broadcast(self, parameter: tf.Variable) -> tf.Tensor:
         """Reshapes a parameter to the rank of the input."""
@@ -165,120 +163,6 @@ def _reshape(x: tf.Tensor, shape: list[int | None], like: tf.Tensor | None = Non
     if None not in shape:
         return tf.reshape(x, [-1, *shape])
     return tf.reshape(x, [tf.shape(x)[0], -1, *shape[1:]] if like is None else tf.shape(like))
-
-
-def _affine(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """(x - mean) / sqrt(variance + epsilon) * gamma + beta in one pass, [B,H,W,C] -> the same shape and type."""
-    return tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, variance, epsilon, is_training=False)[0]
-
-
-def _scaled(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """The same for parameters with the rank of x."""
-    scale = gamma * tf.math.rsqrt(variance + epsilon)
-    return tf.cast(tf.cast(x, tf.float32) * scale + (beta - mean * scale), x.dtype)
-
-
-def _moments(
-    x: tf.Tensor, axes: tuple[int, ...], replica: tf.distribute.ReplicaContext | None, *, keepdims: bool
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and biased variance of float32 values over `axes` and over replicas."""
-    total = tf.reduce_sum(x, axes, keepdims=keepdims)
-    squares = tf.reduce_sum(tf.square(x), axes, keepdims=keepdims)
-    count = _size(x, axes)
-    if replica is not None:
-        total, squares, count = replica.all_reduce(tf.distribute.ReduceOp.SUM, [total, squares, tf.convert_to_tensor(count)])
-    mean = total / count
-    return mean, tf.maximum(squares / count - tf.square(mean), 0.0)
-
-
-def _size(x: tf.Tensor, axes: tuple[int, ...]) -> float | tf.Tensor:
-    """Number of values that a sum of x over `axes` adds; a constant if it is known while tracing."""
-    static = [x.shape[axis] for axis in axes]
-    if None not in static:
-        return float(math.prod(static))
-    return tf.cast(tf.reduce_prod([tf.shape(x)[axis] for axis in axes]), tf.float32)
-
-
-def _normalize_by_batch(
-    x: tf.Tensor,
-    gamma: tf.Tensor,
-    beta: tf.Tensor,
-    axes: tuple[int, ...],
-    epsilon: float,
-    replica: tf.distribute.ReplicaContext | None,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The normalized values of x, and their mean and variance over `axes`, which have no gradient.
-
-    Parameters are [C], for x [B,H,W,C], or have the rank of x. Uses reduce_sum for the statistics: the kernel adds row by row,
-    and its rounding errors grow in a deep network.
-    """
-    keepdims = gamma.shape.rank > 1
-    values = tf.stop_gradient(tf.cast(x, tf.float32))
-    mean, variance = _moments(values, axes, replica, keepdims=keepdims)
-
-    @tf.custom_gradient
-    def normalize(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor):
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            values, upstream = tf.cast(x, tf.float32), tf.cast(dy, tf.float32)
-            inverse = tf.math.rsqrt(variance + epsilon)
-            d_beta = tf.reduce_sum(upstream, axes, keepdims=keepdims)
-            d_gamma = (tf.reduce_sum(upstream * values, axes, keepdims=keepdims) - mean * d_beta) * inverse
-            count, sums = _size(x, axes), (d_beta, d_gamma)
-            if replica is not None:
-                sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
-                count *= replica.num_replicas_in_sync
-            scale = gamma * inverse
-            # dx = scale * (dy - mean(dy) - normalized x * mean(dy * normalized x))
-            part = scale / count
-            slope = part * inverse * sums[1]
-            offset = part * sums[0] - slope * mean
-            return tf.cast(upstream * scale - (values * slope + offset), x.dtype), d_gamma, d_beta
-
-        apply = _scaled if keepdims else _affine
-        return apply(x, gamma, beta, mean, variance, epsilon), gradient
-
-    return normalize(x, gamma, beta), mean, variance
-
-
-@dataclasses.dataclass(frozen=True)
-class _BatchSettings:
-    """How a layer normalizes in training."""
-
-    axes: tuple[int, ...]
-    epsilon: float
-    momentum: float
-    updates_moving: bool
-    only_finite: bool
-
-
-def _normalize_and_update(
-    x: tf.Tensor,
-    gamma: tf.Tensor,
-    beta: tf.Tensor,
-    moving_mean: tf.Variable,
-    moving_variance: tf.Variable,
-    settings: _BatchSettings,
-    replica: tf.distribute.ReplicaContext | None = None,
-) -> tf.Tensor:
-    y, mean, variance = _normalize_by_batch(x, gamma, beta, settings.axes, settings.epsilon, replica)
-    if not settings.updates_moving:
-        return y
-    for moving, value in ((moving_mean, mean), (moving_variance, variance)):
-        if value.shape != moving.shape:
-            value = tf.reshape(value, moving.shape)
-        if settings.only_finite:
-            value = tf.where(tf.reduce_all(tf.math.is_finite(value)), value, moving)
-        moving.assign_sub((moving - value) * (1.0 - settings.momentum))
-    return y
-
-
-@functools.cache
-def _shared_function(settings: _BatchSettings) -> Callable[..., tf.Tensor]:
-    """_normalize_and_update as a function that is traced once for all layers whose inputs have one shape.
-
-    Tracing a third of all operations of a training step for each layer anew took a third of the time before the first step.
-    """
-    return tf.function(functools.partial(_normalize_and_update, settings=settings), autograph=False)
 
 
 @dataclasses.dataclass(frozen=True)

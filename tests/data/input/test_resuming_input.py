@@ -50,8 +50,8 @@ def test_any_number_of_hosts_sees_the_same_examples_at_each_step(tmp_path):
     assert steps(2, 0, 6) + steps(4, 6, 6) == steps(1, 0, 12)
 
 
-@pytest.mark.parametrize("num_shards", [1, 2])
-def test_interrupted_runs_see_what_an_uninterrupted_one_sees(tmp_path, num_shards):
+def test_interrupted_runs_see_what_an_uninterrupted_one_sees(tmp_path):
+    num_shards = 2
     write_records(tmp_path / "real.tfrecord", 7)
     write_records(tmp_path / "pseudo.tfrecord", 5, seed=1)
     rng = np.random.default_rng(num_shards)
@@ -75,11 +75,3 @@ def test_interrupted_runs_see_what_an_uninterrupted_one_sees(tmp_path, num_shard
     np.testing.assert_allclose(np.unique(draws[:, 0, 0]), np.arange(3, 18) / 10, atol=1e-6)
     np.testing.assert_allclose(np.unique(draws[:, 1, 0]), np.linspace(0.15, 0.85, 8), atol=1e-6)
     assert 0.4 < draws[..., 3].mean() < 0.6
-
-
-def test_hosts_divide_the_batches_of_a_single_host(tmp_path):
-    write_records(tmp_path / "real.tfrecord", 7)
-    write_records(tmp_path / "pseudo.tfrecord", 5, seed=1)
-    single = _lines(tmp_path, 3, 20, 0, 1)
-    hosts = [_lines(tmp_path, 3, 20, shard, 2) for shard in range(2)]
-    assert [one + two for one, two in zip(*hosts, strict=True)] == single

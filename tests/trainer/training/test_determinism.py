@@ -66,7 +66,9 @@ def _optimized_graphs(step, batch) -> list[tf.compat.v1.GraphDef]:
             "trainer_options.mixed_precision=BFLOAT16",
             "trainer_options.solver_options.use_gradient_clipping=true",
         ),
-        ("model_options.backbone.name=kmax_convnext_atto", "trainer_options.accumulate_steps=2"),
+        pytest.param(
+            ("model_options.backbone.name=kmax_convnext_atto", "trainer_options.accumulate_steps=2"), marks=pytest.mark.slow
+        ),
     ],
     ids=("axial_resnet50", "convnext"),
 )
