@@ -1,11 +1,13 @@
 """Pictures of what the model sees, and the command."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from bad_records import write_bad_records
-from command_line import run_script
+from command_line import ROOT
 from inspection_runs import cells, report_of, run_inspection, small_config
 from panoptic_fixtures import INFO, write_records
 from PIL import Image
@@ -143,7 +145,8 @@ def test_exit_code_and_summary(tmp_path, kind, code):
 
 def _run(folder, *arguments):
     """Runs the command like a user, in another folder."""
-    return run_script("data/inspect_dataset.py", "--config_file=config.textproto", "--output_dir=out", *arguments, cwd=folder)
+    command = [sys.executable, str(ROOT / "data" / "inspect_dataset.py"), "--config_file=config.textproto", "--output_dir=out"]
+    return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("name", ["report.md", "contact_sheet.png", "problems.txt"])

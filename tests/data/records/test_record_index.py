@@ -36,7 +36,7 @@ def test_remote_files_are_read_through_tensorflow(tmp_path):
 def test_a_file_is_scanned_once_until_it_changes(tmp_path, monkeypatch):
     path, scanned = tmp_path / "a.tfrecord", []
     walk = record_index._walk
-    monkeypatch.setattr(record_index, "_walk", lambda *arguments: (scanned.append(arguments[0]), walk(*arguments)))
+    monkeypatch.setattr(record_index, "_walk", lambda path, records: (scanned.append(path), walk(path, records))[1])
     for count in (3, 3, 5):
         if not path.exists() or count == 5:
             write_records(path, count)
