@@ -81,9 +81,17 @@ def cluster_figure(
     parts = [slice(i, i + (columns or len(pictures))) for i in range(0, len(pictures), columns or len(pictures))]
     sheet = contact_sheet([[contact_sheet([pictures[part]], titles[part])] for part in parts])
     rows = [_legend_row(use, colors[use.slot]) for use in uses if use.share >= _SMALLEST][: _COLUMNS * _MOST_ROWS]
-    height = -(-len(rows) // _COLUMNS)
-    tables = [color_table(rows[i : i + height], 16) for i in range(0, len(rows), height)]
-    return contact_sheet([[sheet], [contact_sheet([tables])]])
+    return contact_sheet([[sheet], [_legend(rows, sheet.shape[1])]])
+
+
+def _legend(rows: Sequence[tuple[Sequence[Color], str]], width: int) -> np.ndarray:
+    """The rows in as many columns as `width` pixels have room for, at least one."""
+    for columns in range(_COLUMNS, 0, -1):
+        height = -(-len(rows) // columns)
+        legend = contact_sheet([[color_table(rows[i : i + height], 16) for i in range(0, len(rows), height)]])
+        if legend.shape[1] <= width:
+            break
+    return legend
 
 
 def _legend_row(use: ClusterUse, cluster: Color) -> tuple[tuple[Color, Color], str]:

@@ -42,7 +42,8 @@ class PictureBook:
             return
         image = np.asarray(Image.open(io.BytesIO(example["raw_image"])).convert("RGB"))
         truth = tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy() if "panoptic_raw" in example else None
-        name = f"{names.image_name(example['image_name'].decode(errors='replace'))}.png"
+        # Without a suffix, a dot in the name would be taken for one.
+        name = f"{names.image_name(example['image_name'].decode(errors='replace') + '.png')}.png"
         self._write(step, "panoptic", f"step-{step:07d}/{name}", self._page(image, maps, truth, example["image_name"]))
         decoders = decoder_slots(maps)
         if decoders and self._drawn < _MOST_CLUSTERS:

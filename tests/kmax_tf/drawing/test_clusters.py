@@ -53,6 +53,9 @@ def test_figure_in_several_rows_has_the_same_pictures(panoptic):
     slots = [np.full([8, 12], number) for number in range(3)]
     row, rows = (cluster_figure(image, slots, panoptic, INFO, panoptic, columns) for columns in (None, 2))
     height, width = 320, 480
+    slots[2][:] = np.arange(12)  # twelve rows in a legend that has no room for four columns
+    for columns in (1, 2):
+        assert cluster_figure(image, slots, panoptic, INFO, panoptic, columns).shape[1] == columns * (width + 6) - 6
     for number in range(6):  # image, three decoders, prediction, label
         left, top = number * (width + 6), 40
         expected = row[top : top + height, left : left + width]

@@ -16,14 +16,14 @@ from trainer.monitoring.pictures import PictureBook
 def test_images_of_one_file_name_have_two_pictures(tmp_path, capsys):
     buffer = io.BytesIO()
     Image.new("RGB", (30, 20), (9, 9, 9)).save(buffer, "png")
-    book = PictureBook(tmp_path, 4, descriptions.load("scenes_panoptic"))
-    for number, name in enumerate((b"seq0/0000", b"seq1/0000", b"seq0_0000", b"../up")):
-        example = {"raw_image": buffer.getvalue(), "image_name": name, "number": number, "num_records": 4}
+    book = PictureBook(tmp_path, 6, descriptions.load("scenes_panoptic"))
+    for number, name in enumerate((b"seq0/0000", b"seq1/0000", b"seq0_0000", b"../up", b"frame.1", b"frame.2")):
+        example = {"raw_image": buffer.getvalue(), "image_name": name, "number": number, "num_records": 6}
         book.add(7, example, {"panoptic_pred": np.zeros((20, 30), np.int32)})
     book.finish(7)
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
-    assert found == [f"step-0000007/{name}.png" for name in ("seq0/0000", "seq0_0000", "seq1/0000", "up")]
-    assert "4 pictures" in capsys.readouterr().out
+    assert found == [f"step-0000007/{name}.png" for name in ("frame.1", "frame.2", "seq0/0000", "seq0_0000", "seq1/0000", "up")]
+    assert "6 pictures" in capsys.readouterr().out
 
 
 def test_predictions_have_scores_in_a_legend(tmp_path):
