@@ -9,7 +9,6 @@ from kmax_tf.evaluation.segments import LabelRuns, decode_segments, label_runs
 from protos.descriptions import DatasetInfo
 
 _SCORE_DIGITS = 6
-Box = tuple[int, int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +22,7 @@ class SegmentValues:
 
     class_id: int
     area: int
-    bbox: Box
+    bbox: tuple[int, int, int, int]
     score: float | None
 
 
