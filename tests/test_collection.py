@@ -1,8 +1,11 @@
 """Any files of the tests can be run together, and each alone."""
 
+import importlib
 import pathlib
 import subprocess
 import sys
+
+import pytest
 
 TESTS = pathlib.Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -14,6 +17,12 @@ def test_helpers_lie_in_one_folder_and_hide_no_package():
     assert {path.parent.name for path in modules if not path.name.startswith("make_")} == {"helpers"}
     packages = {path.name for path in ROOT.iterdir() if path.is_dir()}
     assert not packages & {path.stem for path in modules}
+
+
+@pytest.mark.parametrize("name", ["fuzz_records", "fuzz_panoptic", "fuzz_checkpoints", "fuzz_configs"])
+def test_fuzzers_find_what_they_import(name):
+    """Only slow tests run them."""
+    assert callable(importlib.import_module(name).prepare)
 
 
 def test_files_of_folders_with_a_conftest_each_collect_together():

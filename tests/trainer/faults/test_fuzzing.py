@@ -1,27 +1,19 @@
 """Mutated inputs end in our own errors, or work: never in a stack trace, a hang, or more than 2 GB of memory."""
 
 import collections
-import importlib
 import json
 
 import fuzz_records
 import pytest
 from fuzz_watch import faults, watch
 
-_CASES = {"fuzz_records": 2000, "fuzz_panoptic": 500, "fuzz_checkpoints": 300, "fuzz_configs": 200}
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-@pytest.mark.parametrize("module", _CASES)
-def test_fuzzers_fit_the_code(module):
-    """They are slow tests, which would tell too late that what they import has moved."""
-    assert callable(importlib.import_module(module).prepare)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("module", _CASES)
-def test_mutated_inputs(module, tmp_path):
-    count = _CASES[module]
+@pytest.mark.parametrize(
+    ("module", "count"), [("fuzz_records", 2000), ("fuzz_panoptic", 500), ("fuzz_checkpoints", 300), ("fuzz_configs", 200)]
+)
+def test_mutated_inputs(module, count, tmp_path):
     outcomes = watch(module, count, tmp_path)
     counts = collections.Counter(outcome.kind for outcome in outcomes)
     print(f"{module}: {dict(counts)}, at most {max(outcome.peak_mb for outcome in outcomes):.0f} MB")
