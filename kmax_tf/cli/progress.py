@@ -34,7 +34,8 @@ class Progress:
 
     def finish(self, count: int) -> None:
         """Prints the last line if the total was unknown or not reached."""
-        if count and (count != self._shown or self._on_terminal and self._total is None):
+        ended = self._total is not None and self._kept + count >= self._total
+        if count and (count != self._shown or self._on_terminal and not ended):
             self._print(count, time.monotonic(), end=True)
 
     def _print(self, count: int, now: float, *, end: bool) -> None:

@@ -95,9 +95,10 @@ def test_pictures_in_tensorboard_are_the_files(trained):
 
 
 @pytest.mark.parametrize("mode", ["eval", "continuous_eval"])
-def test_evaluating_the_checkpoint_gives_the_same_metrics(model_dir, run_config, mode):
+def test_evaluating_the_checkpoint_gives_the_same_metrics(model_dir, run_config, mode, capsys):
     before = _history(model_dir)
     run_experiment(load_config(run_config), mode, model_dir, make_strategy())
+    assert "evaluation: 3/3 images" in capsys.readouterr().err
     after = _history(model_dir)
     assert [entry["step"] for entry in after] == [2, 4]
     for key in METRICS:

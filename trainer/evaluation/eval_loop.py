@@ -90,7 +90,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         losses: list[dict[str, float]] = []
         results = self._results_writer(step)
         evaluated, record = 0, None
-        progress, watch = Progress("evaluation", "images"), Stopwatch()
+        progress, watch = None, Stopwatch()
         with self._experiment.evaluated_weights():
             for example, maps, example_losses in itertools.islice(self._predictions(), limit):
                 evaluated, record = evaluated + 1, example
@@ -104,7 +104,11 @@ class EvalLoop(orbit.AbstractEvaluator):
                 if results:
                     results.add(f"{name}.jpg", maps["panoptic_pred"], maps)
                 self._pictures.add(step, example, maps)
+                total = int(example["num_records"])
+                progress = progress or Progress("evaluation", "images", total if limit is None else min(total, limit))
                 progress.update(evaluated)
+        if progress:
+            progress.finish(evaluated)
         seconds = watch.elapsed
         print(f"evaluated {evaluated} images in {duration(seconds)} ({evaluated / seconds:.3g} images/s)", flush=True)
         if results:

@@ -39,12 +39,12 @@ def test_without_a_total(run):
     assert run(None).splitlines() == ["val: 12 images", "val: 34 images, 2 images/s", "val: 40 images, 2 images/s"]
 
 
-@pytest.mark.parametrize("total", [40, None])
+@pytest.mark.parametrize("total", [40, 41, None])
 def test_one_line_on_a_terminal(run, total):
     output = run(total, terminal=True)
     assert output.count("\n") == 1 and output.endswith("\n")
     assert [line.split(" images")[0] for line in output.split("\r\x1b[K")[1:4]] == [
-        f"val: {count}{'/40' if total else ''}" for count in (12, 14, 34)
+        f"val: {count}{f'/{total}' if total else ''}" for count in (12, 14, 34)
     ]
 
 
