@@ -85,7 +85,7 @@ class _Content(NamedTuple):
 
 
 def _read(path: pathlib.Path) -> _Content:
-    return _decode(text_files.read_bytes(path, ImageError, if_missing=pngs.IF_MISSING), str(path))
+    return _decode(text_files.read_bytes(path, ImageError), str(path))
 
 
 def _decode(data: bytes, source: str) -> _Content:

@@ -17,7 +17,7 @@ from protos.errors import UserError
 
 # Of an image or a label: with both in memory, a command takes less than 2 GB.
 MOST_PIXELS = 1 << 26
-IF_MISSING = ": download or create it, or remove it from the annotations"
+_IF_MISSING = ": download or create it, or remove it from the annotations"
 # The exceptions that pillow raises for damaged files of its many formats.
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError)
 UNREADABLE += (MemoryError, struct.error, zlib.error)
@@ -80,7 +80,7 @@ def read_png(path: pathlib.Path, modes: Collection[str], expected: str, *, palet
     Raises:
       PanopticFileError: the file is missing, damaged, too large or has another mode.
     """
-    data = text_files.read_bytes(path, PanopticFileError, if_missing=IF_MISSING)
+    data = text_files.read_bytes(path, PanopticFileError, if_missing=_IF_MISSING)
     with opened(data, str(path), "a PNG", PanopticFileError, formats=("PNG",)) as image:
         mode = image.mode
         pixels = np.asarray(image.convert("RGB") if palette_as_rgb and mode == "P" else image)

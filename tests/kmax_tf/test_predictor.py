@@ -159,7 +159,7 @@ def test_errors_name_unreadable_files(exported, tmp_path, content, message):
     path = tmp_path / "photo.png"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ImageError, match=f"photo.png .*{message}"):
+    with pytest.raises(ImageError, match=f"photo.png.*{message}"):
         Predictor(exported)(path)
 
 
