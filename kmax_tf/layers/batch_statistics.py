@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+# The collection of a graph with the functions of shared_function.
+_FUNCTIONS = "batch_norm_functions"
+
 
 def affine(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta in one pass, [B,H,W,C] -> the same shape and type."""
@@ -117,10 +120,18 @@ def normalize_and_update(
     return y
 
 
-@functools.cache
 def shared_function(settings: BatchSettings) -> Callable[..., tf.Tensor]:
-    """normalize_and_update as a function that is traced once for all layers whose inputs have one shape.
+    """normalize_and_update as a function that a graph traces once for all layers whose inputs have one shape.
 
     Tracing a third of all operations of a training step for each layer anew took a third of the time before the first step.
     """
-    return tf.function(functools.partial(normalize_and_update, settings=settings), autograph=False)
+    if tf.executing_eagerly():
+        return functools.partial(normalize_and_update, settings=settings)
+    # Part of the graph, so that both are freed together: a cache that outlives it makes Python slow to exit.
+    functions = tf.compat.v1.get_default_graph().get_collection_ref(_FUNCTIONS)
+    known = [function for other, function in functions if other == settings]
+    if known:
+        return known[0]
+    function = tf.function(functools.partial(normalize_and_update, settings=settings), autograph=False)
+    functions.append((settings, function))
+    return function
