@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 from tiny_config import TINY
 
-from trainer.measure.growth import draw, growth_report, points
+from trainer.measure import growth
+from trainer.measure.growth import draw, growth_report, measure_growth, points
 
 
 @pytest.fixture
@@ -43,3 +44,18 @@ def test_points_that_grow_faster_than_the_work_are_marked(tmp_path):
     draw(rows, tmp_path / "growth.png")
     with Image.open(tmp_path / "growth.png") as picture:
         assert picture.size == (800, 600) and len(picture.getcolors(10**6)) > 50
+
+
+@pytest.mark.slow
+def test_measured_growth(config_file, tmp_path, monkeypatch, capsys):
+    for name, values in {"_SIZES": (65, 97), "_BATCHES": (1,), "_SLOTS": (8, 16), "_DECODERS": (1,), "_SIZE": 65}.items():
+        monkeypatch.setattr(growth, name, values)
+    rows = measure_growth(config_file, [], 1, tmp_path / "growth.png", print)
+    assert [(row["series"], row["value"]) for row in rows] == [
+        (point.series, point.value) for point in points(config_file, [], 1)
+    ]
+    assert rows[1]["multiply_adds"] > 1.5 * rows[0]["multiply_adds"]
+    # The same configuration is measured once.
+    assert rows[2] == rows[0] | {"series": "batch", "value": 1}
+    assert all(row["model_seconds"] > 0 and row["post_processing_mib"] > 100 for row in rows)
+    assert "[6/6] decoders of each stage 1: " in capsys.readouterr().out and (tmp_path / "growth.png").stat().st_size > 10_000
