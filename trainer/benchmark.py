@@ -41,7 +41,7 @@ from trainer.measure import jobs
 from trainer.measure.fresh_process import run_alone
 from trainer.measure.growth import growth_report, measure_growth
 from trainer.measure.input_speed import measure_input
-from trainer.measure.report import cost_report, input_report, machine_report, speed_report
+from trainer.measure.report import cost_report, input_report, machine_report, matrix_product_share, speed_report
 from trainer.measure.suite import measure_suite, suite_report
 from trainer.measure.tpu_compile import COMPILER_PYTHON, compile_for_tpu, parse_topology
 from trainer.prediction.processor import bfloat16_problem
@@ -114,8 +114,7 @@ def benchmark(config: experiment_pb2.ExperimentOptions, job: jobs.Job, *, count_
         if machine["precision"] == "BFLOAT16" and (problem := bfloat16_problem()):
             print(f"{problem}\n", flush=True)
     if model := speeds.get("model"):
-        achieved = 2e-9 * cost.all_multiply_adds * model["images_per_second"]
-        model["share_of_matrix_product_rate"] = achieved / model["matrix_product_gflops"]
+        model["share_of_matrix_product_rate"] = matrix_product_share(cost, model)
     if speeds:
         print(f"\n{speed_report(speeds, size, padded)}\n")
     return {
@@ -157,6 +156,7 @@ def main() -> None:
     progress = functools.partial(print, flush=True)
     size = parse_size(values.image_size) if values.image_size else None
     if values.suite:
+        _require_training(load_config(values.config_file, values.override), "--suite")
         result = measure_suite(values.config_file, values.override, values.steps, progress)
         print(f"\n{suite_report(result)}\n")
     elif values.growth:

@@ -71,6 +71,11 @@ def input_report(measured: dict[str, Any]) -> str:
     return f"training input from {measured['records']}\n{format_table(rows)}"
 
 
+def matrix_product_share(cost: ModelCost, model: dict[str, Any]) -> float:
+    """Share of the rate of matrix products that the model reached in the result of trainer.measure.jobs.measure_model."""
+    return 2e-9 * cost.all_multiply_adds * model["images_per_second"] / model["matrix_product_gflops"]
+
+
 def _scaled(number: int) -> str:
     if number == 0:
         return "-"

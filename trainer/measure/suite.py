@@ -14,7 +14,7 @@ from protos.errors import UserError
 from trainer.measure.drawn_records import write_drawn_records
 from trainer.measure.fresh_process import Progress, run_alone
 from trainer.measure.jobs import Job, count_cost, measure_model, measure_post_processing, measure_training
-from trainer.measure.report import format_table
+from trainer.measure.report import format_table, matrix_product_share
 
 _TRAIN = pathlib.Path(__file__).parents[1] / "train.py"
 _SIDES = (641, 1281)
@@ -28,8 +28,10 @@ _BATCH = 2
 def measure_suite(config_file: str, overrides: Sequence[str], steps: int, progress: Progress) -> dict[str, Any]:
     """Measures all rows, each in a process of its own; returns them by name (see suite_report).
 
+    The config has train_dataset_options.
+
     Raises:
-      UserError: the config cannot be used, has no train_dataset_options, or memory runs out.
+      UserError: the config cannot be used, or memory runs out.
     """
 
     def run(task: Callable[..., Any], size: tuple[int, int], *extra: str, batch: int = 1) -> Any:
@@ -42,8 +44,7 @@ def measure_suite(config_file: str, overrides: Sequence[str], steps: int, progre
     for side in _SIDES:
         cost: ModelCost = run(count_cost, (side, side))[0]
         model, post = run(measure_model, (side, side)), run(measure_post_processing, (side, side))
-        achieved = 2e-9 * cost.all_multiply_adds * model["images_per_second"]
-        results[f"model {side}x{side}"] = model | {"share_of_matrix_product_rate": achieved / model["matrix_product_gflops"]}
+        results[f"model {side}x{side}"] = model | {"share_of_matrix_product_rate": matrix_product_share(cost, model)}
         results[f"post-processing {side}x{side}"] = post | {
             "share_of_model": model["images_per_second"] / post["images_per_second"]
         }
