@@ -1,7 +1,8 @@
-"""Memory of the test processes, each of which runs many modules."""
+"""Memory and subprocesses of the test processes, each of which runs many modules."""
 
 import ctypes
 import gc
+import multiprocessing
 import sys
 from collections.abc import Iterator
 
@@ -17,3 +18,11 @@ def free_memory() -> Iterator[None]:
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@pytest.fixture
+def processes_with_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fresh processes are forks of one that has imported TensorFlow, which takes most of their time."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tensorflow"])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
