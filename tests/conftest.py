@@ -9,6 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_graph_optimizers() -> None:
+    """Graphs run as traced, which starts a third sooner; commands that tests start optimize theirs, as do some tests."""
+    if "tensorflow" in sys.modules:  # once tests are collected; some folders do without
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 @pytest.fixture(autouse=True, scope="module")
 def free_memory() -> Iterator[None]:
     """Gives the memory of a module's models back to the system."""

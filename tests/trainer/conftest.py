@@ -4,7 +4,6 @@ import pathlib
 import shutil
 
 import pytest
-import tensorflow as tf
 from command_line import run_script
 from tiny_config import TINY
 
@@ -21,12 +20,6 @@ base: "{base}"
 trainer_options {{ deterministic: true save_checkpoints_steps: 2 solver_options {{ training_number_of_steps: 4 }} }}
 evaluator_options {{ eval_interval: 2 num_vis_samples: 2 save_predictions: true save_raw_predictions: true }}
 """
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_graph_optimizers() -> None:
-    """Graphs run as traced, which starts a third sooner; commands that tests start optimize theirs, as do some tests."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="session")
