@@ -81,12 +81,11 @@ def test_one_worker_makes_the_batches_of_this_process(service, tmp_path, monkeyp
     write_records(tmp_path / "a.tfrecord", 7)
     monkeypatch.chdir(tmp_path)
     _wait_for_start(service.start())
-    for shard in range(2):
-        arguments = {"start_step": 3, "shard": shard, "num_shards": 2}
-        made = _dataset(_options(".", service.address), **arguments).take(6).as_numpy_iterator()
-        expected = _dataset(_options("."), **arguments).take(6).as_numpy_iterator()
-        for one, other in zip(made, expected, strict=True):
-            _assert_equal(one, other)
+    arguments = {"start_step": 3, "shard": 1, "num_shards": 2}
+    made = _dataset(_options(".", service.address), **arguments).take(6).as_numpy_iterator()
+    expected = _dataset(_options("."), **arguments).take(6).as_numpy_iterator()
+    for one, other in zip(made, expected, strict=True):
+        _assert_equal(one, other)
     write_bad_records(tmp_path / "b.tfrecord", "class")
     options = _options(tmp_path, service.address)
     problems = pipeline.input_problems(options)
