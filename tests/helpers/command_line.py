@@ -26,7 +26,7 @@ def run_script(*command: str | pathlib.Path, cwd: str | pathlib.Path | None = No
 @functools.cache
 def _server() -> subprocess.Popen:
     """It ends with this process, which closes its standard input."""
-    environment = {"PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir(), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir(), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen(
         [sys.executable, _SERVER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
