@@ -29,17 +29,27 @@ evaluator_options {{ eval_interval: 2 num_vis_samples: 2 save_predictions: true 
 """
 
 
+_WHOLE, _SHALLOW = convnext.VARIANTS["atto"], convnext.Variant((2, 1, 1, 1), (8, 16, 32, 64))
+
+
 @contextlib.contextmanager
-def _shallow_encoder() -> Iterator[None]:
+def _encoder(variant: convnext.Variant) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(convnext.VARIANTS, "atto", convnext.Variant((2, 1, 1, 1), (8, 16, 32, 64)))
+        patch.setitem(convnext.VARIANTS, "atto", variant)
         yield
 
 
 @pytest.fixture(scope="module", autouse=True)
 def shallow_encoder() -> Iterator[None]:
-    """Every kind of layer of the encoder once or twice; the commands that tests start have all of its blocks."""
-    with _shallow_encoder():
+    """Every kind of layer of the encoder once or twice."""
+    with _encoder(_SHALLOW):
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole_encoder(shallow_encoder: None) -> Iterator[None]:
+    """All blocks of the encoder, as in the commands that tests start."""
+    with _encoder(_WHOLE):
         yield
 
 
@@ -92,7 +102,7 @@ def trained(run_config: pathlib.Path, shared) -> pathlib.Path:
     """
 
     def make(folder: pathlib.Path) -> None:
-        with _shallow_encoder():
+        with _encoder(_SHALLOW):
             assert run_experiment(load_config(run_config), "train_and_eval", folder, make_strategy()) == 0
 
     return shared("crop=[65,65]", make)

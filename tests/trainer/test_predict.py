@@ -17,23 +17,17 @@ from kmax_tf import load_config
 from kmax_tf.checkpoints.variable_names import named_variables
 from kmax_tf.drawing.clusters import cluster_figure
 from kmax_tf.image_files import read_rgb
-from kmax_tf.pixel_encoders import convnext
 from protos.errors import UserError
 from trainer import predict as predict_command
 from trainer.prediction import prediction_log
 from trainer.training.distribution import make_strategy
 from trainer.training.experiment import build_experiment
 
-# The encoder of the command, not that of conftest.py.
-ATTO = convnext.VARIANTS["atto"]
-
 
 @pytest.fixture(scope="module")
-def checkpoint(tiny_config, tmp_path_factory) -> str:
+def checkpoint(tiny_config, whole_encoder, tmp_path_factory) -> str:
     """A model whose heads are scaled up, so that it predicts many segments."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(convnext.VARIANTS, "atto", ATTO)
-        experiment = build_experiment(load_config(tiny_config), make_strategy(), seed=1)
+    experiment = build_experiment(load_config(tiny_config), make_strategy(), seed=1)
     variables = named_variables(experiment.model)
     variables["predictor/mask_norm/gamma"].assign([5.0])
     variables["predictor/class_head/kernel"].assign(variables["predictor/class_head/kernel"] * 300.0)
