@@ -8,6 +8,28 @@ from collections.abc import Iterator
 
 import pytest
 
+# The files that take longest start first: at the end, one of them would leave the other process without work.
+_LONGEST = (
+    "test_train_step.py",
+    "test_export_formats.py",
+    "test_train.py",
+    "test_own_dataset.py",
+    "test_distribution.py",
+    "test_export_and_predict.py",
+    "test_data_service.py",
+    "test_inspection.py",
+    "test_shards.py",
+    "test_parity_by_summary.py",
+    "test_parity.py",
+    "test_device_loop.py",
+    "test_bad_records.py",
+    "test_resuming_input.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def no_graph_optimizers() -> None:
