@@ -130,7 +130,7 @@ def info() -> DatasetInfo:
 def few_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """ResNets with fewer blocks, with and without a projected shortcut: the same kinds of sums in less time."""
     for encoder in (resnet, axial_resnet):
-        monkeypatch.setattr(encoder, "BLOCKS", (2, 1, 1, 1))
+        monkeypatch.setattr(encoder, "BLOCKS", (2, 1, 1, 2))
 
 
 @pytest.fixture
