@@ -84,6 +84,8 @@ def main() -> None:
     path = pathlib.Path(next(flags.FLAGS[kind].value for kind in _KINDS if flags.FLAGS[kind].value))
     content = _read_labels(pathlib.Path(_IMAGES_DIR.value))
     image_lists.require_files(content.images, path)
+    if not _SEMANTIC_DIR.value:
+        image_lists.note_unlisted(content.images, path)
     name = _DATASET_NAME.value or output_dir.resolve().name
     description = output_dir / f"{name}.textproto"
     if not description.exists():

@@ -217,3 +217,14 @@ def sorted_by_name(images: list[SourceImage], where: pathlib.Path) -> tuple[Sour
                 "identifies an image in records and results: rename one, and all others with equal names"
             )
     return tuple(ordered)
+
+
+def note_unlisted(images: Sequence[SourceImage], listed_in: pathlib.Path) -> None:
+    """Reports on stderr the images in the folders of those in a list that it does not contain; folders that exist."""
+    listed = {image.image_path for image in images}
+    folders = {path.parent for path in listed if path.parent.is_dir()}
+    paths = (path for folder in folders for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    others = sorted(path for path in paths if path not in listed and not is_hidden(path.name))
+    if others:
+        first = names.shown(others[0])
+        print(f"note: {listed_in} does not list {len(others)} images, which are left out, such as {first}", file=sys.stderr)

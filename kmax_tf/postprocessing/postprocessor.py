@@ -7,7 +7,6 @@ segments.
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
-import tf_keras
 
 from kmax_tf.postprocessing.merging import MergeRule, Ownership, Slots
 from kmax_tf.registry import registered
@@ -71,7 +70,7 @@ def build_postprocessor(config: experiment_pb2.ExperimentOptions) -> Postprocess
 
 
 def predict_maps(
-    model: tf_keras.Model, postprocess: Postprocess, images: tf.Tensor, *, semantic: bool = False
+    model: Callable[..., Outputs], postprocess: Postprocess, images: tf.Tensor, *, semantic: bool = False
 ) -> tuple[dict[str, tf.Tensor], Outputs]:
     """The maps of a batch of network inputs [B, H, W, 3] at their size, and the outputs of the model.
 

@@ -10,7 +10,7 @@ def machine_report(machine: dict[str, Any]) -> str:
     """One line: processors, GPUs, versions and settings."""
     cpus = f"{machine['cpus']} CPU cores" + (f" ({machine['cpu']})" if machine["cpu"] else "")
     gpus = ", ".join(machine["gpus"]) or "no GPU"
-    compiled = "compiled with XLA, except panoptic maps" if machine["jit_compile"] else "not compiled with XLA"
+    compiled = "compiled with XLA, except post-processing" if machine["jit_compile"] else "not compiled with XLA"
     return f"on {cpus}, {gpus}; TensorFlow {machine['tensorflow']}, {machine['precision'].lower()}, {compiled}"
 
 

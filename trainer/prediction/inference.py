@@ -6,8 +6,7 @@ from absl import logging
 from data.input import resize_and_pad
 from data.input.preprocessing_options import preprocessing
 from kmax_tf import build_model, build_postprocessor, load_checkpoint
-from kmax_tf.inference_graph import fold_norms
-from kmax_tf.layers.one_pass import one_pass_loops
+from kmax_tf.inference_graph import fold_norms, inference_network
 from kmax_tf.model import KMaXDeepLab
 from kmax_tf.postprocessing.postprocessor import cluster_maps, predict_maps
 from kmax_tf.postprocessing.raw_size import build_restore
@@ -27,15 +26,15 @@ class PanopticPredictor(tf.Module):
     def __init__(self, model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions, *, compiled: bool = True):
         """`config` determines the input size (that of evaluation, if it has one) and the post-processing.
 
-        `compiled`: use XLA for passes over memory (kmax_tf.layers.one_pass), which programs that convert a graph cannot read.
+        `compiled`: use XLA (kmax_tf.inference_graph.inference_network), which programs that convert a graph cannot read.
         """
         super().__init__(name="panoptic_predictor")
         options = config.eval_dataset_options if config.HasField("eval_dataset_options") else config.train_dataset_options
         self._prepare = preprocessing(options, is_training=False)
         postprocess = build_postprocessor(config)
         # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
-        self._predict_maps = lambda images: predict_maps(model, postprocess, images)
-        self._compiled = compiled
+        network = inference_network(model, config) if compiled else model
+        self._predict_maps = lambda images: predict_maps(network, postprocess, images)
         self._restore = build_restore(config)
         self._model_variables = model.variables
 
@@ -71,8 +70,7 @@ class PanopticPredictor(tf.Module):
         size = tf.shape(images)[1:3]
         place = resize_and_pad.placement(size[0], size[1], self._prepare)
         placed = tf.map_fn(lambda image: resize_and_pad.place_image(image, place), images, fn_output_signature=tf.float32)
-        with one_pass_loops(self._compiled):
-            maps, outputs = self._predict_maps(placed)
+        maps, outputs = self._predict_maps(placed)
         return self._restore(maps, outputs, place.crop, place.size, size), outputs, place
 
 

@@ -56,6 +56,19 @@ def test_wrong_folders_are_named_by_their_flags(tmp_path):
             image_lists.require_files(listed.images, path)
 
 
+def test_images_that_the_file_does_not_list_are_counted(tmp_path, capsys):
+    path = write_coco(tmp_path)
+    for name in ("b.jpg", "a.PNG", "._scene_0.png", "notes.txt"):
+        (tmp_path / "images" / name).write_text("")
+    image_lists.note_unlisted(_read(tmp_path).images, path)
+    expected = f"{path} does not list 2 images, which are left out, such as {tmp_path / 'images' / 'a.PNG'}\n"
+    assert capsys.readouterr().err == f"note: {expected}"
+    for name in ("b.jpg", "a.PNG"):
+        (tmp_path / "images" / name).unlink()
+    image_lists.note_unlisted(_read(tmp_path).images, path)
+    assert not capsys.readouterr().err
+
+
 def test_hidden_and_system_files_are_ignored(tmp_path):
     write_coco(tmp_path)
     for name in ("._scene_0.png", ".DS_Store", "Thumbs.db", ".hidden.jpg"):

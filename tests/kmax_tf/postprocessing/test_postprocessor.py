@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 
+from kmax_tf.postprocessing import merging
 from kmax_tf.postprocessing.postprocessor import build_postprocessor
 from kmax_tf.postprocessing.raw_size import merge_at_raw_size, restore_size
 from protos import experiment_pb2
@@ -191,6 +192,17 @@ def test_one_graph_for_all_sizes_batches_and_bfloat16(mode):
         for name, value in alone.items():
             assert value.shape == [1, height, width]
             np.testing.assert_allclose(together[name][i], value[0], atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", ["maskwise", "pixelwise"])
+def test_bands_of_rows_give_the_maps_of_the_whole_image(mode, monkeypatch):
+    postprocess = build_postprocessor(make_config("scenes_panoptic", mode, 10, 10))
+    mask_logits, class_logits = random_logits(6)
+    outputs = make_outputs(mask_logits[None], class_logits[None])
+    whole = postprocess(outputs, (65, 81))
+    monkeypatch.setitem(merging._BAND_VALUES, "CPU", 7 * 81 * mask_logits.shape[-1])
+    for name, value in postprocess(outputs, (65, 81)).items():
+        np.testing.assert_allclose(value, whole[name], atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("mode", ["maskwise", "pixelwise"])
