@@ -53,13 +53,12 @@ $(DEMO)/pictures/.done: $(DEMO)/saved_model/.done | $(VENV)
 	@touch $@
 
 # Two processes: tracing, which takes most of the time, uses one core. In parts, because TensorFlow keeps the graphs of models
-# in memory for as long as a process lives.
-TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+# in memory for as long as a process lives. tests/conftest.py orders the files.
+TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test: $(VENV)
-	$(TEST) tests/kmax_tf
 	$(TEST) tests/trainer
-	$(TEST) --ignore=tests/kmax_tf --ignore=tests/trainer
+	$(TEST) --ignore=tests/trainer
 
 test-slow: $(VENV)
 	$(BIN)/python -m pytest -m slow

@@ -7,6 +7,7 @@ example, so a run can stop and continue at any step, on any number of hosts.
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -92,8 +93,8 @@ def training_dataset(
     problems.watch(examples, options.max_thing_id, order, pastes=prepare.paste_jitter is not None, info=info)
     make = _training_example(read, prepare, options, info, seed, with_draws)
     # A data service divides the steps among its workers, so that batches stay together.
-    dataset = tf.data.Dataset.range(start_step, tf.int64.max).map(positions).unbatch()
-    dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = tf.data.Dataset.range(start_step, tf.int64.max).map(_as_written(positions)).unbatch()
+    dataset = dataset.map(_as_written(make), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(batch_size // num_shards, drop_remainder=True).prefetch(_PREFETCH)
     if options.data_service:
         dataset = data_service.distribute(dataset, options.data_service).prefetch(_PREFETCH)
@@ -132,11 +133,16 @@ def evaluation_dataset(
         dataset = tf.data.Dataset.range(len(examples))
     else:
         dataset = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64))
-    dataset = dataset.map(reader.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(_as_written(reader.read), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if problems.skip:
         dataset = dataset.ignore_errors()
-    dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(_as_written(make), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size).prefetch(_PREFETCH)
+
+
+def _as_written(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps tf.data from translating Python's if and for, which takes seconds and which no function of the input needs."""
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 def _open(

@@ -38,6 +38,7 @@ def updated(strategy: tf.distribute.Strategy) -> list[list[float]]:
 
 
 def main() -> None:
+    tf.config.set_visible_devices([], "GPU")
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     first, second = updated(tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]))

@@ -5,6 +5,7 @@ import tf_keras
 from example_configs import make_images, make_targets, small_config
 
 from kmax_tf import build_loss, build_model
+from kmax_tf.pixel_encoders import axial_resnet, convnext
 
 HEAD = "model_options.max_deeplab"
 KEYS = {"pixel_space_normalized_feature", "pixel_space_mask_logits", "transformer_class_logits"}
@@ -13,6 +14,15 @@ KEYS = {"pixel_space_normalized_feature", "pixel_space_mask_logits", "transforme
 def build(*overrides, seed=0):
     tf_keras.utils.set_random_seed(seed)
     return build_model(small_config(overrides))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shallow_encoders():
+    """Every kind of layer once or twice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(axial_resnet, "BLOCKS", (1, 1, 1, 1))
+        patch.setitem(convnext.VARIANTS, "atto", convnext.Variant((2, 1, 1, 1), (8, 16, 32, 64)))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -69,12 +69,14 @@ def test_truncated_records(capsys, tiny_config, records, tmp_path):
     assert "cut.tfrecord" in message and "truncated" in message
 
 
+@pytest.mark.usefixtures("untrained")
 def test_damaged_jpeg(capsys, tiny_config, tmp_path):
     override = _write(tmp_path / "bad.tfrecord", _jpeg(80, 70)[:300], np.full([80, 70], 4 * 256, np.int32))
     message = _fails(capsys, tiny_config, tmp_path / "run", override)
     assert "bad.tfrecord record 0 (the_image)" in message and "JPEG" in message
 
 
+@pytest.mark.usefixtures("untrained")
 def test_label_of_another_size(capsys, tiny_config, tmp_path):
     override = _write(tmp_path / "bad.tfrecord", _jpeg(80, 70), np.full([80, 60], 4 * 256, np.int32))
     message = _fails(capsys, tiny_config, tmp_path / "run", override)

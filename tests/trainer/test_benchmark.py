@@ -16,11 +16,13 @@ from tiny_config import TINY
 
 from kmax_tf import ConfigError, build_model, load_config
 from kmax_tf.cost.model_cost import model_cost
+from kmax_tf.pixel_encoders import convnext
 from protos.errors import UserError
 from trainer.benchmark import benchmark, parse_size, sized_config
 from trainer.measure.jobs import Job
 
 COMMAND = "trainer/benchmark.py"
+SHALLOW = "tests/helpers/shallow_benchmark.py"
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,15 @@ def _result(completed: subprocess.CompletedProcess) -> dict:
     return json.loads(completed.stdout.splitlines()[-1])
 
 
+@pytest.fixture
+def one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder of SHALLOW."""
+    monkeypatch.setitem(convnext.VARIANTS, "atto", convnext.Variant((1, 1, 1, 1), (8, 16, 32, 64)))
+
+
+@pytest.mark.usefixtures("one_block")
 def test_report_of_everything(config_file):
-    completed = run_script(COMMAND, f"--config_file={config_file}", "--image_size=60,97", "--steps=3", "--batch_size=2")
+    completed = run_script(SHALLOW, f"--config_file={config_file}", "--image_size=60,97", "--steps=3", "--batch_size=2")
     result = _result(completed)
     model = build_model(load_config(config_file))
     count = sum(math.prod(v.shape) for v in model.trainable_variables)
@@ -66,9 +75,10 @@ def test_report_of_everything(config_file):
     assert "60x97 is not of the form 32k+1" in completed.stdout and "all else pads it to 65x97" in completed.stdout
 
 
+@pytest.mark.usefixtures("one_block")
 def test_counting_alone_takes_overrides(config_file):
     override = "--override=model_options.max_deeplab.num_mask_slots=16"
-    result = _result(run_script(COMMAND, f"--config_file={config_file}", "--image_size=65,65", "--count_only", override))
+    result = _result(run_script(SHALLOW, f"--config_file={config_file}", "--image_size=65,65", "--count_only", override))
     model = build_model(load_config(config_file, ["model_options.max_deeplab.num_mask_slots=16"]))
     assert result["multiply_adds_by_part"] == model_cost(model, 65, 65).multiply_adds
     assert not {"model", "panoptic_map", "training"} & set(result)
@@ -147,7 +157,7 @@ def test_ctrl_c_ends_it_and_the_process_that_measures(config_file):
     )
     try:
         for line in process.stdout:
-            if "model: step" in line:
+            if "building the model" in line:  # says the process that measures
                 break
         os.killpg(process.pid, signal.SIGINT)
         # The process that measures has the same standard output: this ends when both have ended.

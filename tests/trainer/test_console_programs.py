@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 import tensorflow as tf
+from command_line import run_script
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = pathlib.Path(sys.executable).parent
@@ -74,7 +75,7 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scrip
 def test_console_script_is_the_command(program: str) -> None:
     """It shows the help of the command that the README starts with python trainer/<command>.py."""
     command = SCRIPTS[program].removesuffix(":run").replace(".", "/") + ".py"
-    result = subprocess.run([PROGRAMS / program, "--helpshort"], capture_output=True, text=True, timeout=120)
+    result = run_script(PROGRAMS / program, "--helpshort")
     first_line = ast.get_docstring(ast.parse((ROOT / command).read_text())).splitlines()[0]
     assert first_line in result.stdout and "a path" in result.stdout, "flags that are defined elsewhere, too"
     assert not result.stderr

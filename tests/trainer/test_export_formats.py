@@ -6,7 +6,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +15,6 @@ from PIL import Image
 
 from kmax_tf import ConfigError, Predictor, load_config
 from kmax_tf.checkpoints.variable_names import named_variables
-from kmax_tf.pixel_encoders import convnext
 from kmax_tf.prediction import runtimes
 from protos.config import dataset_info
 from protos.errors import UserError
@@ -33,16 +31,8 @@ SIZES = ((97, 97), (60, 141), (260, 120), (1, 1), (20, 1200))
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_blocks() -> Iterator[None]:
-    """A shallow encoder: every kind of layer once or twice."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(convnext.VARIANTS, "atto", convnext.Variant((2, 1, 1, 1), (8, 16, 32, 64)))
-        yield
-
-
 @pytest.fixture(scope="module")
-def model_dir(tiny_config, few_blocks, tmp_path_factory) -> pathlib.Path:
+def model_dir(tiny_config, tmp_path_factory) -> pathlib.Path:
     """A run with one checkpoint of a model that predicts many segments, and the metrics of two."""
     folder = tmp_path_factory.mktemp("run")
     experiment = build_experiment(load_config(tiny_config), make_strategy(), seed=1)

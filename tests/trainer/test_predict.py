@@ -25,7 +25,7 @@ from trainer.training.experiment import build_experiment
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tiny_config, tmp_path_factory) -> str:
+def checkpoint(tiny_config, whole_encoder, tmp_path_factory) -> str:
     """A model whose heads are scaled up, so that it predicts many segments."""
     experiment = build_experiment(load_config(tiny_config), make_strategy(), seed=1)
     variables = named_variables(experiment.model)

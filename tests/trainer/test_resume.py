@@ -33,6 +33,8 @@ def test_stopped_run_continues_exactly(trained, model_dir, run_config, capfd):
     (model_dir / "ckpt-3_temp").mkdir()
     assert run_experiment(load_config(run_config), "train", model_dir, make_strategy()) == 0
     output = capfd.readouterr()
+    # It compiles again, and knows the speed of the second step alone.
+    assert "compiling the first step" in output.out
     assert f"{model_dir}/ckpt-2" in output.out + output.err, "the user's path, not a link to it"
     assert not (model_dir / "ckpt-3_temp").exists()
     assert tf.train.get_checkpoint_state(str(model_dir)).model_checkpoint_path == str(model_dir / "ckpt-4")

@@ -31,6 +31,7 @@ def _last_scalars(folder: pathlib.Path) -> dict[str, float]:
     return {tag: float(value) for tag, value in last.items() if value.dtype.kind == "f"}
 
 
+@pytest.mark.usefixtures("untrained")
 def test_counts_of_a_run(tiny_config, records, tmp_path, capsys):
     _write_bad_record(tmp_path / "bad.tfrecord")
     overrides = [

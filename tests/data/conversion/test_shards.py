@@ -42,6 +42,7 @@ def _wait_for_end(group):
             time.sleep(0.1)
 
 
+@pytest.mark.usefixtures("processes_with_tensorflow")
 def test_processes_write_what_one_process_writes(tmp_path):
     sources = write_sources(tmp_path, 6)
     one = conversion.convert(sources, tmp_path / "one", "val", _SETTINGS, num_shards=3, num_workers=1)
@@ -53,6 +54,7 @@ def test_processes_write_what_one_process_writes(tmp_path):
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [".conversion", *names]
 
 
+@pytest.mark.usefixtures("processes_with_tensorflow")
 def test_an_error_in_a_worker_ends_the_conversion(tmp_path):
     sources = write_sources(tmp_path, 6)
     (tmp_path / "images" / "scene_3.png").unlink()
@@ -61,6 +63,7 @@ def test_an_error_in_a_worker_ends_the_conversion(tmp_path):
     assert not list((tmp_path / "out").glob(".val*"))
 
 
+@pytest.mark.usefixtures("processes_with_tensorflow")
 def test_a_killed_worker_is_reported(tmp_path, monkeypatch):
     def kill_workers(*_):
         for worker in multiprocessing.active_children():
@@ -72,6 +75,7 @@ def test_a_killed_worker_is_reported(tmp_path, monkeypatch):
     assert not multiprocessing.active_children() and not list((tmp_path / "out").glob(".val*"))
 
 
+@pytest.mark.usefixtures("processes_with_tensorflow")
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_progress_is_reported_within_a_shard(tmp_path, monkeypatch, num_workers):
     reported = []

@@ -70,7 +70,7 @@ def test_against_whole_image_steps(policy):
     # A smooth image, so that a rounding difference before the cast to uint8 stays small.
     image = _resize(rng.integers(0, 256, (5, 6, 3)), (30, 40), False).astype(np.uint8)
     label = random_panoptic(rng, 30, 40)
-    augment = tf.function(lambda u: _augment(tf.constant(image), tf.constant(label), u, options))
+    augment = tf.function(lambda u: _augment(tf.constant(image), tf.constant(label), u, options), autograph=False)
     for number in range(24):
         u = rng.random(augmentation.NUM_DRAWS).astype(np.float32)
         scale = np.float32([0.5, 1.0, 1.5, 2.0])[int(u[0] * 4)]

@@ -1,15 +1,16 @@
 """The training input on the workers of a tf.data service: other processes, which have TensorFlow and none of our code."""
 
-import contextlib
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 from bad_records import write_bad_records
 from google.protobuf import text_format
 from panoptic_fixtures import INFO, write_records
+from tensorflow.data.experimental.service import DispatcherConfig, DispatchServer
 
 from data.input import data_service, pipeline
 from data.input.data_service import ServiceTimeout
@@ -17,14 +18,9 @@ from data.records.schema import DataError
 from protos import dataset_pb2
 from protos.descriptions import ConfigError
 
-_DISPATCHER = """
-from tensorflow.data.experimental import service
-server = service.DispatchServer(service.DispatcherConfig(port=0))
-print(server.target, flush=True)
-server.join()
-"""
 _WORKER = """
 import sys
+import types
 from tensorflow.data.experimental import service
 server = service.WorkerServer(service.WorkerConfig(sys.argv[1].removeprefix("grpc://")))
 print("ready", flush=True)
@@ -33,27 +29,31 @@ server.join()
 _BATCH = 4
 
 
-@contextlib.contextmanager
-def _service(folder, workers):
-    """The address of a service and its worker processes, which run in another folder."""
+@pytest.fixture
+def service(tmp_path):
+    """The address of a service, and `start`, which starts one more worker process in another folder."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    dispatcher = DispatchServer(DispatcherConfig(port=0))
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     processes = []
 
-    def start(code, *arguments):
-        command = [sys.executable, "-c", code, *arguments]
+    def start():
+        command = [sys.executable, "-c", _WORKER, dispatcher.target]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
         processes.append(subprocess.Popen(command, cwd=folder, env=environment, **pipes))
         return processes[-1]
 
     try:
-        address = start(_DISPATCHER).stdout.readline().strip()
-        started = [start(_WORKER, address) for _ in range(workers)]
-        assert [worker.stdout.readline() for worker in started] == ["ready\n"] * workers
-        yield address, started
+        yield types.SimpleNamespace(address=dispatcher.target, start=start)
     finally:
         for process in processes:
             process.kill()
             process.wait()
+
+
+def _wait_for_start(*workers):
+    assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * len(workers)
 
 
 def _options(path, address=""):
@@ -77,50 +77,51 @@ def _assert_equal(one, other):
         np.testing.assert_array_equal(one[key], other[key], err_msg=key)
 
 
-def test_one_worker_makes_the_batches_of_this_process(tmp_path, monkeypatch):
-    (tmp_path / "elsewhere").mkdir()
+def test_one_worker_makes_the_batches_of_this_process(service, tmp_path, monkeypatch):
     write_records(tmp_path / "a.tfrecord", 7)
     monkeypatch.chdir(tmp_path)
-    with _service(tmp_path / "elsewhere", 1) as (address, _):
-        for shard in range(2):
-            arguments = {"start_step": 3, "shard": shard, "num_shards": 2}
-            made = _dataset(_options(".", address), **arguments).take(6).as_numpy_iterator()
-            expected = _dataset(_options("."), **arguments).take(6).as_numpy_iterator()
-            for one, other in zip(made, expected, strict=True):
-                _assert_equal(one, other)
-        write_bad_records(tmp_path / "b.tfrecord", "class")
-        options = _options(tmp_path, address)
-        problems = pipeline.input_problems(options)
-        with pytest.raises(DataError, match="b.tfrecord record 0 .street.: the label has class id 9"):
-            list(problems.batches(_dataset(options, problems=problems).take(8)))
+    _wait_for_start(service.start())
+    arguments = {"start_step": 3, "shard": 1, "num_shards": 2}
+    made = _dataset(_options(".", service.address), **arguments).take(6).as_numpy_iterator()
+    expected = _dataset(_options("."), **arguments).take(6).as_numpy_iterator()
+    for one, other in zip(made, expected, strict=True):
+        _assert_equal(one, other)
+    write_bad_records(tmp_path / "b.tfrecord", "class")
+    options = _options(tmp_path, service.address)
+    problems = pipeline.input_problems(options)
+    with pytest.raises(DataError, match="b.tfrecord record 0 .street.: the label has class id 9"):
+        list(problems.batches(_dataset(options, problems=problems).take(8)))
 
 
-def test_several_workers_share_the_steps_until_they_end(tmp_path, monkeypatch):
+def test_several_workers_share_the_steps_until_they_end(service, tmp_path, monkeypatch):
+    first, second = service.start(), service.start()
     write_records(tmp_path / "a.tfrecord", 8)
     expected = list(_dataset(_options(tmp_path)).take(140).as_numpy_iterator())
     steps = {batch["image"].tobytes(): step for step, batch in enumerate(expected)}
-    with _service(tmp_path, 2) as (address, (first, second)):
-        iterator = _dataset(_options(tmp_path, address)).as_numpy_iterator()
-        timeout = ServiceTimeout(address)
-        seen = []
+    _wait_for_start(first, second)
+    iterator = _dataset(_options(tmp_path, service.address)).as_numpy_iterator()
+    timeout = ServiceTimeout(service.address)
+    seen = []
 
-        def receive(count):
-            for _ in range(count):
-                batch = timeout.wait_for(lambda: next(iterator))
-                seen.append(steps[batch["image"].tobytes()])
-                _assert_equal(batch, expected[seen[-1]])
+    def receive(count):
+        for _ in range(count):
+            batch = timeout.wait_for(lambda: next(iterator))
+            seen.append(steps[batch["image"].tobytes()])
+            _assert_equal(batch, expected[seen[-1]])
 
-        receive(40)
-        assert len(set(seen)) == 40, "no step twice"
-        # Every step once: what is missing is in preparation.
-        assert set(range(40 - 20)) <= set(seen) <= set(range(40 + 20))
-        first.kill()
-        receive(40)
-        assert len(set(seen)) == 80, "the other worker goes on"
-        second.kill()
-        monkeypatch.setattr(data_service, "_SILENCE_SECONDS", 10.0)
-        with pytest.raises(DataError, match=f"data_service {address} has sent nothing for 10 seconds: have its workers ended"):
-            receive(60)
+    receive(40)
+    assert len(set(seen)) == 40, "no step twice"
+    # Every step once: what is missing is in preparation.
+    assert set(range(40 - 20)) <= set(seen) <= set(range(40 + 20))
+    first.kill()
+    receive(40)
+    assert len(set(seen)) == 80, "the other worker goes on"
+    second.kill()
+    monkeypatch.setattr(data_service, "_SILENCE_SECONDS", 4.0)
+    with pytest.raises(
+        DataError, match=f"data_service {service.address} has sent nothing for 4 seconds: have its workers ended"
+    ):
+        receive(60)
 
 
 def test_addresses_without_a_service(tmp_path):

@@ -1,13 +1,11 @@
 """Pictures of what the model sees, and the command."""
 
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from bad_records import write_bad_records
-from command_line import ROOT
+from command_line import run_script
 from inspection_runs import cells, report_of, run_inspection, small_config
 from panoptic_fixtures import INFO, write_records
 from PIL import Image
@@ -145,8 +143,7 @@ def test_exit_code_and_summary(tmp_path, kind, code):
 
 def _run(folder, *arguments):
     """Runs the command like a user, in another folder."""
-    command = [sys.executable, str(ROOT / "data" / "inspect_dataset.py"), "--config_file=config.textproto", "--output_dir=out"]
-    return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
+    return run_script("data/inspect_dataset.py", "--config_file=config.textproto", "--output_dir=out", *arguments, cwd=folder)
 
 
 @pytest.mark.parametrize("name", ["report.md", "contact_sheet.png", "problems.txt"])

@@ -1,13 +1,10 @@
 """Batch norm compared with the formula in NumPy, in float64."""
 
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from command_line import run_script
 
 from kmax_tf.layers.normalization import BatchNorm, NormSpec, only_finite_statistics
 
@@ -182,9 +179,8 @@ def test_spec_sets_every_option():
 def replicated(tmp_path_factory):
     """Results of batch norm on two logical devices, which only a new process can create."""
     file = tmp_path_factory.mktemp("replicas") / "results.npz"
-    root = pathlib.Path(__file__).resolve().parents[3]
-    script = root / "tests" / "helpers" / "batch_norm_on_two_replicas.py"
-    subprocess.run([sys.executable, script, file], check=True, timeout=120, cwd=root)
+    done = run_script("tests/helpers/batch_norm_on_two_replicas.py", file)
+    assert done.returncode == 0, done.stderr
     return np.load(file)
 
 

@@ -183,15 +183,15 @@ def test_one_graph_for_all_sizes_batches_and_bfloat16(mode):
         "pixel_space_mask_logits": tf.TensorSpec([None, None, None, 24], tf.bfloat16),
         "transformer_class_logits": tf.TensorSpec([None, 24, 7], tf.bfloat16),
     }
-    graph = tf.function(postprocess, input_signature=[spec, tf.TensorSpec([2], tf.int32)])
-    for height, width in [(65, 81), (50, 119), (3, 7)]:
+    graph = tf.function(postprocess, input_signature=[spec, tf.TensorSpec([2], tf.int32)], autograph=False)
+    for i, (height, width) in enumerate([(65, 81), (50, 119), (3, 7)]):
         together = graph(batch, tf.constant([height, width]))
-        for i, (mask_logits, class_logits) in enumerate(logits):
-            rounded = make_outputs(mask_logits[None], class_logits[None], tf.bfloat16)
-            alone = postprocess({name: tf.cast(value, tf.float32) for name, value in rounded.items()}, (height, width))
-            for name, value in alone.items():
-                assert value.shape == [1, height, width]
-                np.testing.assert_allclose(together[name][i], value[0], atol=1e-6, err_msg=name)
+        # Each image of the batch at one of the sizes.
+        rounded = make_outputs(*(value[None] for value in logits[i]), tf.bfloat16)
+        alone = postprocess({name: tf.cast(value, tf.float32) for name, value in rounded.items()}, (height, width))
+        for name, value in alone.items():
+            assert value.shape == [1, height, width]
+            np.testing.assert_allclose(together[name][i], value[0], atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("mode", ["maskwise", "pixelwise"])
@@ -219,7 +219,7 @@ def test_xla_gives_the_same_maps(mode):
 @pytest.mark.parametrize(("resized", "raw"), [((40, 61), (333, 500)), ((65, 65), (20, 31)), ((7, 9), (7, 9)), ((5, 5), (1, 9))])
 def test_restore_size_crops_and_takes_the_nearest(resized, raw):
     labels = np.random.default_rng(0).integers(0, 1000, [65, 65]).astype(np.int32)
-    graph = tf.function(restore_size, reduce_retracing=True)
+    graph = tf.function(restore_size, reduce_retracing=True, autograph=False)
     restored = graph({"x": tf.constant(labels)}, tf.constant(resized), tf.constant(raw))["x"]
     cropped = labels[None, : resized[0], : resized[1], None]
     expected = tf.compat.v1.image.resize_nearest_neighbor(cropped, raw, align_corners=True)[0, ..., 0]

@@ -12,6 +12,8 @@ from protos.errors import UserError
 from trainer.measure.fresh_process import run_alone
 from trainer.measure.jobs import peak_host_memory
 
+pytestmark = pytest.mark.usefixtures("processes_with_tensorflow")
+
 
 def _peak_with(mebibytes: int, *, progress) -> tuple[int, float]:
     progress("allocating")

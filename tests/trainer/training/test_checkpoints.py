@@ -120,7 +120,6 @@ def test_a_damaged_note_of_the_best_checkpoint(tmp_path, content):
     assert not list((tmp_path / "best").glob(".*.part"))
 
 
-@pytest.mark.usefixtures("few_blocks")
 def test_checkpoints_written_in_the_background_hold_the_values_of_their_step(tiny_config, tmp_path):
     config = load_config(tiny_config, ("trainer_options.background_checkpoints=true",))
     experiment = build_experiment(config, make_strategy(), seed=0)

@@ -74,8 +74,7 @@ def _optimized_graphs(step, batch) -> list[tf.compat.v1.GraphDef]:
 )
 def test_no_sum_of_a_step_depends_on_timing(tiny_config, overrides):
     """The kernel of AddN starts from an input whose buffer is free at that moment: only two inputs have one rounding."""
-    # The optimizer adds two tensors at a time; this one is traced soonest.
-    experiment, batch = _experiment(tiny_config, (*overrides, "trainer_options.solver_options.optimizer=sgd"))
+    experiment, batch = _experiment(tiny_config, overrides)
     step = make_train_step(experiment)
     traced = step.get_concrete_function(batch).graph.as_graph_def()
     for graphs in ([traced], _optimized_graphs(step, batch)):

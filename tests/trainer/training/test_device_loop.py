@@ -21,7 +21,6 @@ class RecordingLoop(TrainLoop):
         return super()._check(history)
 
 
-@pytest.mark.usefixtures("few_blocks")
 def test_steps_equal_those_of_the_python_loop(tiny_config, tmp_path, capsys):
     experiment = build_experiment(load_config(tiny_config, ("trainer_options.deterministic=true",)), make_strategy(), seed=7)
     variables = [*experiment.model.variables, *experiment.optimizer.variables, *experiment.encoder_optimizer.variables]

@@ -1,59 +1,22 @@
 """Two devices make the step of one: same examples, statistics of the whole batch, gradients added up."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import types
 
 import numpy as np
 import pytest
-from command_line import ROOT
+from command_line import run_script
 
 from kmax_tf import load_config
 from protos.descriptions import ConfigError
 from trainer.training.distribution import make_strategy
 from trainer.training.experiment import build_experiment
 
-# In a process of its own: logical devices must be set up before TensorFlow starts.
-_STEP = """
-import json, pathlib, sys, tempfile, threading
-import tensorflow as tf
-devices = int(sys.argv[2])
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * devices)
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # starts sooner
-from kmax_tf import load_config
-from kmax_tf.checkpoints.variable_names import named_variables
-from kmax_tf.pixel_encoders import convnext
-from trainer.evaluation.eval_loop import EvalLoop
-from trainer.training.experiment import build_experiment
-from trainer.training.train_loop import TrainLoop
-# One block a stage is traced soonest.
-convnext.VARIANTS["atto"] = convnext.Variant((1, 1, 1, 1), (8, 16, 32, 64))
-strategy = tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(devices)])
-config = load_config(sys.argv[1], (
-    "model_options.backbone.drop_path_keep_prob=1", "model_options.decoder.use_semantic_decoder=false",
-    "model_options.max_deeplab.transformer_decoder_drop_path_keep_prob=1",
-    "model_options.max_deeplab.instance_discrimination_sample_k=289",
-    "trainer_options.solver_options.optimizer=sgd", "trainer_options.solver_options.warmup_steps=0", *sys.argv[3:]))
-experiment = build_experiment(config, strategy, seed=0)
-folder = pathlib.Path(tempfile.mkdtemp())
-loop = TrainLoop(experiment, folder, threading.Event())
-loop._report = lambda terms, *_: print("TERMS", json.dumps(terms))
-loop.train(tf.constant(1))
-assert loop._run.experimental_get_tracing_count() == 1
-norms = {k: float(tf.norm(v)) for k, v in named_variables(experiment.model).items()}
-print("NORMS", json.dumps(norms))
-EvalLoop(experiment, folder, threading.Event()).evaluate(tf.constant(-1))
-"""
-
 
 def _step(config: pathlib.Path, devices: int, *overrides: str) -> tuple[dict[str, float], dict[str, float], str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", _STEP, str(config), str(devices), *overrides]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    """Loss terms, norms of variables and metrics of a process of its own, in which logical devices can be set up."""
+    result = run_script("tests/helpers/one_step.py", config, str(devices), *overrides)
     assert result.returncode == 0, result.stderr[-3000:]
     found = {line.split(" ", 1)[0]: line for line in result.stdout.splitlines()}
     return json.loads(found["TERMS"][6:]), json.loads(found["NORMS"][6:]), found["evaluation"]

@@ -76,7 +76,6 @@ def test_one_host_agrees_with_itself():
     assert sum_over_hosts(strategy, 2**40 + 1) == from_chief(strategy, 2**40 + 1) == 2**40 + 1
 
 
-@pytest.mark.usefixtures("few_blocks")
 def test_hosts_but_the_chief_write_no_checkpoints(tiny_config, tmp_path, monkeypatch):
     experiment = build_experiment(load_config(tiny_config), make_strategy(), seed=0)
     monkeypatch.setattr(checkpoints, "is_chief", lambda strategy: False)

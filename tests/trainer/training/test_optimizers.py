@@ -1,14 +1,10 @@
 """Learning rate and weight decay against the formulas of the published recipe."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from command_line import ROOT
+from command_line import run_script
 
 from protos import trainer_pb2
 from trainer.training.optimizers import LearningRate, make_optimizer
@@ -126,9 +122,8 @@ def test_each_variable_takes_few_operations():
 
 def test_replicas_have_the_update_of_one_device(tmp_path):
     results = tmp_path / "results.npz"
-    script = ROOT / "tests" / "helpers" / "adamw_on_two_replicas.py"
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run([sys.executable, script, results], env=environment, check=True, timeout=200)
+    done = run_script("tests/helpers/adamw_on_two_replicas.py", results)
+    assert done.returncode == 0, done.stderr
     with np.load(results) as arrays:
         assert len(arrays["one"]) == 13  # 4 variables, 2 slots each, and the step
         for copy in ("first", "second"):

@@ -13,7 +13,6 @@ from trainer.training.experiment import build_experiment
 from trainer.training.train_step import accumulated_gradients, make_train_step
 
 
-@pytest.mark.usefixtures("few_blocks")
 def test_accumulated_gradients_are_those_of_the_whole_batch(tiny_config):
     """Two parts with the same example have the batch statistics, losses and gradients of that example."""
     config = load_config(
@@ -121,13 +120,11 @@ def _assert_compiled_step_equals_plain_one(config_path, records) -> None:
     assert compiled_moved == pytest.approx(moved, rel=0.05) and moved > 0
 
 
-@pytest.mark.usefixtures("few_blocks")
 def test_step_compiles_with_xla(tiny_config, records):
     _assert_compiled_step_equals_plain_one(tiny_config, records)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_blocks")
 def test_relaxed_step_with_two_paths_compiles_with_xla(tiny_config, records, tmp_path):
     config = tmp_path / "relaxed.textproto"
     head = "interaction: DUAL_PATH_KMEANS relaxation { masks: true classes: true }"

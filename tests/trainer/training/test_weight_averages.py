@@ -4,7 +4,6 @@ import contextlib
 import pathlib
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from kmax_tf import build_model, load_checkpoint, load_config
@@ -26,7 +25,6 @@ def values(experiment: Experiment) -> dict[str, np.ndarray]:
     return {name: v.numpy() for name, v in named_variables(experiment.model).items()}
 
 
-@pytest.mark.usefixtures("few_blocks")
 def test_averages_follow_the_formula(tiny_config):
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
     experiment = small_experiment(tiny_config, strategy=strategy)
@@ -46,7 +44,6 @@ def test_averages_follow_the_formula(tiny_config):
     np.testing.assert_allclose(experiment.averages.values[KERNEL].numpy(), expected, rtol=1e-6)
 
 
-@pytest.mark.usefixtures("few_blocks")
 def test_evaluation_and_loading_use_the_averages_and_training_the_weights(tiny_config, tmp_path):
     experiment = small_experiment(tiny_config)
     weights = values(experiment)
@@ -80,7 +77,6 @@ def test_evaluation_and_loading_use_the_averages_and_training_the_weights(tiny_c
     assert_same({name: v.numpy() for name, v in experiment.averages.values.items()}, averages)
 
 
-@pytest.mark.usefixtures("few_blocks")
 def test_averages_can_begin_and_end_during_a_run(tiny_config, tmp_path, capsys):
     without, with_averages = small_experiment(tiny_config, 0), small_experiment(tiny_config)
     for average in with_averages.averages.values.values():
