@@ -22,6 +22,8 @@ from protos.descriptions import DatasetInfo
 
 __all__ = ["REPORT", "InputProblems", "evaluation_dataset", "input_problems", "training_dataset"]
 
+# Functions of datasets contain no Python loops or conditions over tensors, and converting them takes longer than tracing them.
+_as_written = tf.autograph.experimental.do_not_convert
 _PREFETCH = 4
 # So many steps apart are the batches that workers of a data service prepare at the same time, at most.
 _STEPS_AHEAD = 16
@@ -92,8 +94,8 @@ def training_dataset(
     problems.watch(examples, options.max_thing_id, order, pastes=prepare.paste_jitter is not None, info=info)
     make = _training_example(read, prepare, options, info, seed, with_draws)
     # A data service divides the steps among its workers, so that batches stay together.
-    dataset = tf.data.Dataset.range(start_step, tf.int64.max).map(positions).unbatch()
-    dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = tf.data.Dataset.range(start_step, tf.int64.max).map(_as_written(positions)).unbatch()
+    dataset = dataset.map(_as_written(make), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(batch_size // num_shards, drop_remainder=True).prefetch(_PREFETCH)
     if options.data_service:
         dataset = data_service.distribute(dataset, options.data_service).prefetch(_PREFETCH)
@@ -132,10 +134,10 @@ def evaluation_dataset(
         dataset = tf.data.Dataset.range(len(examples))
     else:
         dataset = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64))
-    dataset = dataset.map(reader.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(_as_written(reader.read), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if problems.skip:
         dataset = dataset.ignore_errors()
-    dataset = dataset.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(_as_written(make), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size).prefetch(_PREFETCH)
 
 
