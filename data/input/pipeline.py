@@ -23,6 +23,8 @@ from protos.descriptions import DatasetInfo
 
 __all__ = ["REPORT", "InputProblems", "evaluation_dataset", "input_problems", "training_dataset"]
 
+# Functions of datasets contain no Python loops or conditions over tensors, and converting them takes longer than tracing them.
+_as_written = tf.autograph.experimental.do_not_convert
 _PREFETCH = 4
 # So many steps apart are the batches that workers of a data service prepare at the same time, at most.
 _STEPS_AHEAD = 16

@@ -50,6 +50,7 @@ def main(config_file: str, devices: int, path: str) -> None:
     config.trainer_options.loop_on_device = spans_hosts(strategy)
     experiment = build_experiment(config, strategy, seed=0)
     folder = pathlib.Path(path).with_suffix("")
+    folder.mkdir()
     loop = Loop(experiment, folder, threading.Event())
     batches = iter(loop._dataset(0, loop._problems))
     images = np.concatenate([_own(strategy, next(batches)["image"]) for _ in range(3)])

@@ -30,6 +30,11 @@ _MOST_SKIPPED_IN_A_ROW = 20
 History = dict[str, np.ndarray]
 
 
+@tf.autograph.experimental.do_not_convert
+def _without_strings(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {k: v for k, v in batch.items() if v.dtype != tf.string}
+
+
 class NonFiniteLossError(UserError):
     """Training diverged; the message names step, loss terms and images."""
 
@@ -148,7 +153,7 @@ class TrainLoop(orbit.AbstractTrainer):
             if names:
                 return dataset
             # Devices do not take strings.
-            dataset = dataset.map(lambda batch: {k: v for k, v in batch.items() if v.dtype != tf.string})
+            dataset = dataset.map(_without_strings)
             if replicas > 1:
                 dataset = dataset.rebatch(options.batch_size // replicas, drop_remainder=True)
             # Otherwise hosts ask each other in each step whether there is a next batch, and shapes are not static.
