@@ -6,10 +6,12 @@ that are traced afterwards; variables keep their names, shapes and types. `infer
 a program of XLA for all of the network, which starts one operation where TensorFlow starts hundreds: what counts on a GPU.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from kmax_tf.layers.normalization import BatchNorm
 from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.model import KMaXDeepLab
 from kmax_tf.tensor_keys import Outputs
@@ -21,9 +23,40 @@ def fold_norms(model: KMaXDeepLab) -> None:
 
     Layers with the method `fold_norm` fold their own norms. Outputs in inference differ by float32 rounding.
     """
-    for layer in model.submodules:
-        if hasattr(layer, "fold_norm"):
+    NormFolding(model).fold()
+
+
+class NormFolding:
+    """Folds the norms of a model, also again and again for a while: between the evaluations of a training, for example."""
+
+    def __init__(self, model: KMaXDeepLab):
+        layers = list(model.submodules)
+        self._layers = [layer for layer in layers if hasattr(layer, "fold_norm")]
+        self._norms = [layer for layer in layers if isinstance(layer, BatchNorm)]
+        # A layer changes its own weights alone, and no statistics.
+        self._weights = list({id(v): v for layer in self._layers for v in layer.trainable_variables}.values())
+
+    def fold(self) -> None:
+        """See fold_norms."""
+        for layer in self._layers:
             layer.fold_norm()
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Folds for the duration of a `with` block, after which all weights are the same as before, bit for bit.
+
+        Graphs that are traced inside can be used in later blocks, and compute with the weights that the model has then. Memory
+        keeps a second copy of the weights meanwhile.
+        """
+        values = [weight.read_value() for weight in self._weights]
+        try:
+            self.fold()
+            yield
+        finally:
+            for weight, value in zip(self._weights, values, strict=True):
+                weight.assign(value)
+            for norm in self._norms:
+                norm.folded = False
 
 
 def inference_network(model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions) -> Callable[..., Outputs]:

@@ -1,5 +1,7 @@
 """Convolutions with batch norm and activation, padded so that stride s samples pixels 0, s, 2s, ... of sizes 32k+1."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 import tf_keras
 
@@ -30,9 +32,16 @@ def product(x: tf.Tensor, kernel: tf.Tensor, norm: BatchNorm, activation: Activa
 
     If the norm is folded, TensorFlow computes product, bias and GELU in one pass.
     """
-    flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), tf.cast(kernel, x.dtype))
+    return on_rows(x, lambda rows: activation(norm(tf.matmul(rows, tf.cast(kernel, x.dtype)))))
+
+
+def on_rows(x: tf.Tensor, function: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """A function of a matrix [n,C] -> [n,channels], applied to x [...,C] -> [...,channels].
+
+    Of matrices alone, TensorFlow computes a product with its bias and activation in one pass.
+    """
     with one_pass_loops(False):
-        y = activation(norm(flat))
+        y = function(tf.reshape(x, [-1, x.shape[-1]]))
     static = x.shape[:-1]
     leading = static.as_list() if static.is_fully_defined() else tf.unstack(tf.shape(x))[:-1]
     return tf.reshape(y, [*leading, y.shape[-1]])

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf.layers.activations import Activation, gelu
-from kmax_tf.layers.convolution import truncated_normal
+from kmax_tf.layers.convolution import on_rows, truncated_normal
 from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.layer_norm import LayerNorm
 from kmax_tf.layers.normalization import NormSpec
@@ -71,7 +71,7 @@ class Block(tf_keras.layers.Layer):
         self.layer_scale = self.add_weight("layer_scale", [self.channels], initializer=tf_keras.initializers.Constant(1e-6))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        y = self.project(gelu(self.expand(self.norm(self.depthwise(x)))))
+        y = on_rows(self.norm(self.depthwise(x)), lambda rows: self.project(gelu(self.expand(rows))))
         return x + self.drop_path(y * self.layer_scale, training=training)
 
 

@@ -18,9 +18,10 @@ from kmax_tf.cli.progress import Progress, duration
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text
+from kmax_tf.inference_graph import inference_network
 from kmax_tf.postprocessing.postprocessor import build_postprocessor, cluster_maps, predict_maps
 from kmax_tf.postprocessing.raw_size import build_restore
-from kmax_tf.prediction.placement import without_padding
+from kmax_tf.prediction.placement import restore_size, without_padding
 from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS, MASK_LOGITS
 from trainer.evaluation.messages import summary_line, why_zero
 from trainer.evaluation.metrics_files import read_metrics
@@ -67,7 +68,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=self._problems)
         self._damaged_files = self._problems.skipped_examples
         self._predict = _make_predict(experiment, clusters=count > 0)
-        self._restore = tf.function(build_restore(experiment.config), autograph=False)
+        self._merge = tf.function(build_restore(experiment.config), autograph=False) if options.merge_at_raw_size else None
         self._is_chief = is_chief(experiment.strategy)
 
     @property
@@ -91,7 +92,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         results = self._results_writer(step)
         evaluated, record = 0, None
         progress, watch = None, Stopwatch()
-        with self._experiment.evaluated_weights():
+        with self._experiment.inference_weights():
             for example, maps, example_losses in itertools.islice(self._predictions(), limit):
                 evaluated, record = evaluated + 1, example
                 confidence = max(confidence, example_losses.pop(_CONFIDENCE, 0.0))
@@ -158,19 +159,20 @@ class EvalLoop(orbit.AbstractEvaluator):
 
     def _predictions(self) -> Iterator[tuple[dict, dict[str, np.ndarray], dict[str, float]]]:
         """Each example of the set as NumPy values, its maps at raw size, with clusters at their own size, and its losses."""
-        for batch, count, (maps, logits, clusters, losses) in _one_ahead(self._batches()):
+        for batch, count, predicted in _one_ahead(self._batches()):
             for i in range(count):
-                predicted = ({k: v[i : i + 1] for k, v in part.items()} for part in (maps, logits))
-                crop, resized, _ = sizes = (batch["image"].shape[1:3], batch["resized_size"][i], batch["raw_size"][i])
-                restored = self._restore(*predicted, *(tf.constant(size, tf.int32) for size in sizes))
-                shown = {k: without_padding(v[i], resized, crop) for k, v in clusters.items()}
-                yield (
-                    {k: v[i] for k, v in batch.items()},
-                    {k: v[0].numpy() for k, v in restored.items()} | {k: v.numpy() for k, v in shown.items()},
-                    {k: float(v[i]) for k, v in losses.items()},
-                )
+                maps, logits, clusters, losses = ({k: v[i] for k, v in part.items()} for part in predicted)
+                example = {k: v[i] for k, v in batch.items()}
+                sizes = crop, resized, raw = batch["image"].shape[1:3], example["resized_size"], example["raw_size"]
+                restored = self._merge_at_raw_size(logits, *sizes) if self._merge else restore_size(maps, resized, raw)
+                shown = {k: without_padding(v, resized, crop) for k, v in clusters.items()}
+                yield example, restored | shown, {k: float(v) for k, v in losses.items()}
 
-    def _batches(self) -> Iterator[tuple[dict[str, np.ndarray], int, tuple[dict[str, tf.Tensor], ...]]]:
+    def _merge_at_raw_size(self, logits: dict[str, np.ndarray], *sizes: np.ndarray) -> dict[str, np.ndarray]:
+        merged = self._merge({}, {k: v[None] for k, v in logits.items()}, *(tf.constant(size, tf.int32) for size in sizes))
+        return {k: v[0].numpy() for k, v in merged.items()}
+
+    def _batches(self) -> Iterator[tuple[dict[str, np.ndarray], int, tuple[dict[str, np.ndarray], ...]]]:
         """Full batches as NumPy values, how many of their examples count, and what the devices make of them."""
         for batch in self._problems.batches(self._dataset):
             if sum_over_hosts(self._experiment.strategy, self._stop.is_set()):
@@ -179,8 +181,8 @@ class EvalLoop(orbit.AbstractEvaluator):
             batch = {k: v if count == self._batch_size else _repeat_last(v, self._batch_size) for k, v in batch.items()}
             yield batch, count, self._on_devices(batch)
 
-    def _on_devices(self, batch: dict[str, np.ndarray]) -> tuple[dict[str, tf.Tensor], ...]:
-        """Maps at the size of the network input, the logits that self._restore needs, clusters, and losses of each image."""
+    def _on_devices(self, batch: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], ...]:
+        """Maps at the size of the network input, the logits that self._merge needs, clusters, and losses of each image."""
         strategy = self._experiment.strategy
         numeric = {k: tf.constant(v) for k, v in batch.items() if v.dtype.kind != "O" and k not in _FOR_THE_HOST}
         share = self._batch_size // strategy.num_replicas_in_sync
@@ -193,7 +195,11 @@ class EvalLoop(orbit.AbstractEvaluator):
             k: strategy.experimental_distribute_values_from_function(lambda context, v=v: part(context, v))
             for k, v in numeric.items()
         }
-        return tf.nest.map_structure(lambda v: tf.concat(strategy.experimental_local_results(v), 0), self._predict(distributed))
+
+        def joined(values: tf.Tensor) -> np.ndarray:
+            return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
+
+        return tf.nest.map_structure(joined, self._predict(distributed))
 
     def is_done(self, step: int) -> bool:
         """Whether the model of this step has been evaluated."""
@@ -215,9 +221,10 @@ def _make_predict(experiment: Experiment, *, clusters: bool):
     config = experiment.config
     postprocess = build_postprocessor(config)
     labels = config.eval_dataset_options.decode_groundtruth_label
+    network = inference_network(experiment.model, config) if experiment.folds_norms else experiment.model
 
     def on_replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], ...]:
-        maps, outputs = predict_maps(experiment.model, postprocess, batch["image"], semantic=labels)
+        maps, outputs = predict_maps(network, postprocess, batch["image"], semantic=labels)
         main = {k: v for k, v in outputs.items() if k != AUXILIARY_OUTPUTS}
         losses = {}
         if labels:

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+from collections.abc import Iterator
 
 import tensorflow as tf
 import tf_keras
@@ -9,6 +11,7 @@ import tf_keras
 from kmax_tf import build_loss, build_model
 from kmax_tf.checkpoints.origin import ATTRIBUTE, OriginState
 from kmax_tf.checkpoints.tensorflow_files import AVERAGES
+from kmax_tf.inference_graph import NormFolding
 from kmax_tf.losses.criterion import Criterion
 from kmax_tf.model import KMaXDeepLab
 from protos import experiment_pb2
@@ -47,6 +50,21 @@ class Experiment:
     def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
         """A `with` block in which the model has the weights to evaluate: the averages, if there are any."""
         return self.averages.applied() if self.averages else contextlib.nullcontext()
+
+    @property
+    def folds_norms(self) -> bool:
+        """Whether evaluation uses the form of the model that is fast; on TPUs, XLA has fewer passes over memory anyway."""
+        return not isinstance(self.strategy, tf.distribute.TPUStrategy)
+
+    @functools.cached_property
+    def _folding(self) -> NormFolding:
+        return NormFolding(self.model)
+
+    @contextlib.contextmanager
+    def inference_weights(self) -> Iterator[None]:
+        """evaluated_weights with folded norms, if folds_norms: for graphs with `training=False` alone."""
+        with self.evaluated_weights(), self._folding.applied() if self.folds_norms else contextlib.nullcontext():
+            yield
 
     def checkpoint(self, *, with_origin: bool = True, with_averages: bool = True) -> tf.train.Checkpoint:
         """What a checkpoint of a run holds.

@@ -57,6 +57,12 @@ def test_evaluation_and_loading_use_the_averages_and_training_the_weights(tiny_c
         assert_same(values(experiment), averages)
         raise ZeroDivisionError
     assert_same(values(experiment), weights)
+    with experiment.inference_weights():
+        folded = values(experiment)
+        assert_same({KERNEL: folded[KERNEL]}, {KERNEL: averages[KERNEL]})  # the input of no norm
+        assert_same({name: folded[name] for name in statistics}, {name: averages[name] for name in statistics})
+        assert sum(not np.array_equal(folded[name], value) for name, value in averages.items()) > 20
+    assert_same(values(experiment), weights)
 
     path = RunCheckpoints(experiment, tmp_path, lambda: None).save(0)
     model = build_model(experiment.config)
