@@ -4,7 +4,6 @@ import ctypes
 import gc
 import multiprocessing
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -39,13 +38,12 @@ def no_graph_optimizers() -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def free_memory() -> Iterator[None]:
-    """Gives the memory of a module's models back to the system."""
-    yield
+def free_memory() -> None:
+    """Gives the memory of the models of earlier modules back to the system, of which pytest holds some until here."""
     if "tf_keras" in sys.modules:
         sys.modules["tf_keras"].backend.clear_session()
     gc.collect()
-    gc.freeze()  # what outlives a module stays, and need not be searched after each module
+    gc.freeze()  # what outlives a module stays, and need not be searched again
     if sys.platform == "linux":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

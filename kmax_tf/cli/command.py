@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import gc
 import os
 import re
 import signal
@@ -34,8 +35,15 @@ def run_command(main: Main, *, interrupted: str = "interrupted") -> None:
       main: the command; reads its flags itself.
       interrupted: what to print after Ctrl-C or SIGTERM.
     """
+
+    def run(argv: list[str]) -> int | None:
+        code = exit_code(main, argv[1:], interrupted=interrupted)
+        # Before Python ends, it searches everything for garbage several times: with TensorFlow, that takes seconds.
+        gc.freeze()
+        return code
+
     _complete_help(main)
-    app.run(lambda argv: exit_code(main, argv[1:], interrupted=interrupted), flags_parser=_parse_flags)
+    app.run(run, flags_parser=_parse_flags)
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:

@@ -53,7 +53,7 @@ def predictor(tiny_config, tmp_path_factory) -> tuple[PanopticPredictor, pathlib
     variables["predictor/class_head/kernel"].assign(variables["predictor/class_head/kernel"] * 300.0)
     folder = tmp_path_factory.mktemp("checkpoint")
     prefix = experiment.checkpoint().save(str(folder / "ckpt"))
-    return load_predictor(config, prefix), folder
+    return load_predictor(config, prefix, compiled=False), folder
 
 
 @pytest.fixture(scope="module")

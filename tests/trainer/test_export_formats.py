@@ -53,7 +53,7 @@ def model_dir(tiny_config, tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def predictor(model_dir, tiny_config) -> PanopticPredictor:
-    return load_predictor(load_config(tiny_config), str(model_dir / "ckpt-7"))
+    return load_predictor(load_config(tiny_config), str(model_dir / "ckpt-7"), compiled=False)  # as the command does
 
 
 @pytest.fixture(scope="module")

@@ -250,7 +250,7 @@ def test_panoptic_quality_is_that_of_the_saved_predictions(project):
 
 def test_exported_model_predicts_with_the_categories_of_the_dataset(project, tmp_path):
     config = load_config(project.config, TINY)
-    predictor = load_predictor(config, str(project.folder / "model"))
+    predictor = load_predictor(config, str(project.folder / "model"), compiled=False)
     export_command.export(predictor, config, tmp_path / "exported")
     engine = open_engine(tmp_path / "exported", clusters=True)
     assert engine.dataset == descriptions.load(project.folder / "mine.textproto")

@@ -94,17 +94,19 @@ def test_signals_end_with_the_exit_code_that_shells_expect(number, code):
     assert errors.splitlines()[-1] == "progress is saved" and "Traceback" not in errors
 
 
-def test_compiling_with_xla_logs_nothing():
+def test_compiling_with_xla_logs_nothing_and_the_end_searches_no_garbage():
     program = (
+        "import atexit, gc\n"
         "import tensorflow as tf\n"
         "from kmax_tf.cli.command import run_command\n"
         "def main():\n"
+        "    atexit.register(lambda: print('frozen:', gc.get_freeze_count() > len(gc.get_objects())))\n"
         "    print(int(tf.function(lambda x: 2 * x, jit_compile=True)(tf.constant(21))))\n"
         "run_command(main)\n"
     )
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert (done.stdout, done.returncode) == ("42\n", 0)
+    assert (done.stdout, done.returncode) == ("42\nfrozen: True\n", 0)
     assert "Compiled cluster" not in done.stderr and "InitializeLog" not in done.stderr
 
 
