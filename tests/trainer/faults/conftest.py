@@ -1,10 +1,14 @@
-"""Disks that are small, full or read-only, for tests that run as root."""
+"""Disks that are small, full or read-only, for tests that run as root, and a run as commands make it."""
 
 import pathlib
 import subprocess
 from collections.abc import Iterator
 
 import pytest
+
+from kmax_tf import load_config
+from trainer.train import run_experiment
+from trainer.training.distribution import make_strategy
 
 
 class Disk:
@@ -30,6 +34,21 @@ class Disk:
 
     def make_read_only(self) -> None:
         _mount("-o", "remount,ro", str(self.path))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shallow_encoder() -> None:
+    """Not here: runs are compared with those of other processes, which have all blocks of the encoder."""
+
+
+@pytest.fixture(scope="session")
+def trained(run_config: pathlib.Path, shared) -> pathlib.Path:
+    """As the fixture of the folder above, with all blocks of the encoder."""
+
+    def make(folder: pathlib.Path) -> None:
+        assert run_experiment(load_config(run_config), "train_and_eval", folder, make_strategy()) == 0
+
+    return shared("whole=[65,65]", make)
 
 
 @pytest.fixture
