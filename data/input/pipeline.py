@@ -7,7 +7,6 @@ example, so a run can stop and continue at any step, on any number of hosts.
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -140,11 +139,6 @@ def evaluation_dataset(
         dataset = dataset.ignore_errors()
     dataset = dataset.map(_as_written(make), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size).prefetch(_PREFETCH)
-
-
-def _as_written(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keeps tf.data from translating Python's if and for, which takes seconds and which no function of the input needs."""
-    return tf.autograph.experimental.do_not_convert(function)
 
 
 def _open(
