@@ -57,7 +57,8 @@ $(DEMO)/pictures/.done: $(DEMO)/saved_model/.done | $(VENV)
 TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test: $(VENV)
-	$(TEST) tests/trainer
+	$(TEST) tests/trainer --ignore=tests/trainer/training
+	$(TEST) tests/trainer/training
 	$(TEST) --ignore=tests/trainer
 
 test-slow: $(VENV)
