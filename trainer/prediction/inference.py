@@ -32,8 +32,8 @@ class PanopticPredictor(tf.Module):
         options = config.eval_dataset_options if config.HasField("eval_dataset_options") else config.train_dataset_options
         self._prepare = preprocessing(options, is_training=False)
         postprocess = build_postprocessor(config)
-        # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
         network = inference_network(model, config) if compiled else model
+        # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
         self._predict_maps = lambda images: predict_maps(network, postprocess, images)
         self._restore = build_restore(config)
         self._model_variables = model.variables

@@ -20,7 +20,6 @@ from protos.descriptions import ConfigError
 
 _WORKER = """
 import sys
-import types
 from tensorflow.data.experimental import service
 server = service.WorkerServer(service.WorkerConfig(sys.argv[1].removeprefix("grpc://")))
 print("ready", flush=True)
