@@ -1,12 +1,10 @@
 """Evaluation: predictions of the whole evaluation set, their metrics, losses and pictures."""
 
-import concurrent.futures
 import itertools
 import json
 import pathlib
 import threading
 from collections.abc import Iterator
-from typing import TypeVar
 
 import numpy as np
 import orbit
@@ -18,18 +16,15 @@ from kmax_tf.cli.progress import Progress, duration
 from kmax_tf.coco_panoptic.results import PanopticResultsWriter
 from kmax_tf.evaluation.evaluator import PanopticEvaluator
 from kmax_tf.files.atomic import write_text
-from kmax_tf.inference_graph import inference_network
-from kmax_tf.postprocessing.postprocessor import build_postprocessor, cluster_maps, predict_maps
 from kmax_tf.postprocessing.raw_size import build_restore
 from kmax_tf.prediction.placement import restore_size, without_padding
-from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS, MASK_LOGITS
+from trainer.evaluation.device_predictions import CONFIDENCE, DevicePredictions
 from trainer.evaluation.messages import summary_line, why_zero
 from trainer.evaluation.metrics_files import read_metrics
 from trainer.monitoring.pictures import PictureBook
 from trainer.monitoring.progress import Stopwatch
-from trainer.training.distribution import is_chief, spans_hosts, sum_over_hosts
+from trainer.training.distribution import is_chief
 from trainer.training.experiment import Experiment
-from trainer.training.stopping import StopRequested
 
 _SCALARS = {
     "evaluation/pq/PQ": "pq",
@@ -41,10 +36,6 @@ _SCALARS = {
     "evaluation/iou/IoU": "mean_iou",
     "evaluation/ap/AP_Mask": "ap",
 }
-Item = TypeVar("Item")
-_CONFIDENCE = "highest_confidence"
-# Numbers that devices have no use for.
-_FOR_THE_HOST = ("number", "num_records", "resized_size", "raw_size")
 
 
 class EvalLoop(orbit.AbstractEvaluator):
@@ -56,7 +47,6 @@ class EvalLoop(orbit.AbstractEvaluator):
     def __init__(self, experiment: Experiment, model_dir: pathlib.Path, stop: threading.Event):
         """`stop`: when it is set, the loop raises StopRequested after the batch in progress."""
         self._experiment = experiment
-        self._stop = stop
         self._options = experiment.config.eval_dataset_options
         self._labels = self._options.decode_groundtruth_label
         self._eval_dir = model_dir / "eval"
@@ -65,17 +55,12 @@ class EvalLoop(orbit.AbstractEvaluator):
         count, limit = options.num_vis_samples if options.save_predictions else 0, max(options.eval_steps, 0)
         self._pictures = PictureBook(pictures, count, experiment.info, limit)
         self._problems = input_problems(self._options)
-        self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=self._batch_size, problems=self._problems)
+        self._devices = DevicePredictions(experiment, stop, clusters=count > 0)
+        batch_size = self._devices.batch_size
+        self._dataset = evaluation_dataset(self._options, experiment.info, batch_size=batch_size, problems=self._problems)
         self._damaged_files = self._problems.skipped_examples
-        self._predict = _make_predict(experiment, clusters=count > 0)
         self._merge = tf.function(build_restore(experiment.config), autograph=False) if options.merge_at_raw_size else None
         self._is_chief = is_chief(experiment.strategy)
-
-    @property
-    def _batch_size(self) -> int:
-        """Rounded up, so that every device has an image."""
-        replicas = self._experiment.strategy.num_replicas_in_sync
-        return -(-self._options.batch_size // replicas) * replicas
 
     def evaluate(self, num_steps: tf.Tensor) -> None:
         """Evaluates `num_steps` images, all of them if it is -1; writes metrics.json, summaries and pictures.
@@ -95,7 +80,7 @@ class EvalLoop(orbit.AbstractEvaluator):
         with self._experiment.inference_weights():
             for example, maps, example_losses in itertools.islice(self._predictions(), limit):
                 evaluated, record = evaluated + 1, example
-                confidence = max(confidence, example_losses.pop(_CONFIDENCE, 0.0))
+                confidence = max(confidence, example_losses.pop(CONFIDENCE, 0.0))
                 if not self._is_chief:
                     continue
                 name = example["image_name"].decode(errors="replace")
@@ -159,7 +144,7 @@ class EvalLoop(orbit.AbstractEvaluator):
 
     def _predictions(self) -> Iterator[tuple[dict, dict[str, np.ndarray], dict[str, float]]]:
         """Each example of the set as NumPy values, its maps at raw size, with clusters at their own size, and its losses."""
-        for batch, count, predicted in _one_ahead(self._batches()):
+        for batch, count, predicted in self._devices.of_batches(self._problems.batches(self._dataset)):
             for i in range(count):
                 maps, logits, clusters, losses = ({k: v[i] for k, v in part.items()} for part in predicted)
                 example = {k: v[i] for k, v in batch.items()}
@@ -171,35 +156,6 @@ class EvalLoop(orbit.AbstractEvaluator):
     def _merge_at_raw_size(self, logits: dict[str, np.ndarray], *sizes: np.ndarray) -> dict[str, np.ndarray]:
         merged = self._merge({}, {k: v[None] for k, v in logits.items()}, *(tf.constant(size, tf.int32) for size in sizes))
         return {k: v[0].numpy() for k, v in merged.items()}
-
-    def _batches(self) -> Iterator[tuple[dict[str, np.ndarray], int, tuple[dict[str, np.ndarray], ...]]]:
-        """Full batches as NumPy values, how many of their examples count, and what the devices make of them."""
-        for batch in self._problems.batches(self._dataset):
-            if sum_over_hosts(self._experiment.strategy, self._stop.is_set()):
-                raise StopRequested
-            count = len(batch["image"])
-            batch = {k: v if count == self._batch_size else _repeat_last(v, self._batch_size) for k, v in batch.items()}
-            yield batch, count, self._on_devices(batch)
-
-    def _on_devices(self, batch: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], ...]:
-        """Maps at the size of the network input, the logits that self._merge needs, clusters, and losses of each image."""
-        strategy = self._experiment.strategy
-        numeric = {k: tf.constant(v) for k, v in batch.items() if v.dtype.kind != "O" and k not in _FOR_THE_HOST}
-        share = self._batch_size // strategy.num_replicas_in_sync
-
-        def part(context: tf.distribute.experimental.ValueContext, value: tf.Tensor) -> tf.Tensor:
-            start = context.replica_id_in_sync_group * share
-            return value[start : start + share]
-
-        distributed = {
-            k: strategy.experimental_distribute_values_from_function(lambda context, v=v: part(context, v))
-            for k, v in numeric.items()
-        }
-
-        def joined(values: tf.Tensor) -> np.ndarray:
-            return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
-
-        return tf.nest.map_structure(joined, self._predict(distributed))
 
     def is_done(self, step: int) -> bool:
         """Whether the model of this step has been evaluated."""
@@ -215,45 +171,3 @@ class EvalLoop(orbit.AbstractEvaluator):
         # A step that is evaluated again replaces its line.
         history = [entry for entry in self.history() if entry["step"] != metrics["step"]]
         write_text(self._eval_dir / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in [*history, metrics]))
-
-
-def _make_predict(experiment: Experiment, *, clusters: bool):
-    config = experiment.config
-    postprocess = build_postprocessor(config)
-    labels = config.eval_dataset_options.decode_groundtruth_label
-    network = inference_network(experiment.model, config) if experiment.folds_norms else experiment.model
-
-    def on_replica(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], ...]:
-        maps, outputs = predict_maps(network, postprocess, batch["image"], semantic=labels)
-        main = {k: v for k, v in outputs.items() if k != AUXILIARY_OUTPUTS}
-        losses = {}
-        if labels:
-            classes = tf.nn.softmax(tf.cast(outputs[CLASS_LOGITS], tf.float32))[..., :-1]
-            losses = experiment.criterion(batch, main) | {_CONFIDENCE: tf.reduce_max(classes, [1, 2])}
-        slots = cluster_maps(outputs) if clusters else {}
-        if config.evaluator_options.merge_at_raw_size:
-            return {}, {k: main[k] for k in (MASK_LOGITS, CLASS_LOGITS)}, slots, losses
-        return maps, {}, slots, losses
-
-    strategy = experiment.strategy
-
-    def predict(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], ...]:
-        results = strategy.run(on_replica, (batch,))
-        # The results of other hosts are not here yet.
-        return tf.nest.map_structure(lambda v: strategy.gather(v, 0), results) if spans_hosts(strategy) else results
-
-    return tf.function(predict, autograph=False)
-
-
-def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Makes each item in a thread, while the caller works on the one before."""
-    end = object()
-    with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, items, end)
-            yield item
-
-
-def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:
-    return np.concatenate([values, np.repeat(values[-1:], count - len(values), 0)])
