@@ -7,6 +7,7 @@ from kmax_tf import randomness
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm, truncated_normal
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.sizes import sizes
 from kmax_tf.registry import registered
 from protos import model_pb2
 
@@ -37,7 +38,7 @@ class KMaXDecoder(tf_keras.layers.Layer):
 
         N is smaller in training if slots are dropped. Layers that do not predict are left out.
         """
-        centers = tf.tile(self._initial_centers(training), [tf.shape(pixel_features[0])[0], 1, 1])
+        centers = tf.tile(self._initial_centers(training), [sizes(pixel_features[0])[0], 1, 1])
         predictions = []
         for pixels, layers in zip(pixel_features, self.stages):
             for layer in layers:

@@ -6,7 +6,7 @@ draw in the step takes the next seed of the stream, in tracing order.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 
 import tensorflow as tf
@@ -50,7 +50,7 @@ def replay() -> Callable[[], contextlib.AbstractContextManager[None]]:
     return functools.partial(stream.replayed, stream._draws)
 
 
-def uniform(shape: tf.Tensor | tuple[int, ...]) -> tf.Tensor:
+def uniform(shape: tf.Tensor | Sequence[int | tf.Tensor]) -> tf.Tensor:
     """Uniform float32 numbers in [0, 1) from the open stream, or from TensorFlow's global generator if none is open."""
     stream = _open_stream.get()
     if stream is None:

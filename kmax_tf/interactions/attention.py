@@ -5,6 +5,7 @@ import tf_keras
 
 from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.sizes import sizes
 
 HEADS = 8
 
@@ -24,14 +25,9 @@ class Attention(tf_keras.layers.Layer):
         weights = tf.cast(tf.nn.softmax(tf.cast(similarity, tf.float32)), value.dtype)
         retrieved = self.output_norm(tf.einsum("bgnm,bmgd->bgnd", weights, value), training=training)
         merged = tf.transpose(gelu(retrieved), [0, 2, 1, 3])  # [B,N,heads,V/heads]
-        return tf.reshape(merged, [-1, _length(query), HEADS * value.shape[-1]])
+        return tf.reshape(merged, [-1, sizes(query)[1], HEADS * value.shape[-1]])
 
 
 def _split_heads(x: tf.Tensor) -> tf.Tensor:
     """[B,L,C] -> [B,L,heads,C/heads]."""
-    return tf.reshape(x, [-1, _length(x), HEADS, x.shape[-1] // HEADS])
-
-
-def _length(x: tf.Tensor) -> int | tf.Tensor:
-    """Number of positions, which is static for centers, and for pixels if the size of the image is."""
-    return tf.shape(x)[1] if x.shape[1] is None else x.shape[1]
+    return tf.reshape(x, [-1, sizes(x)[1], HEADS, x.shape[-1] // HEADS])

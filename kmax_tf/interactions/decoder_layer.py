@@ -8,6 +8,7 @@ from kmax_tf.layers.activations import gelu
 from kmax_tf.layers.convolution import DenseNorm
 from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.sizes import sizes
 from protos import model_pb2
 
 Prediction = dict[str, tf.Tensor]
@@ -69,11 +70,11 @@ class DecoderLayer(tf_keras.layers.Layer):
           Pixels before activation [B,h,w,C], the same ones unless the interaction updates them; new centers [B,N,E]; and the
           prediction from the old centers, None if layers of the interaction do not predict.
         """
-        shape = tf.shape(pixels)
-        flat = tf.reshape(pixels, [shape[0], shape[1] * shape[2], pixels.shape[-1]])
+        shape = sizes(pixels)
+        flat = tf.reshape(pixels, [shape[0], shape[1] * shape[2], shape[3]])
         pixel_space = self.project_pixels(gelu(flat), training=training)  # [B,hw,E]
         center_space = self.project_centers(centers, training=training)
-        prediction = self._predict(pixel_space, center_space, shape, pixels.shape, training) if self.predictor else None
+        prediction = self._predict(pixel_space, center_space, shape, training) if self.predictor else None
         center_update, pixel_update = self.updates(pixel_space, center_space, prediction, training)
         centers = gelu(centers + center_update)
         hidden = self.ffn_hidden(centers, training=training)
@@ -83,8 +84,7 @@ class DecoderLayer(tf_keras.layers.Layer):
         return pixels, gelu(centers), prediction
 
     def _predict(
-        self, pixel_space: tf.Tensor, center_space: tf.Tensor, shape: tf.Tensor, static: tf.TensorShape, training: bool
+        self, pixel_space: tf.Tensor, center_space: tf.Tensor, shape: list[int | tf.Tensor], training: bool
     ) -> Prediction:
-        image = tf.reshape(pixel_space, [shape[0], shape[1], shape[2], pixel_space.shape[-1]])
-        image = tf.ensure_shape(image, static[:3] + [pixel_space.shape[-1]])
+        image = tf.reshape(pixel_space, [*shape[:3], pixel_space.shape[-1]])
         return self.predictor(image, center_space, center_space, training=training)

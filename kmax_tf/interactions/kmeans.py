@@ -7,6 +7,7 @@ from kmax_tf.interactions.decoder_layer import DecoderLayer, Prediction
 from kmax_tf.layers.convolution import DenseNorm, truncated_normal
 from kmax_tf.layers.drop_path import DropPath
 from kmax_tf.layers.normalization import NormSpec
+from kmax_tf.layers.sizes import sizes
 from kmax_tf.tensor_keys import MASK_LOGITS
 from protos import model_pb2
 
@@ -61,7 +62,7 @@ def kmeans_update(mask_logits: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """
     slots = mask_logits.shape[-1]
     nearest = tf.argmax(mask_logits, -1, output_type=tf.int32)
-    assignment = tf.one_hot(tf.reshape(nearest, tf.shape(values)[:2]), slots, dtype=values.dtype)
+    assignment = tf.one_hot(tf.reshape(nearest, sizes(values)[:2]), slots, dtype=values.dtype)
     return tf.einsum("bpn,bpe->bne", tf.stop_gradient(assignment), values)
 
 

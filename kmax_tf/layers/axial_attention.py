@@ -7,6 +7,7 @@ from kmax_tf.layers.activations import identity
 from kmax_tf.layers.convolution import every_nth, product, truncated_normal
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.layers.one_pass import one_pass
+from kmax_tf.layers.sizes import sizes
 
 HEADS = 8
 # Relative positions -254 .. 254 have separate encodings; more distant ones use the outermost.
@@ -60,7 +61,7 @@ class AxisAttention(tf_keras.layers.Layer):
         self.qkv_norm.beta.assign(self.qkv_norm.beta * columns + moved)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        length = x.shape[1] or tf.shape(x)[1]
+        length = sizes(x)[1]
         if self.qkv_norm.folded:
             qkv = product(x, self.qkv_kernel, self.qkv_norm, identity)
         else:
@@ -121,8 +122,6 @@ class AxialAttention(tf_keras.layers.Layer):
 
 def _attend(x: tf.Tensor, axis: AxisAttention, training: bool) -> tf.Tensor:
     """Attention along the third axis of x [B,S,L,C]."""
-    static = x.shape.as_list()
-    shape = tf.shape(x)
-    sizes = [static[i] if static[i] is not None else shape[i] for i in range(3)]
-    flat = tf.reshape(x, [sizes[0] * sizes[1], sizes[2], static[3]])
-    return tf.reshape(axis(flat, training=training), [*sizes, axis.value_depth])
+    batch, sequences, length, channels = sizes(x)
+    flat = tf.reshape(x, [batch * sequences, length, channels])
+    return tf.reshape(axis(flat, training=training), [batch, sequences, length, axis.value_depth])

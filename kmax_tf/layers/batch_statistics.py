@@ -12,8 +12,18 @@ _FUNCTIONS = "batch_norm_functions"
 
 
 def affine(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """(x - mean) / sqrt(variance + epsilon) * gamma + beta in one pass, [B,H,W,C] -> the same shape and type."""
-    return tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, variance, epsilon, is_training=False)[0]
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta in one pass, [B,...,C] -> the same shape and type."""
+    # The kernel needs images. The batch stays the first dimension, because cuDNN limits the others to 65535.
+    image = x if x.shape.rank == 4 else _reshape(x, [x.shape[1:-1].num_elements(), 1, x.shape[-1]])
+    y = tf.compat.v1.nn.fused_batch_norm(image, gamma, beta, mean, variance, epsilon, is_training=False)[0]
+    return y if x.shape.rank == 4 else _reshape(y, x.shape[1:].as_list(), like=x)
+
+
+def _reshape(x: tf.Tensor, shape: list[int | None], like: tf.Tensor | None = None) -> tf.Tensor:
+    """Reshapes all but the first dimension of x to `shape`; if it is not known while tracing, to the shape of `like`."""
+    if None not in shape:
+        return tf.reshape(x, [-1, *shape])
+    return tf.reshape(x, [tf.shape(x)[0], -1, *shape[1:]] if like is None else tf.shape(like))
 
 
 def scaled(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
@@ -53,7 +63,7 @@ def _normalize_by_batch(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The normalized values of x, and their mean and variance over `axes`, which have no gradient.
 
-    Parameters are [C], for x [B,H,W,C], or have the rank of x. Uses reduce_sum for the statistics: the kernel adds row by row,
+    Parameters are [C], for x [B,...,C], or have the rank of x. Uses reduce_sum for the statistics: the kernel adds row by row,
     and its rounding errors grow in a deep network.
     """
     keepdims = gamma.shape.rank > 1

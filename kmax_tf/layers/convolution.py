@@ -9,6 +9,7 @@ from kmax_tf.layers.activations import Activation, gelu, identity
 from kmax_tf.layers.dilated_convolution import DilatedConv2D
 from kmax_tf.layers.normalization import BatchNorm, NormSpec
 from kmax_tf.layers.one_pass import one_pass_loops
+from kmax_tf.layers.sizes import sizes
 
 
 def truncated_normal(stddev: float) -> tf_keras.initializers.Initializer:
@@ -42,9 +43,7 @@ def on_rows(x: tf.Tensor, function: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tens
     """
     with one_pass_loops(False):
         y = function(tf.reshape(x, [-1, x.shape[-1]]))
-    static = x.shape[:-1]
-    leading = static.as_list() if static.is_fully_defined() else tf.unstack(tf.shape(x))[:-1]
-    return tf.reshape(y, [*leading, y.shape[-1]])
+    return tf.reshape(y, [*sizes(x)[:-1], y.shape[-1]])
 
 
 class ConvNorm(tf_keras.layers.Layer):

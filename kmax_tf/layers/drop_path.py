@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf import randomness
+from kmax_tf.layers.sizes import sizes
 
 
 class DropPath(tf_keras.layers.Layer):
@@ -16,8 +17,8 @@ class DropPath(tf_keras.layers.Layer):
     def call(self, branch: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or self.keep_probability >= 1.0:
             return branch
-        shape = tf.concat([tf.shape(branch)[:1], tf.ones([branch.shape.rank - 1], tf.int32)], 0)
-        kept = tf.floor(self.keep_probability + randomness.uniform(shape)) / self.keep_probability
+        of_examples = randomness.uniform([sizes(branch)[0], *[1] * (branch.shape.rank - 1)])
+        kept = tf.floor(self.keep_probability + of_examples) / self.keep_probability
         return branch * tf.cast(kept, branch.dtype)
 
 
@@ -31,5 +32,5 @@ class Dropout(tf_keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training:
             return x
-        kept = tf.floor(1.0 - self.rate + randomness.uniform(tf.shape(x))) / (1.0 - self.rate)
+        kept = tf.floor(1.0 - self.rate + randomness.uniform(sizes(x))) / (1.0 - self.rate)
         return x * tf.cast(kept, x.dtype)

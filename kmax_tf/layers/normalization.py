@@ -116,53 +116,34 @@ class BatchNorm(tf_keras.layers.Layer):
         replica = tf.distribute.get_replica_context()
         if not (self.synchronized and replica is not None and replica.num_replicas_in_sync > 1):
             replica = None  # Use the statistics of this replica only.
-        if self.kept == (x.shape.rank - 1,):
-            return self._channels_last(x, training, replica)
-        gamma, beta = (tf.convert_to_tensor(self._broadcast(parameter)) for parameter in (self.gamma, self.beta))
+        gamma, beta = self._parameter(self.gamma), self._parameter(self.beta)
         if training:
-            return self._by_batch(x, gamma, beta, self.reduced, replica)
-        mean, variance = self._broadcast(self.moving_mean), self._broadcast(self.moving_variance)
-        return scaled(x, gamma, beta, mean, variance, self.epsilon)
-
-    def _channels_last(self, x: tf.Tensor, training: bool, replica: tf.distribute.ReplicaContext | None) -> tf.Tensor:
-        # Keep the batch as the first dimension: cuDNN limits it to 65535.
-        image = x if x.shape.rank == 4 else _reshape(x, [x.shape[1:-1].num_elements(), 1, x.shape[-1]])
-        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
-        if training:
-            y = self._by_batch(image, gamma, beta, (0, 1, 2), replica)
-        else:
-            y = affine(image, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
-        return y if x.shape.rank == 4 else _reshape(y, x.shape[1:].as_list(), like=x)
+            return self._by_batch(x, gamma, beta, replica)
+        apply = affine if gamma.shape.rank == 1 else scaled
+        return apply(x, gamma, beta, self._parameter(self.moving_mean), self._parameter(self.moving_variance), self.epsilon)
 
     def _by_batch(
         self,
         x: tf.Tensor,
         gamma: tf.Tensor,
         beta: tf.Tensor,
-        axes: tuple[int, ...],
         replica: tf.distribute.ReplicaContext | None,
     ) -> tf.Tensor:
         """Normalizes by the statistics of the batch, and updates the moving averages with them."""
-        settings = BatchSettings(axes, self.epsilon, self.momentum, not _kept.get(), _only_finite.get())
+        settings = BatchSettings(self.reduced, self.epsilon, self.momentum, not _kept.get(), _only_finite.get())
         moving = self.moving_mean, self.moving_variance
         if replica is not None or isinstance(self.moving_mean, tf.distribute.DistributedValues):
             # Functions cannot add up over replicas.
             return normalize_and_update(x, gamma, beta, *moving, settings, replica)
         return shared_function(settings)(x, gamma, beta, *moving)
 
-    def _broadcast(self, parameter: tf.Variable) -> tf.Tensor:
-        """Reshapes a parameter to the rank of the input."""
-        if parameter.shape.rank > 1 or not self.reduced:
-            return parameter
+    def _parameter(self, parameter: tf.Variable) -> tf.Tensor:
+        """The value of a parameter: [C] if channels come last, otherwise with the rank of the input."""
+        value = tf.convert_to_tensor(parameter)
         rank = len(self.kept) + len(self.reduced)
-        return tf.reshape(parameter, [-1 if a in self.kept else 1 for a in range(rank)])
-
-
-def _reshape(x: tf.Tensor, shape: list[int | None], like: tf.Tensor | None = None) -> tf.Tensor:
-    """Reshapes all but the first dimension of x to `shape`; if it is not known while tracing, to the shape of `like`."""
-    if None not in shape:
-        return tf.reshape(x, [-1, *shape])
-    return tf.reshape(x, [tf.shape(x)[0], -1, *shape[1:]] if like is None else tf.shape(like))
+        if value.shape.rank > 1 or self.kept == (rank - 1,):
+            return value
+        return tf.reshape(value, [-1 if a in self.kept else 1 for a in range(rank)])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 
 from kmax_tf.layers.resize import resize_like
+from kmax_tf.layers.sizes import sizes
 from kmax_tf.losses.assignment import Assignment, assign
 from kmax_tf.losses.ground_truth import GroundTruth, prepare
 from kmax_tf.losses.relaxation import branch_loss, relaxed_classes, relaxed_masks
@@ -43,7 +44,7 @@ def build_loss(config: experiment_pb2.ExperimentOptions) -> Criterion:
     def criterion(targets: Targets, outputs: Outputs) -> Terms:
         main = outputs[MASK_LOGITS]
         terms: Terms = {}
-        not_finite = tf.zeros([tf.shape(main)[0]])
+        not_finite = tf.zeros([sizes(main)[0]])
         if mask_terms:
             truth = prepare(targets, main.shape[1], main.shape[2], info)
             predictions = _predictions(outputs, head)
@@ -134,4 +135,4 @@ def _weighted(options: trainer_pb2.LossOptions, terms: Mapping[str, MaskTerm | D
 
 def _pixels(x: tf.Tensor) -> tf.Tensor:
     """[B,h,w,C] -> [B,h*w,C] float32."""
-    return tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], x.shape[1] * x.shape[2], x.shape[3]])
+    return tf.reshape(tf.cast(x, tf.float32), [sizes(x)[0], x.shape[1] * x.shape[2], x.shape[3]])

@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from kmax_tf.layers.sizes import sizes
 from kmax_tf.tensor_keys import SEMANTIC_GT, THING_CLASS_GT, THING_MASK_GT
 from protos.descriptions import DatasetInfo
 from protos.errors import UserError
@@ -47,7 +48,7 @@ def subsample(labels: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 def sums_by_row(values: tf.Tensor, row_of_pixel: tf.Tensor, rows: int) -> tf.Tensor:
     """Sums of values [B,P,...] over the pixels of each row, [B,rows,...]; row_of_pixel [B,P] int32 is -1 for no row."""
-    batch = row_of_pixel.shape[0] or tf.shape(row_of_pixel)[0]
+    batch = sizes(row_of_pixel)[0]
     flat_row = tf.where(row_of_pixel >= 0, row_of_pixel + rows * tf.range(batch)[:, None], -1)
     sums = tf.math.unsorted_segment_sum(values, flat_row, rows * batch)
     return tf.reshape(sums, [batch, rows, *values.shape[2:]])
@@ -66,7 +67,7 @@ def prepare(targets: dict[str, tf.Tensor], height: int, width: int, info: Datase
     exists = area > 0.5
 
     stuff_class = tf.range(len(info.thing_ids), info.num_classes)[None]
-    stuff_class = tf.repeat(stuff_class, tf.shape(semantic)[0], 0)
+    stuff_class = tf.repeat(stuff_class, sizes(semantic)[0], 0)
     row_class = tf.concat([_lookup(info, info.class_order, thing_class), stuff_class], 1)
     row_class = tf.where(exists, row_class, -1)
     return GroundTruth(
@@ -80,7 +81,7 @@ def prepare(targets: dict[str, tf.Tensor], height: int, width: int, info: Datase
 
 
 def _flatten(labels: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(labels, [tf.shape(labels)[0], labels.shape[1] * labels.shape[2]])
+    return tf.reshape(labels, [sizes(labels)[0], labels.shape[1] * labels.shape[2]])
 
 
 def _lookup(info: DatasetInfo, ids: tuple[int, ...], labels: tf.Tensor) -> tf.Tensor:

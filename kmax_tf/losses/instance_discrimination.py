@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kmax_tf import randomness
+from kmax_tf.layers.sizes import sizes
 from kmax_tf.losses.contrast import mean_contrast
 from kmax_tf.losses.ground_truth import GroundTruth, sums_by_row
 from kmax_tf.losses.reduction import mean_of_nonzero
@@ -35,7 +36,7 @@ def _of_pixels(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     """values [B,P,...] at the pixels `chosen` [B,S], [B,S,...]."""
     pixels = values.shape[1]
     flat = tf.reshape(values, [-1, *values.shape[2:]])
-    return tf.gather(flat, chosen + pixels * tf.range(tf.shape(chosen)[0])[:, None])
+    return tf.gather(flat, chosen + pixels * tf.range(sizes(chosen)[0])[:, None])
 
 
 def draw_pixels(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Tensor:
@@ -45,7 +46,7 @@ def draw_pixels(truth: GroundTruth, samples: int, area_exponent: float) -> tf.Te
     own_area = tf.where(truth.row_of_pixel >= 0, tf.maximum(own_area, 1.0), 1.0)
     log_weight = tf.math.log(pixels / own_area) * area_exponent - _EXCLUDED * (1.0 - truth.labeled)
     # Avoids log(0).
-    uniform = tf.maximum(randomness.uniform(tf.shape(log_weight)), 1e-20)
+    uniform = tf.maximum(randomness.uniform(sizes(log_weight)), 1e-20)
     return tf.math.top_k(log_weight - tf.math.log(-tf.math.log(uniform)), samples, sorted=False).indices
 
 

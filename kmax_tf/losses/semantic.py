@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from kmax_tf.layers.sizes import sizes
 from kmax_tf.losses.ground_truth import subsample
 from kmax_tf.losses.reduction import mean_of_hardest
 from kmax_tf.losses.terms import DenseTerm, Terms
@@ -24,7 +25,7 @@ def semantic_cross_entropy(
     losses *= tf.cast(valid, tf.float32)
     if SEMANTIC_WEIGHT in targets:
         losses *= subsample(tf.cast(targets[SEMANTIC_WEIGHT], tf.float32), height, width)
-    return mean_of_hardest(tf.reshape(losses, [tf.shape(losses)[0], height * width]), top_k_percent)
+    return mean_of_hardest(tf.reshape(losses, [sizes(losses)[0], height * width]), top_k_percent)
 
 
 def _terms(targets: Targets, outputs: Outputs, info: DatasetInfo, options: trainer_pb2.SingleLossOptions) -> Terms:

@@ -44,6 +44,12 @@ class FusedAdamW(tf_keras.optimizers.AdamW):
     # A bool tensor []; where it is false, updates leave variables and moments as they are. Gradients must be finite.
     enabled: tf.Tensor | None = None
 
+    def add_variable_from_reference(self, model_variable: tf.Variable, variable_name: str, **_: object) -> tf.Variable:
+        """A slot of zeros. All have one name, because TensorFlow takes three times as long for a name that is new to it."""
+        variable = tf.Variable(tf.zeros(model_variable.shape), name=variable_name, trainable=False)
+        self._variables.append(variable)
+        return variable
+
     def _use_weight_decay(self, variable: tf.Variable) -> bool:
         return is_decayed(variable)
 
@@ -53,7 +59,7 @@ class FusedAdamW(tf_keras.optimizers.AdamW):
     def _distributed_apply_gradients_fn(
         self, distribution: tf.distribute.Strategy, grads_and_vars: Sequence[tuple[tf.Tensor, tf.Variable]], **_: object
     ) -> tf.Tensor:
-        rate = tf.cast(self.learning_rate, tf.float32)
+        rate = tf.convert_to_tensor(self.learning_rate)  # each update would read a variable anew
         step = tf.cast(self.iterations + 1, tf.float32)
         settings = {
             "lr": rate,
@@ -100,7 +106,7 @@ def make_optimizer(
 ) -> tf_keras.optimizers.Optimizer:
     """The optimizer of a config for these variables, with its slots created.
 
-    Only kernels of convolutions and projections decay: not norms, biases, position encodings, cluster centres or layer
+    Only kernels of convolutions and projections decay: not norms, biases, position encodings, cluster centers or layer
     scales.
     """
     rate = LearningRate(solver, multiplier)

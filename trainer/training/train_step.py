@@ -62,12 +62,9 @@ def make_device_loop(experiment: Experiment) -> Callable[[Iterator[Batch], tf.Te
 
 
 def _make_step(experiment: Experiment) -> Callable[[Batch], Terms]:
-    alone = experiment.strategy.num_replicas_in_sync == 1
-    compile_replica = experiment.config.trainer_options.jit_compile
-
-    @tf.function(jit_compile=compile_replica and alone, autograph=False)
-    def on_replica(batch: Batch) -> Terms:
-        return replica_step(experiment, batch)
+    on_replica = functools.partial(replica_step, experiment)
+    if experiment.config.trainer_options.jit_compile and experiment.strategy.num_replicas_in_sync == 1:
+        on_replica = tf.function(on_replica, jit_compile=True, autograph=False)
 
     def step(batch: Batch) -> Terms:
         terms = experiment.strategy.run(on_replica, (batch,))
@@ -95,7 +92,7 @@ def replica_step(experiment: Experiment, batch: Batch) -> Terms:
     solver = experiment.config.trainer_options.solver_options
     norm = tf.linalg.global_norm(gradients)
     if solver.use_gradient_clipping:
-        gradients, _ = tf.clip_by_global_norm(gradients, solver.clip_gradient_norm, use_norm=norm)
+        gradients = _clipped(gradients, norm, solver.clip_gradient_norm)
     if solver.skip_nonfinite_steps:
         finite = tf.math.is_finite(norm)
         gradients = [tf.where(finite, g, 0.0) for g in gradients]
@@ -110,6 +107,12 @@ def replica_step(experiment: Experiment, batch: Batch) -> Terms:
     if experiment.averages:
         experiment.averages.update(experiment.global_step)
     return terms | {GRADIENT_NORM: norm}
+
+
+def _clipped(gradients: list[tf.Tensor], norm: tf.Tensor, limit: float) -> list[tf.Tensor]:
+    """The values of tf.clip_by_global_norm, which also copies each gradient; all are nan if the norm is not finite."""
+    scale = limit * tf.minimum(1.0 / norm, 1.0 / limit) + (norm - norm)
+    return [gradient * scale for gradient in gradients]
 
 
 def accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor) -> tuple[list[tf.Tensor], Terms]:
