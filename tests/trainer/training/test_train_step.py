@@ -7,6 +7,7 @@ from command_line import ROOT
 
 from data.input.pipeline import training_dataset
 from kmax_tf import load_config
+from kmax_tf.layers.drop_path import Dropout
 from trainer.measure.synthetic_batch import synthetic_batch
 from trainer.training.distribution import make_strategy
 from trainer.training.experiment import build_experiment
@@ -71,7 +72,13 @@ def test_recomputed_blocks_change_neither_losses_nor_gradients_nor_statistics(ti
         assert float(tf.norm(ours - theirs)) <= 1e-3 * float(tf.norm(theirs)) + 1e-6
 
 
-# Without draws: XLA has other random numbers for the same seed.
+@pytest.fixture
+def no_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NO_DRAWS, for the pyramids of relaxation."""
+    monkeypatch.setattr(Dropout, "call", lambda self, x, training=False: x)
+
+
+# XLA has other random numbers for the same seed.
 NO_DRAWS = (
     "model_options.backbone.drop_path_keep_prob=1",
     "model_options.max_deeplab.transformer_decoder_drop_path_keep_prob=1",
@@ -121,6 +128,7 @@ def test_step_compiles_with_xla(tiny_config, records):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_dropout")
 def test_relaxed_step_with_two_paths_compiles_with_xla(tiny_config, records, tmp_path):
     config = tmp_path / "relaxed.textproto"
     head = "interaction: DUAL_PATH_KMEANS relaxation { masks: true classes: true }"
@@ -138,6 +146,7 @@ _ABLATIONS = sorted(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("no_dropout")
 @pytest.mark.parametrize("name", ["coco/kmax_r50.textproto", *_ABLATIONS])
 def test_step_of_published_models_compiles_with_xla(name, records):
     _assert_compiled_step_equals_plain_one(ROOT / "configs" / name, records)
