@@ -17,8 +17,8 @@ class DropPath(tf_keras.layers.Layer):
     def call(self, branch: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or self.keep_probability >= 1.0:
             return branch
-        of_examples = randomness.uniform([sizes(branch)[0], *[1] * (branch.shape.rank - 1)])
-        kept = tf.floor(self.keep_probability + of_examples) / self.keep_probability
+        draws = randomness.uniform([sizes(branch)[0], *[1] * (branch.shape.rank - 1)])
+        kept = tf.floor(self.keep_probability + draws) / self.keep_probability
         return branch * tf.cast(kept, branch.dtype)
 
 

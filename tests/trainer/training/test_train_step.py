@@ -9,6 +9,7 @@ from data.input.pipeline import training_dataset
 from kmax_tf import load_config
 from kmax_tf.layers.drop_path import Dropout
 from trainer.measure.synthetic_batch import synthetic_batch
+from trainer.training import train_step
 from trainer.training.distribution import make_strategy
 from trainer.training.experiment import build_experiment
 from trainer.training.train_step import accumulated_gradients, make_train_step
@@ -76,6 +77,17 @@ def test_recomputed_blocks_change_neither_losses_nor_gradients_nor_statistics(ti
 def no_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     """As NO_DRAWS, for the pyramids of relaxation."""
     monkeypatch.setattr(Dropout, "call", lambda self, x, training=False: x)
+
+
+@pytest.mark.parametrize(("limit", "factor"), [(1.0, 0.2), (5.0, 1.0), (10.0, 1.0)])
+def test_gradients_are_clipped_by_their_common_norm(limit, factor):
+    gradients = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]
+    clipped = train_step._clipped(gradients, tf.linalg.global_norm(gradients), limit)
+    for ours, gradient in zip(clipped, gradients, strict=True):
+        np.testing.assert_allclose(ours, factor * gradient.numpy(), rtol=1e-6)
+    for broken in (np.inf, np.nan):
+        clipped = train_step._clipped(gradients, tf.constant(broken, tf.float32), limit)
+        assert all(np.isnan(gradient).all() for gradient in clipped)
 
 
 # XLA has other random numbers for the same seed.
