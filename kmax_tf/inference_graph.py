@@ -2,8 +2,9 @@
 
 `fold_norms` moves batch norms into the products before them, so that TensorFlow computes a product, its bias, a residual sum
 and an activation in one pass; `kmax_tf.layers.one_pass.one_pass_loops` compiles the remaining passes. Both change the graphs
-that are traced afterwards; variables keep their names, shapes and types. `inference_network` chooses between these loops and
-a program of XLA for all of the network, which starts one operation where TensorFlow starts hundreds: what counts on a GPU.
+that are traced afterwards; variables keep their names, shapes and types. `inference_maps` chooses between these loops and a
+program of XLA for everything from images to maps, which starts one operation where TensorFlow starts hundreds: what counts on
+a GPU.
 """
 
 import contextlib
@@ -14,8 +15,11 @@ import tensorflow as tf
 from kmax_tf.layers.normalization import BatchNorm
 from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.model import KMaXDeepLab
+from kmax_tf.postprocessing.postprocessor import build_postprocessor
 from kmax_tf.tensor_keys import Outputs
 from protos import experiment_pb2
+
+InferenceMaps = Callable[..., tuple[dict[str, tf.Tensor], Outputs]]
 
 
 def fold_norms(model: KMaXDeepLab) -> None:
@@ -59,13 +63,21 @@ class NormFolding:
                 norm.folded = False
 
 
-def inference_network(model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions) -> Callable[..., Outputs]:
-    """The model as a function with its arguments, compiled by XLA: all of it with trainer_options.jit_compile, or its loops."""
-    if config.trainer_options.jit_compile:
-        return tf.function(model, jit_compile=True, autograph=False)
+def inference_maps(model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions, *, compiled: bool = True) -> InferenceMaps:
+    """Returns the function `maps, outputs = function(images, semantic=False)` for a model and its config.
 
-    def network(images: tf.Tensor, **arguments: bool) -> Outputs:
-        with one_pass_loops():
-            return model(images, **arguments)
+    `images` are network inputs [B, H, W, 3] of a static size, 0..255; the maps are those of `kmax_tf.build_postprocessor` at
+    their size, and the outputs those of the model, with the semantic logits for the loss if `semantic` is true.
 
-    return network
+    `compiled`: by XLA, which programs that convert a graph cannot read: all of it with trainer_options.jit_compile, otherwise
+    the loops of the model.
+    """
+    postprocess = build_postprocessor(config)
+    whole = compiled and config.trainer_options.jit_compile
+
+    def predict(images: tf.Tensor, *, semantic: bool = False) -> tuple[dict[str, tf.Tensor], Outputs]:
+        with one_pass_loops() if compiled and not whole else contextlib.nullcontext():
+            outputs = model(images, training=False, semantic=semantic)
+        return postprocess(outputs, images.shape[1:3]), outputs
+
+    return tf.function(predict, jit_compile=True, autograph=False) if whole else predict

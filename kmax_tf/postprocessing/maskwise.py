@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from kmax_tf.postprocessing.merging import MergeRule, Ownership, Slots, over_bands
+from kmax_tf.postprocessing.merging import MergeRule, Ownership, Slots, device_kind, over_bands
 from protos import evaluator_pb2
 
 
@@ -62,7 +62,7 @@ def _candidates(
     def reduce(logits: tf.Tensor) -> dict[str, tf.Tensor]:
         probability = tf.nn.softmax(logits)
         # Up to two candidates, top_k(2) is not needed, which takes twice as long as all of this.
-        score, slot = tf.math.top_k(probability, at_once if at_once > 2 else 1)
+        score, slot = tf.math.top_k(probability, at_once) if at_once > 2 else _largest(probability)
         candidates = tf.where(score > threshold, slot, -1)
         if at_once == 2:
             low, high = tf.unstack(tf.matmul(tf.cast(probability > threshold, tf.float32), numbers[None]), axis=-1)
@@ -76,6 +76,17 @@ def _candidates(
 
     signature = {"candidates": tf.int32, "strongest": tf.int32, "score": tf.float32}
     return over_bands(mask_logits, height, width, reduce, signature)
+
+
+def _largest(probability: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The largest of the last axis and its index, the lowest one of equals: [..., N] -> [..., 1] each."""
+
+    def reduced() -> tuple[tf.Tensor, tf.Tensor]:
+        index = tf.argmax(probability, axis=-1, output_type=tf.int32)
+        return tf.reduce_max(probability, axis=-1, keepdims=True), index[..., None]
+
+    # On a CPU, top_k takes two thirds of the time of argmax; on a GPU, ten times as long as the rest of the post-processing.
+    return tf.switch_case(device_kind(), [lambda: tuple(tf.math.top_k(probability, 1)), reduced, reduced])
 
 
 def _mask_scores(mask_logits: tf.Tensor, threshold: float) -> tf.Tensor:

@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from protos import evaluator_pb2
 
-# Values of a band: few enough for the cache of a CPU, many enough that starting operations costs little, which takes longer
-# than running them on a GPU.
-_BAND_VALUES = {"CPU": 1 << 20, "GPU": 1 << 26}
+# Values of a band, by device_kind(): few enough for the cache of a CPU, many enough elsewhere that starting operations, which
+# takes longer than running them, costs little.
+_BAND_VALUES = (1 << 20, 1 << 26, 1 << 26)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,11 @@ class MergeRule:
     thresholds: Callable[[evaluator_pb2.EvaluatorOptions], str]
 
 
+def device_kind() -> tf.Tensor:
+    """Where a graph runs, on whichever machine it was made: 0 on a CPU, 1 on a GPU, 2 in a program of XLA."""
+    return tf.raw_ops.DeviceIndex(device_names=["CPU", "GPU"])
+
+
 def over_bands(
     mask_logits: tf.Tensor,
     height: int | tf.Tensor,
@@ -72,8 +77,7 @@ def over_bands(
     # Python numbers where they are known, as XLA needs them.
     low_height, low_width, slots = (n or tf.shape(mask_logits)[axis] for axis, n in enumerate(mask_logits.shape))
     step = tf.cast(low_height - 1, tf.float32) / tf.cast(tf.maximum(height - 1, 1), tf.float32)
-    device = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    band_rows = _least(_at_least_one(_BAND_VALUES[device] // (width * slots)), height)
+    band_rows = tf.minimum(tf.maximum(tf.gather(_BAND_VALUES, device_kind()) // (width * slots), 1), height)
     bands = (height + band_rows - 1) // band_rows
     # Rows of logits that a band lies between; one more for rounding.
     window = (band_rows - 1) * (low_height - 1) // _at_least_one(height - 1) + 3
@@ -97,10 +101,6 @@ def over_bands(
         return tf.reshape(planes, [tf.shape(planes)[0], bands * band_rows, width])[:, :height]
 
     return {name: joined(value) for name, value in reduced.items()}
-
-
-def _least(first: int | tf.Tensor, second: int | tf.Tensor) -> int | tf.Tensor:
-    return tf.minimum(first, second) if tf.is_tensor(first) or tf.is_tensor(second) else min(first, second)
 
 
 def _at_least_one(count: int | tf.Tensor) -> int | tf.Tensor:

@@ -69,17 +69,6 @@ def build_postprocessor(config: experiment_pb2.ExperimentOptions) -> Postprocess
     return postprocess
 
 
-def predict_maps(
-    model: Callable[..., Outputs], postprocess: Postprocess, images: tf.Tensor, *, semantic: bool = False
-) -> tuple[dict[str, tf.Tensor], Outputs]:
-    """The maps of a batch of network inputs [B, H, W, 3] at their size, and the outputs of the model.
-
-    `semantic`: whether the outputs include the semantic logits, for the loss.
-    """
-    outputs = model(images, training=False, semantic=semantic)
-    return postprocess(outputs, images.shape[1:3]), outputs
-
-
 def cluster_maps(outputs: Outputs) -> dict[str, tf.Tensor]:
     """`decoder_<i>`: the slot of each pixel in the k-means step of decoder i, int32 [B, h, w], from outputs of the model.
 

@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from kmax_tf.checkpoints.loading import load_checkpoint
-from kmax_tf.inference_graph import fold_norms, inference_network
+from kmax_tf.inference_graph import fold_norms, inference_maps
 from kmax_tf.model import build_model
-from kmax_tf.postprocessing.postprocessor import build_postprocessor, cluster_maps, predict_maps
+from kmax_tf.postprocessing.postprocessor import cluster_maps
 from kmax_tf.prediction.engine import FixedSizeEngine
 from kmax_tf.prediction.placement import InputSize
 from protos import experiment_pb2
@@ -23,11 +23,11 @@ def checkpoint_engine(config: experiment_pb2.ExperimentOptions, checkpoint: str,
     model = build_model(config)
     load_checkpoint(model, checkpoint)
     fold_norms(model)
-    network, postprocess, size = inference_network(model, config), build_postprocessor(config), input_size(config)
+    predict, size = inference_maps(model, config), input_size(config)
 
     @tf.function(input_signature=[tf.TensorSpec([None, *size.crop, 3], tf.float32)], autograph=False)
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        maps, outputs = predict_maps(network, postprocess, images)
+        maps, outputs = predict(images)
         return maps | cluster_maps(outputs) if clusters else maps
 
     def run(batch: np.ndarray) -> dict[str, np.ndarray]:

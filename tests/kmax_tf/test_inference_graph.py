@@ -8,40 +8,44 @@ import tensorflow as tf
 import tf_keras
 from example_configs import make_images, small_config
 
-from kmax_tf import build_model
-from kmax_tf.inference_graph import NormFolding, fold_norms, inference_network
+from kmax_tf import build_model, build_postprocessor
+from kmax_tf.inference_graph import NormFolding, fold_norms, inference_maps
 from kmax_tf.layers.normalization import BatchNorm
 from kmax_tf.layers.one_pass import one_pass_enabled, one_pass_loops
 from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_xla_compiles_all_of_the_network_or_its_loops(whole):
+def test_xla_compiles_everything_from_images_to_maps_or_the_loops_of_the_model(whole):
     loops = []
 
     def model(images, training, semantic):
-        loops.append(one_pass_enabled())
-        return {"output": 2 * images + training + semantic}
+        loops.append((one_pass_enabled(), training, semantic))
+        values = tf.cast(images, tf.float32)
+        masks = tf.image.resize(values[..., :1] * tf.range(4.0), [9, 9])
+        return {MASK_LOGITS: masks, CLASS_LOGITS: values[:, :4, :7, 0]}
 
-    network = inference_network(model, small_config([f"trainer_options.jit_compile={str(whole).lower()}"]))
-    call = tf.function(lambda images: network(images, training=False, semantic=True), autograph=False)
-    np.testing.assert_array_equal(call(tf.constant([1.0, 3.0]))["output"], [3, 7])
-    assert set(loops) == {not whole}
+    predict = inference_maps(model, small_config([f"trainer_options.jit_compile={str(whole).lower()}"]))
+    images = make_images(33, 33)
+    call = tf.function(lambda images: predict(images, semantic=True), autograph=False)
+    maps, outputs = call(images)
+    assert set(loops) == {(not whole, False, True)}
+    for name, expected in build_postprocessor(small_config())(outputs, (33, 33)).items():
+        np.testing.assert_allclose(maps[name], expected, atol=1e-6, err_msg=name)
     # A function that XLA compiles is a call in the graph, with this attribute.
-    nodes = call.get_concrete_function(tf.constant([1.0, 3.0])).graph.as_graph_def().node
+    nodes = call.get_concrete_function(images).graph.as_graph_def().node
     assert any(node.attr["_XlaMustCompile"].b for node in nodes) == whole
 
 
 # With random weights: the k-means steps of trained ones differ less.
 @pytest.mark.slow
-def test_the_compiled_network_equals_the_other():
+def test_the_compiled_model_equals_the_other():
     tf_keras.utils.set_random_seed(0)
     model = build_model(small_config())
     fold_norms(model)
     images = make_images()
     plain, compiled = (
-        inference_network(model, small_config([f"trainer_options.jit_compile={value}"]))(images, training=False, semantic=False)
-        for value in ("false", "true")
+        inference_maps(model, small_config([f"trainer_options.jit_compile={value}"]))(images)[1] for value in ("false", "true")
     )
     for name in (MASK_LOGITS, CLASS_LOGITS):
         scale = np.abs(plain[name]).mean()

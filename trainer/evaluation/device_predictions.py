@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from kmax_tf.inference_graph import inference_network
-from kmax_tf.postprocessing.postprocessor import build_postprocessor, cluster_maps, predict_maps
+from kmax_tf.inference_graph import inference_maps
+from kmax_tf.postprocessing.postprocessor import cluster_maps
 from kmax_tf.tensor_keys import AUXILIARY_OUTPUTS, CLASS_LOGITS, MASK_LOGITS
 from trainer.training.distribution import spans_hosts, sum_over_hosts
 from trainer.training.experiment import Experiment
@@ -81,12 +81,11 @@ class DevicePredictions:
 
 def _make_predict(experiment: Experiment, *, clusters: bool) -> Callable[[dict[str, tf.Tensor]], Predicted]:
     config = experiment.config
-    postprocess = build_postprocessor(config)
     labels = config.eval_dataset_options.decode_groundtruth_label
-    network = inference_network(experiment.model, config) if experiment.folds_norms else experiment.model
+    predict_maps = inference_maps(experiment.model, config, compiled=experiment.folds_norms)
 
     def on_replica(batch: dict[str, tf.Tensor]) -> Predicted:
-        maps, outputs = predict_maps(network, postprocess, batch["image"], semantic=labels)
+        maps, outputs = predict_maps(batch["image"], semantic=labels)
         main = {k: v for k, v in outputs.items() if k != AUXILIARY_OUTPUTS}
         losses = {}
         if labels:

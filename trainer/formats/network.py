@@ -21,7 +21,7 @@ class Network:
 
     def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """float32 [B,*crop,3] in 0..255 -> class and mask logits."""
-        outputs = self.predictor.network(images)[1]
+        outputs = self.predictor.network(images)
         return {name: outputs[name] for name in (CLASS_LOGITS, MASK_LOGITS)}
 
     def spec(self, batch_size: int | None) -> tf.TensorSpec:

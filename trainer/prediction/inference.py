@@ -5,10 +5,10 @@ from absl import logging
 
 from data.input import resize_and_pad
 from data.input.preprocessing_options import preprocessing
-from kmax_tf import build_model, build_postprocessor, load_checkpoint
-from kmax_tf.inference_graph import fold_norms, inference_network
+from kmax_tf import build_model, load_checkpoint
+from kmax_tf.inference_graph import fold_norms, inference_maps
 from kmax_tf.model import KMaXDeepLab
-from kmax_tf.postprocessing.postprocessor import cluster_maps, predict_maps
+from kmax_tf.postprocessing.postprocessor import cluster_maps
 from kmax_tf.postprocessing.raw_size import build_restore
 from kmax_tf.prediction.placement import without_padding
 from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, Outputs
@@ -26,21 +26,20 @@ class PanopticPredictor(tf.Module):
     def __init__(self, model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions, *, compiled: bool = True):
         """`config` determines the input size (that of evaluation, if it has one) and the post-processing.
 
-        `compiled`: use XLA (kmax_tf.inference_graph.inference_network), which programs that convert a graph cannot read.
+        `compiled`: use XLA (kmax_tf.inference_graph.inference_maps), which programs that convert a graph cannot read.
         """
         super().__init__(name="panoptic_predictor")
         options = config.eval_dataset_options if config.HasField("eval_dataset_options") else config.train_dataset_options
         self._prepare = preprocessing(options, is_training=False)
-        postprocess = build_postprocessor(config)
-        network = inference_network(model, config) if compiled else model
         # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
-        self._predict_maps = lambda images: predict_maps(network, postprocess, images)
+        self._outputs = lambda images: model(images, training=False, semantic=False)
+        self._predict_maps = inference_maps(model, config, compiled=compiled)
         self._restore = build_restore(config)
         self._model_variables = model.variables
 
-    def network(self, images: tf.Tensor) -> tuple[Maps, Outputs]:
-        """Network inputs [B,H,W,3] of the size of evaluation, 0..255 -> the maps at that size, and the outputs of the model."""
-        return self._predict_maps(images)
+    def network(self, images: tf.Tensor) -> Outputs:
+        """Network inputs [B,H,W,3] of the size of evaluation, 0..255 -> the outputs of the model."""
+        return self._outputs(images)
 
     @tf.function(input_signature=[IMAGE], autograph=False)
     def __call__(self, input_tensor: tf.Tensor) -> Maps:

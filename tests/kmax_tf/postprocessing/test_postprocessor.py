@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from merging_cases import RULES, make_config, make_outputs, merge_slot_by_slot, random_logits
 
-from kmax_tf.postprocessing import merging
+from kmax_tf.postprocessing import maskwise, merging
 from kmax_tf.postprocessing.postprocessor import build_postprocessor
 from kmax_tf.postprocessing.raw_size import merge_at_raw_size, restore_size
 from protos.descriptions import ConfigError
@@ -123,12 +123,14 @@ def test_one_graph_for_all_sizes_batches_and_bfloat16(mode):
 
 
 @pytest.mark.parametrize("mode", ["maskwise", "pixelwise"])
-def test_bands_of_rows_give_the_maps_of_the_whole_image(mode, monkeypatch):
+def test_small_bands_and_the_operations_of_gpus_give_the_same_maps(mode, monkeypatch):
     postprocess = build_postprocessor(make_config("scenes_panoptic", mode, 10, 10))
     mask_logits, class_logits = random_logits(6)
     outputs = make_outputs(mask_logits[None], class_logits[None])
     whole = postprocess(outputs, (65, 81))
-    monkeypatch.setitem(merging._BAND_VALUES, "CPU", 7 * 81 * mask_logits.shape[-1])
+    monkeypatch.setattr(merging, "_BAND_VALUES", (1, 7 * 81 * mask_logits.shape[-1]))
+    for module in (merging, maskwise):
+        monkeypatch.setattr(module, "device_kind", lambda: tf.constant(1))
     for name, value in postprocess(outputs, (65, 81)).items():
         np.testing.assert_allclose(value, whole[name], atol=1e-6, err_msg=name)
 
