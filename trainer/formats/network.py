@@ -24,6 +24,12 @@ class Network:
         outputs = self.predictor.network(images)
         return {name: outputs[name] for name in (CLASS_LOGITS, MASK_LOGITS)}
 
+    def weights(self) -> tf.Module:
+        """What a converter saves with `function`; with the predictor it would save all functions of that as well."""
+        holder = tf.Module()
+        holder.weights = self.predictor.variables
+        return holder
+
     def spec(self, batch_size: int | None) -> tf.TensorSpec:
         """The input of `logits`."""
         return tf.TensorSpec([batch_size, *self.crop, 3], tf.float32, INPUT)

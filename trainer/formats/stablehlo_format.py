@@ -26,10 +26,8 @@ def write_program(network: Network, batch_size: int, path: pathlib.Path) -> None
     from tensorflow.compiler.mlir.stablehlo import stablehlo
     from tensorflow.compiler.mlir.tensorflow_to_stablehlo.python import pywrap_tensorflow_to_stablehlo
 
-    holder = tf.Module()
-    holder.weights = network.predictor.variables
     with tempfile.TemporaryDirectory() as temporary:
-        tf.saved_model.save(holder, temporary, signatures={"serving_default": network.function(batch_size)})
+        tf.saved_model.save(network.weights(), temporary, signatures={"serving_default": network.function(batch_size)})
         # Unlike the compiler's own StableHLO (experimental_get_compiler_ir), this one has no operations of other dialects.
         module = pywrap_tensorflow_to_stablehlo.savedmodel_to_stablehlo(
             temporary, input_arg_shapes_str=",".join(map(str, network.spec(batch_size).shape))

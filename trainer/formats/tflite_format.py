@@ -20,7 +20,7 @@ def write_tflite(network: Network, folder: pathlib.Path, precision: str = "float
     function = network.function(1)
     with tflite_operations():
         graph = function.get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], network.predictor)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], network.weights())
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
