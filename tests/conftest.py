@@ -4,6 +4,7 @@ import ctypes
 import gc
 import multiprocessing
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -35,6 +36,16 @@ def no_graph_optimizers() -> None:
     """Graphs run as traced, which starts a third sooner; commands that tests start optimize theirs, as do some tests."""
     if "tensorflow" in sys.modules:  # once tests are collected; some folders do without
         sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture
+def default_graph_optimizers() -> Iterator[None]:
+    """The state in which commands start."""
+    optimizer = sys.modules["tensorflow"].config.optimizer
+    before, defaults = optimizer.get_experimental_options(), {"arithmetic_optimization": True, "disable_meta_optimizer": False}
+    optimizer.set_experimental_options(defaults)
+    yield
+    optimizer.set_experimental_options({name: before.get(name, value) for name, value in defaults.items()})
 
 
 @pytest.fixture(autouse=True, scope="module")

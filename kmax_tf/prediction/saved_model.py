@@ -9,6 +9,7 @@ import tensorflow as tf
 from kmax_tf.files.tensorflow_paths import literal_path
 from kmax_tf.postprocessing.segment_table import TABLE_KEYS
 from kmax_tf.prediction.engine import Maps
+from kmax_tf.prediction.one_call import one_call_at_a_time
 from protos.descriptions import ConfigError, DatasetInfo
 
 
@@ -33,6 +34,7 @@ class SavedModelEngine:
         # Cluster assignments are for looking at, not for speed.
         self._batch = signatures["batch"] if "batch" in signatures and not clusters else None
 
+    @one_call_at_a_time
     def predict(self, images: Sequence[np.ndarray]) -> list[Maps]:
         """See Engine."""
         if self._batch is None or len(images) == 1:

@@ -50,11 +50,9 @@ class DevicePredictions:
         Raises:
           StopRequested: after the batches in progress.
         """
-        # One call of a single device does not keep it busy; devices that exchange values take their batches one by one.
-        threads = 2 if self._strategy.num_replicas_in_sync == 1 else 1
         counts = ((batch, len(batch["image"])) for batch in batches)
         filled = (({k: _repeat_last(v, self.batch_size) for k, v in batch.items()}, count) for batch, count in counts)
-        for (batch, count), predicted in _ahead(lambda item: self._of_batch(item[0]), filled, threads):
+        for (batch, count), predicted in _one_ahead(lambda item: self._of_batch(item[0]), filled):
             yield batch, count, predicted
 
     def _of_batch(self, batch: dict[str, np.ndarray]) -> Predicted:
@@ -106,13 +104,16 @@ def _make_predict(experiment: Experiment, *, clusters: bool) -> Callable[[dict[s
     return tf.function(predict, autograph=False)
 
 
-def _ahead(make: Callable[[Item], Result], items: Iterator[Item], threads: int) -> Iterator[tuple[Item, Result]]:
-    """Each item with make(item), in order; threads make the next ones while the caller works on one."""
+def _one_ahead(make: Callable[[Item], Result], items: Iterator[Item]) -> Iterator[tuple[Item, Result]]:
+    """Each item with make(item), in order; a thread makes the next one while the caller works on one.
+
+    Not several at a time: see kmax_tf.prediction.one_call.
+    """
     coming: collections.deque[tuple[Item, concurrent.futures.Future[Result]]] = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
         for item in items:
             coming.append((item, pool.submit(make, item)))
-            if len(coming) > threads:
+            if len(coming) > 1:
                 first, made = coming.popleft()
                 yield first, made.result()
         for first, made in coming:

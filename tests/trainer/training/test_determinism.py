@@ -20,16 +20,6 @@ from trainer.training.train_step import make_train_step
 BY_ARRIVAL = ("AccumulateNV2", "TemporaryVariable", "AssignAdd")
 
 
-@pytest.fixture
-def default_graph_optimizers():
-    """The state before a run, which an earlier test may have changed: the settings hold for the whole process."""
-    before = tf.config.optimizer.get_experimental_options()
-    defaults = {"arithmetic_optimization": True, "disable_meta_optimizer": False}
-    tf.config.optimizer.set_experimental_options(defaults)
-    yield
-    tf.config.optimizer.set_experimental_options({name: before.get(name, value) for name, value in defaults.items()})
-
-
 def _experiment(config_path, overrides: Sequence[str]) -> tuple[Experiment, dict[str, tf.Tensor]]:
     """A deterministic experiment and a batch for it."""
     config = load_config(config_path, ("trainer_options.deterministic=true", *overrides))
