@@ -4,7 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf.heads import PixelHead
-from kmax_tf.layers.activations import Activation, gelu
+from kmax_tf.layers.activations import Activation, activate_shared_sum, gelu
 from kmax_tf.layers.convolution import ConvNorm, SeparableConvNorm
 from kmax_tf.layers.drop_path import Dropout
 from kmax_tf.layers.normalization import NormSpec
@@ -45,7 +45,8 @@ class SemanticDecoder(tf_keras.layers.Layer):
     def call(self, features: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         x = self.pyramid(features["stage5"], training=training)
         for endpoint, projection, fusion in zip(self.endpoints, self.projections, self.fusions):
-            fine = projection(self.activation(features[endpoint]), training=training)
+            active = activate_shared_sum(self.activation, features[endpoint], folded=projection.norm.folded)
+            fine = projection(active, training=training)
             x = fusion(tf.concat([resize_like(x, fine), fine], -1), training=training)
         return x
 

@@ -45,5 +45,13 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
 relu = tf.nn.relu
 
 
+def activate_shared_sum(activation: Activation, x: tf.Tensor, *, folded: bool) -> tf.Tensor:
+    """`activation(x)` for a sum of residuals that others read, too; `folded`: whether norms are folded (inference_graph.py).
+
+    The graph optimizer would fuse such a sum with Relu, notice the other readers, report an error and fuse nothing at all.
+    """
+    return tf.maximum(x, 0) if folded and activation is relu else activation(x)
+
+
 def identity(x: tf.Tensor) -> tf.Tensor:
     return x

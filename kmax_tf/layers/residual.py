@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tf_keras
 
-from kmax_tf.layers.activations import Activation, relu
+from kmax_tf.layers.activations import Activation, activate_shared_sum
 from kmax_tf.layers.axial_attention import AxialAttention
 from kmax_tf.layers.convolution import ConvNorm, every_nth
 from kmax_tf.layers.drop_path import DropPath
@@ -48,14 +48,12 @@ class ResidualBlock(tf_keras.layers.Layer):
             self.shortcut = None
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        if self.activation is relu and self.shortcut is not None and self.conv1.norm.folded:
-            # The input is a sum that others read, too. The graph optimizer would fuse it with Relu, notice, and fuse nothing.
-            x = tf.maximum(x, 0)
-        else:
-            x = self.activation(x)
         if self.shortcut is not None:
+            # The input is a result of the encoder.
+            x = activate_shared_sum(self.activation, x, folded=self.conv1.norm.folded)
             shortcut = self.shortcut(x, training=training)
         else:
+            x = self.activation(x)
             shortcut = every_nth(x, self.stride, self.stride)
         y = self.conv1(x, training=training)
         if self.axial:
