@@ -1,7 +1,7 @@
 """Lets several threads call graphs of TensorFlow, one at a time.
 
-TensorFlow's memory optimizer keeps sums of large tensors in temporary variables, named after nodes of the graph. Two at
-once, of one graph or of graphs whose nodes have the same names, then end with an AlreadyExistsError. One call uses all
+TensorFlow's memory optimizer keeps sums of large tensors in temporary variables, named after nodes of the graph. Two calls
+at once, of one graph or of graphs whose nodes have the same names, then end with an AlreadyExistsError. One call uses all
 cores anyway.
 """
 
