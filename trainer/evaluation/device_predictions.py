@@ -1,6 +1,5 @@
 """What the devices of all hosts predict for the batches of an evaluation."""
 
-import collections
 import concurrent.futures
 import threading
 from collections.abc import Callable, Iterator
@@ -48,7 +47,7 @@ class DevicePredictions:
         """Batches of `batch_size` examples, how many of these count, and what is predicted for them.
 
         Raises:
-          StopRequested: after the batches in progress.
+          StopRequested: after the batch in progress.
         """
         counts = ((batch, len(batch["image"])) for batch in batches)
         filled = (({k: _repeat_last(v, self.batch_size) for k, v in batch.items()}, count) for batch, count in counts)
@@ -109,15 +108,14 @@ def _one_ahead(make: Callable[[Item], Result], items: Iterator[Item]) -> Iterato
 
     Not several at a time: see kmax_tf.prediction.one_call.
     """
-    coming: collections.deque[tuple[Item, concurrent.futures.Future[Result]]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        for item in items:
-            coming.append((item, pool.submit(make, item)))
-            if len(coming) > 1:
-                first, made = coming.popleft()
-                yield first, made.result()
-        for first, made in coming:
-            yield first, made.result()
+        submitted = ((item, pool.submit(make, item)) for item in items)
+        current = next(submitted, None)
+        while current:
+            coming = next(submitted, None)
+            item, made = current
+            yield item, made.result()
+            current = coming
 
 
 def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:

@@ -45,7 +45,7 @@ class EvalLoop(orbit.AbstractEvaluator):
     """
 
     def __init__(self, experiment: Experiment, model_dir: pathlib.Path, stop: threading.Event):
-        """`stop`: when it is set, the loop raises StopRequested after the batches in progress."""
+        """`stop`: when it is set, the loop raises StopRequested after the batch in progress."""
         self._experiment = experiment
         self._options = experiment.config.eval_dataset_options
         self._labels = self._options.decode_groundtruth_label
