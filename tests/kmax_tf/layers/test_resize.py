@@ -44,3 +44,30 @@ def test_unknown_sizes_and_types():
     dynamic = tf.function(resize_like, input_signature=[unknown, unknown])
     np.testing.assert_allclose(dynamic(x, target), resize_like(tf.constant(x), target), rtol=1e-6)
     assert resize_like(tf.cast(x, tf.bfloat16), target).dtype == tf.bfloat16
+
+
+def _values_and_gradient(x, size, weights, **options):
+    """Resized values, the gradient of their weighted sum, and the types of operations of a graph."""
+
+    @tf.function(input_signature=[tf.TensorSpec(x.shape, x.dtype)], autograph=False, **options)
+    def run(x):
+        resized = resize_bilinear(x, *size)
+        return resized, tf.gradients(tf.reduce_sum(tf.cast(resized, tf.float32) * weights), x)[0]
+
+    results = [tf.cast(value, tf.float32).numpy() for value in run(x)]
+    return *results, {operation.type for operation in run.get_concrete_function().graph.get_operations()}
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+@pytest.mark.parametrize(
+    ("size", "whole"), [((17, 25), True), ((9, 37), True), ((65, 13), True), ((18, 25), False), ((5, 7), False)]
+)
+def test_programs_of_xla_enlarge_by_whole_factors_without_a_gather(size, whole, dtype):
+    rng = np.random.default_rng(0)
+    x, weights = tf.cast(rng.standard_normal((2, 9, 13, 3)), dtype), rng.standard_normal((2, *size, 3)).astype(np.float32)
+    plain, gradient, types = _values_and_gradient(x, size, weights)
+    compiled, compiled_gradient, compiled_types = _values_and_gradient(x, size, weights, jit_compile=True)
+    assert "ResizeBilinear" in types and ("ResizeBilinear" in compiled_types) != whole
+    tolerance = 3e-6 if dtype == tf.float32 else 1e-2
+    np.testing.assert_allclose(compiled, plain, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(compiled_gradient, gradient, rtol=tolerance, atol=10 * tolerance)
