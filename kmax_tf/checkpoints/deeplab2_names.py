@@ -98,7 +98,7 @@ _SEMANTIC: list[Rule] = [
 
 
 def deeplab2_names(names: list[str]) -> dict[str, str]:
-    """{our name: object path of the same variable in a DeepLab2 checkpoint}."""
+    """{our name: object path of the same variable in a DeepLab2 checkpoint}; `names` are in the order of the model."""
     convnext = any(name.startswith("pixel_encoder/downsamples/") for name in names)
     rules = {
         "pixel_encoder": _CONVNEXT if convnext else _RESNET,
@@ -108,7 +108,7 @@ def deeplab2_names(names: list[str]) -> dict[str, str]:
         "semantic_branch": _SEMANTIC,
         "mask_relaxation": [],  # DeepLab2 has no such variables
     }
-    layers = sorted({m[0] for name in names if (m := re.match(r"kmax_decoder/stages/\d+/\d+", name))})
+    layers = dict.fromkeys(m[0] for name in names if (m := re.match(r"kmax_decoder/stages/\d+/\d+", name)))
     # DeepLab2 numbers the kMaX decoders of all strides consecutively.
     flat = {stage: f"kmax_decoder/layer{number}" for number, stage in enumerate(layers)}
     result = {}

@@ -64,6 +64,17 @@ def test_published_checkpoints_load_into_our_configs(case, tmp_path):
         np.testing.assert_array_equal(variables[name].numpy().ravel(), values[key].ravel(), err_msg=name)
 
 
+def test_decoders_are_numbered_in_the_order_of_the_model():
+    config = small_config()
+    config.model_options.max_deeplab.num_decoders[:] = [11, 1, 0]
+    variables = named_variables(build_model(config))
+    stages = [f"0/{number}" for number in range(11)] + ["1/0"]
+    translated = deeplab2_names(list(variables))
+    for number, stage in enumerate(stages):
+        key = translated[f"kmax_decoder/stages/{stage}/ffn_hidden/dense/kernel"]
+        assert key.startswith(f"transformer_decoder/_kmax_decoder/{number}/")
+
+
 def test_names_are_paths_of_attributes():
     model = build_model(small_config())
     variables = named_variables(model)
