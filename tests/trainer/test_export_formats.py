@@ -160,6 +160,13 @@ def test_metrics_are_those_of_the_step(model_dir):
         assert card.recorded_metrics(str(other)) is None
 
 
+def test_damaged_metrics_are_left_out(tmp_path):
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "metrics.jsonl").write_text('{"step": 4, "pq": 0.4}\n[7]\n{"step": 7, "pq"')
+    assert card.recorded_metrics(str(tmp_path / "ckpt-4")) == {"step": 4, "pq": 0.4}
+    assert card.recorded_metrics(str(tmp_path / "ckpt-7")) is None
+
+
 # Nothing but NumPy, protobuf, ONNX Runtime and these modules.
 _ALONE = """
 import sys

@@ -1,6 +1,5 @@
 """Writes the formats of an export and what `model.json` says about them."""
 
-import json
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from kmax_tf.prediction.in_memory import input_size
 from kmax_tf.prediction.opening import SAVED_MODEL
 from kmax_tf.prediction.runtimes import needed
 from protos import experiment_pb2
+from trainer.evaluation.metrics_files import read_metrics
 from trainer.formats.network import Network
 from trainer.formats.onnx_format import write_onnx
 from trainer.formats.saved_model_format import write_saved_model
@@ -66,6 +66,5 @@ def recorded_metrics(checkpoint: str) -> dict[str, Any] | None:
     path = next((path for path in paths if path.is_file()), None)
     if step is None or path is None:
         return None
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    found = [line for line in lines if line.get("step") == int(step[1])]
+    found = [metrics for metrics in read_metrics(path) if metrics["step"] == int(step[1])]
     return {name: value for name, value in found[-1].items() if name != "per_class"} if found else None
