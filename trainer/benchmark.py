@@ -33,6 +33,7 @@ from absl import flags
 from kmax_tf import ConfigError, load_config
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_config_flags, define_path
+from kmax_tf.prediction.processor import bfloat16_problem
 from protos import experiment_pb2, trainer_pb2
 from protos.errors import UserError
 from protos.input_sizes import SIZE_STEP, next_size
@@ -44,7 +45,6 @@ from trainer.measure.input_speed import measure_input
 from trainer.measure.report import cost_report, input_report, machine_report, matrix_product_share, speed_report
 from trainer.measure.suite import measure_suite, suite_report
 from trainer.measure.tpu_compile import COMPILER_PYTHON, compile_for_tpu, parse_topology
-from trainer.prediction.processor import bfloat16_problem
 
 _INPUT_CROPS = ((257, 257), (641, 641))
 

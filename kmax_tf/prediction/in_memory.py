@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from kmax_tf.checkpoints.loading import load_checkpoint
 from kmax_tf.inference_graph import fold_norms, inference_maps
@@ -10,7 +11,8 @@ from kmax_tf.postprocessing.postprocessor import cluster_maps
 from kmax_tf.prediction.engine import FixedSizeEngine
 from kmax_tf.prediction.one_call import one_call_at_a_time
 from kmax_tf.prediction.placement import InputSize
-from protos import experiment_pb2
+from kmax_tf.prediction.processor import bfloat16_problem
+from protos import experiment_pb2, trainer_pb2
 from protos.config import dataset_info
 from protos.validation import per_side
 
@@ -21,6 +23,8 @@ def checkpoint_engine(config: experiment_pb2.ExperimentOptions, checkpoint: str,
     Raises:
       CheckpointError: the checkpoint does not exist, is damaged, or belongs to another model.
     """
+    if config.trainer_options.mixed_precision == trainer_pb2.TrainerOptions.BFLOAT16 and (problem := bfloat16_problem()):
+        logging.warning("trainer_options.mixed_precision BFLOAT16: %s", problem)
     model = build_model(config)
     load_checkpoint(model, checkpoint)
     fold_norms(model)

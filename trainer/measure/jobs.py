@@ -17,13 +17,13 @@ from kmax_tf.cost.model_cost import ModelCost, counted_results, model_cost
 from kmax_tf.inference_graph import fold_norms
 from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.model import KMaXDeepLab
+from kmax_tf.prediction.processor import cpu_model
 from protos import experiment_pb2
 from protos.config import dataset_info
 from protos.input_sizes import next_size
 from trainer.measure.fresh_process import Progress
 from trainer.measure.synthetic_batch import synthetic_batch, synthetic_logits
 from trainer.prediction.inference import PanopticPredictor
-from trainer.prediction.processor import cpu_model
 from trainer.training.distribution import make_strategy
 from trainer.training.experiment import build_experiment
 from trainer.training.graph_optimizers import graphs_run_as_traced

@@ -1,7 +1,6 @@
 """The path from one image of any size to its panoptic map, which commands run in process and SavedModels contain."""
 
 import tensorflow as tf
-from absl import logging
 
 from data.input import resize_and_pad
 from data.input.preprocessing_options import preprocessing
@@ -12,8 +11,7 @@ from kmax_tf.postprocessing.postprocessor import cluster_maps
 from kmax_tf.postprocessing.raw_size import build_restore
 from kmax_tf.prediction.placement import without_padding
 from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, Outputs
-from protos import experiment_pb2, trainer_pb2
-from trainer.prediction.processor import bfloat16_problem
+from protos import experiment_pb2
 
 IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor")
@@ -81,8 +79,6 @@ def load_predictor(config: experiment_pb2.ExperimentOptions, checkpoint: str, *,
     Raises:
       CheckpointError: the checkpoint does not exist, is damaged, or belongs to another model.
     """
-    if config.trainer_options.mixed_precision == trainer_pb2.TrainerOptions.BFLOAT16 and (problem := bfloat16_problem()):
-        logging.warning("trainer_options.mixed_precision BFLOAT16: %s", problem)
     model = build_model(config)
     load_checkpoint(model, checkpoint)
     fold_norms(model)

@@ -1,4 +1,4 @@
-"""What the processor of this machine computes with."""
+"""Properties of this machine's CPU."""
 
 import pathlib
 import re

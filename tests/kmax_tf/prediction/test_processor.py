@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.prediction import processor
+from kmax_tf.prediction import processor
 
 _TEXT = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: fpu avx512f{}\nbogomips\t: 1\n"
 
