@@ -36,6 +36,7 @@ from kmax_tf.cli.command_flags import define_config_flags, define_path
 from kmax_tf.files.lock import LOCK_NAME, own_folder
 from kmax_tf.image_files import read_rgb
 from kmax_tf.prediction.in_memory import input_size
+from kmax_tf.prediction.merging import check_rule
 from kmax_tf.prediction.model_card import CARD_FILE, ModelCard
 from kmax_tf.prediction.opening import DESCRIPTION_FILE, FIXED_SIZE_FILES, SAVED_MODEL, SAVED_MODEL_FILE, is_exported
 from kmax_tf.prediction.placement import resize_bilinear
@@ -76,9 +77,11 @@ def export(
       The share of pixels with the same panoptic label, by format.
 
     Raises:
-      UserError: output_dir is in use, cannot be written or contains other files; or an exported model predicts something
-        else than the in-memory model.
+      UserError: output_dir is in use, cannot be written or contains other files; a format has no such merge rule; or an
+        exported model predicts something else than the in-memory model.
     """
+    if any(name != SAVED_MODEL for name in formats):
+        check_rule(config.evaluator_options)
     if output_dir.exists() and any(output_dir.iterdir()) and not is_exported(output_dir):
         raise UserError(f"output_dir {output_dir} contains files, but no model of this command: choose another folder")
     partial = output_dir.with_name(output_dir.name + ".partial")

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from kmax_tf.prediction.merging import check_rule, panoptic_maps
+from kmax_tf.prediction.merging import check_size, panoptic_maps
 from kmax_tf.prediction.placement import InputSize, restore_size, without_padding
 from kmax_tf.tensor_keys import CLASS_LOGITS, CLUSTERS, MASK_LOGITS
 from protos import evaluator_pb2
@@ -38,10 +38,12 @@ class FixedSizeEngine:
     ):
         """`options` holds the merge rule and its thresholds; `batches`: whether `run` takes more than one image.
 
+        If `run` returns logits, kmax_tf.prediction.merging.check_rule accepts the options.
+
         Raises:
-          ConfigError: there is no such merge rule in NumPy.
+          ConfigError: `options` ask for merging at the raw size.
         """
-        check_rule(options)
+        check_size(options)
         self.dataset = dataset
         self._run, self._size, self._options, self._batches = run, size, options, batches
 

@@ -22,6 +22,7 @@ def checkpoint_engine(config: experiment_pb2.ExperimentOptions, checkpoint: str,
 
     Raises:
       CheckpointError: the checkpoint does not exist, is damaged, or belongs to another model.
+      ConfigError: the config asks for merging at the raw size.
     """
     if config.trainer_options.mixed_precision == trainer_pb2.TrainerOptions.BFLOAT16 and (problem := bfloat16_problem()):
         logging.warning("trainer_options.mixed_precision BFLOAT16: %s", problem)

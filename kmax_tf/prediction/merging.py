@@ -22,14 +22,10 @@ def panoptic_maps(
     info: DatasetInfo,
     options: evaluator_pb2.EvaluatorOptions,
 ) -> dict[str, np.ndarray]:
-    """The maps [H,W] of kmax_tf.build_postprocessor for one image.
+    """The maps [H,W] of kmax_tf.build_postprocessor for one image; check_rule accepts `options`.
 
     `mask_logits` is [h,w,N], `class_logits` [N,C+1], of any float type; `size` is height and width of the network input.
-
-    Raises:
-      ConfigError: there is no NumPy version of the merge rule.
     """
-    check_rule(options)
     mask_logits, class_logits = (np.asarray(logits, np.float32) for logits in (mask_logits, class_logits))
     slots = _Slots(class_logits, info)
     owner, found, instance_id = _RULES[options.transformer_post_processing](mask_logits, slots, size, options)
@@ -41,10 +37,15 @@ def panoptic_maps(
     }
 
 
-def check_rule(options: evaluator_pb2.EvaluatorOptions) -> None:
-    """Raises ConfigError if there is no NumPy version of the merge rule, or of merging at the raw size."""
+def check_size(options: evaluator_pb2.EvaluatorOptions) -> None:
+    """Raises ConfigError if masks are merged at the raw size, which only SavedModels can."""
     if options.merge_at_raw_size:
         raise ConfigError("evaluator_options.merge_at_raw_size needs a SavedModel: export with --format=saved_model")
+
+
+def check_rule(options: evaluator_pb2.EvaluatorOptions) -> None:
+    """Raises ConfigError if there is no NumPy version of the merge rule, or as check_size."""
+    check_size(options)
     if options.transformer_post_processing not in _RULES:
         raise ConfigError(
             f"evaluator_options.transformer_post_processing {options.transformer_post_processing} has no NumPy version "

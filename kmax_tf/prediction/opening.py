@@ -4,6 +4,7 @@ import os
 import pathlib
 
 from kmax_tf.prediction.engine import Engine, FixedSizeEngine
+from kmax_tf.prediction.merging import check_rule
 from kmax_tf.prediction.model_card import CARD_FILE, read_card
 from kmax_tf.prediction.runtimes import load_file, needed
 from protos import descriptions
@@ -25,7 +26,7 @@ def open_engine(path: str | os.PathLike[str], *, clusters: bool) -> Engine:
       clusters: whether predictions include the cluster assignment of each decoder.
 
     Raises:
-      ConfigError: there is no model; it is damaged, or has no cluster assignments but should.
+      ConfigError: there is no model; it is damaged, has no cluster assignments but should, or no such merge rule in NumPy.
       CheckpointError: the checkpoint is damaged or does not fit its config.
       MissingPackageError: the format needs a package that is not installed.
     """
@@ -44,6 +45,7 @@ def open_engine(path: str | os.PathLike[str], *, clusters: bool) -> Engine:
     card = read_card(folder)
     if name not in card.files:
         raise ConfigError(f"{folder / CARD_FILE} does not describe {FIXED_SIZE_FILES[name]}: export the model again")
+    check_rule(card.options)
     entry = card.files[name]
     run = load_file(folder / FIXED_SIZE_FILES[name], name, entry)
     return FixedSizeEngine(run, card.size, info, card.options, batches=entry["input"]["shape"][0] is None)

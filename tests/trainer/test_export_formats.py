@@ -153,6 +153,14 @@ def test_tflite_with_smaller_weights(weights, size, exported, predictor, tiny_co
     assert shares["tflite"] >= 0.97
 
 
+def test_merge_rules_without_a_numpy_version_are_refused_before_anything_is_written(predictor, tiny_config, tmp_path):
+    config = load_config(tiny_config)
+    config.evaluator_options.transformer_post_processing = "of_a_plugin"
+    with pytest.raises(ConfigError, match="of_a_plugin has no NumPy version"):
+        export_command.export(predictor, config, tmp_path / "model", ["onnx"])
+    assert not any(tmp_path.iterdir())
+
+
 def test_metrics_are_those_of_the_step(model_dir):
     for checkpoint in (model_dir / "ckpt-4", model_dir / "best" / "ckpt-4"):
         assert card.recorded_metrics(str(checkpoint)) == {"step": 4, "pq": 0.4}

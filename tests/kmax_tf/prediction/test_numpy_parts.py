@@ -92,9 +92,8 @@ def test_maps_are_those_of_tensorflow(mode, variant, tmp_path):
 
 def test_rules_without_a_numpy_version_are_named():
     config = _config("scenes_panoptic", "of_a_plugin", RULES["coco"])
-    info = descriptions.load("scenes_panoptic")
     with pytest.raises(ConfigError, match="of_a_plugin has no NumPy version .maskwise, pixelwise have one.*saved_model"):
-        panoptic_maps(np.zeros((2, 2, 3), np.float32), np.zeros((3, 9), np.float32), (5, 5), info, config.evaluator_options)
+        check_rule(config.evaluator_options)
 
 
 def test_merging_at_the_raw_size_is_left_to_saved_models():
