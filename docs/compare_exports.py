@@ -20,7 +20,7 @@ import numpy as np
 
 from kmax_tf import Predictor
 from kmax_tf.image_files import read_rgb
-from kmax_tf.prediction.opening import FIXED_SIZE_FILES, SAVED_MODEL, SAVED_MODEL_FILE
+from kmax_tf.prediction.opening import FORMAT_FILES, format_files
 
 _CALLS = 5
 
@@ -55,9 +55,8 @@ def main() -> None:
     if values.one:
         measure(values.checkpoint, values.photographs, values.one)
         return
-    files = {SAVED_MODEL: SAVED_MODEL_FILE, **FIXED_SIZE_FILES}
     models = {"in memory": values.checkpoint}
-    models |= {name: str(values.export / file) for name, file in files.items() if (values.export / file).is_file()}
+    models |= {name: str(values.export / file) for name, file in FORMAT_FILES.items() if (values.export / file).is_file()}
     print("| format | size | ready | a call | CPU time | peak memory | same labels |\n|---|---|---|---|---|---|---|")
     expected: list[np.ndarray] = []
     for name, model in models.items():
@@ -79,10 +78,9 @@ def main() -> None:
 
 
 def _megabytes(model: str, name: str) -> str:
-    path = pathlib.Path(model)
     if name == "in memory":
         return ""
-    files = [path] + (list((path.parent / "variables").iterdir()) if name == SAVED_MODEL else [])
+    files = format_files(pathlib.Path(model).parent, name)
     return f"{sum(file.stat().st_size for file in files) / 1e6:.0f} MB"
 
 

@@ -38,12 +38,12 @@ from kmax_tf.image_files import read_rgb
 from kmax_tf.prediction.in_memory import input_size
 from kmax_tf.prediction.merging import check_rule
 from kmax_tf.prediction.model_card import CARD_FILE, ModelCard
-from kmax_tf.prediction.opening import DESCRIPTION_FILE, FIXED_SIZE_FILES, SAVED_MODEL, SAVED_MODEL_FILE, is_exported
+from kmax_tf.prediction.opening import DESCRIPTION_FILE, FORMAT_FILES, SAVED_MODEL, find_export, format_files
 from kmax_tf.prediction.placement import resize_bilinear
 from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info
 from protos.errors import UserError
-from trainer.formats.card import FORMATS, check_packages, origin, recorded_metrics, write_format
+from trainer.formats.card import check_packages, origin, recorded_metrics, write_format
 from trainer.formats.tflite_format import PRECISIONS
 from trainer.prediction.inference import PanopticPredictor, load_predictor
 from trainer.training.best_checkpoint import best_checkpoint
@@ -68,7 +68,7 @@ def export(
       predictor: the model.
       config: its config.
       output_dir: the folder to write.
-      formats: some of FORMATS, whose packages are installed (check_packages).
+      formats: some of FORMAT_FILES, whose packages are installed (check_packages).
       checkpoint: prefix of the checkpoint of the model, whose metrics are noted in model.json; empty: unknown.
       picture: the image to verify with, uint8 [H,W,3]; None: noise_picture.
       tflite_weights: one of PRECISIONS.
@@ -82,7 +82,7 @@ def export(
     """
     if any(name != SAVED_MODEL for name in formats):
         check_rule(config.evaluator_options)
-    if output_dir.exists() and any(output_dir.iterdir()) and not is_exported(output_dir):
+    if output_dir.exists() and any(output_dir.iterdir()) and not find_export(output_dir)[0]:
         raise UserError(f"output_dir {output_dir} contains files, but no model of this command: choose another folder")
     partial = output_dir.with_name(output_dir.name + ".partial")
     picture = noise_picture() if picture is None else picture
@@ -103,7 +103,7 @@ def export(
             for name in formats:
                 print(f"verifying {name} against the in-memory model ...", flush=True)
                 exact = entries[name].get("weights", "float32") == "float32"
-                agreements[name] = _verify(predictor, partial / _file(name), picture, _LEAST_AGREEMENT if exact else 0.0)
+                agreements[name] = _verify(predictor, partial / FORMAT_FILES[name], picture, _LEAST_AGREEMENT if exact else 0.0)
                 entries[name]["agreement"] = agreements[name]
             _write_card(partial, config, entries, checkpoint)
             (partial / LOCK_NAME).unlink()
@@ -113,10 +113,6 @@ def export(
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
         raise UserError(f"output_dir {output_dir} cannot be written: {reason}") from None
     return agreements
-
-
-def _file(name: str) -> str:
-    return SAVED_MODEL_FILE if name == SAVED_MODEL else FIXED_SIZE_FILES[name]
 
 
 def _write_card(folder: pathlib.Path, config: experiment_pb2.ExperimentOptions, entries: dict, checkpoint: str) -> None:
@@ -152,9 +148,9 @@ def noise_picture() -> np.ndarray:
 
 def main() -> None:
     values = flags.FLAGS
-    unknown = [name for name in values.format if name not in FORMATS]
+    unknown = [name for name in values.format if name not in FORMAT_FILES]
     if unknown or not values.format:
-        raise UserError(f"--format={','.join(values.format)}: the formats are {', '.join(FORMATS)}")
+        raise UserError(f"--format={','.join(values.format)}: the formats are {', '.join(FORMAT_FILES)}")
     config = given_config(values.config_file, values.checkpoint, values.override)
     if values.image_size:
         sizes = _image_size_overrides(config, values.image_size)
@@ -168,7 +164,8 @@ def main() -> None:
     options = {"checkpoint": checkpoint, "picture": picture, "tflite_weights": values.tflite_weights}
     agreements = export(predictor, config, output_dir, dict.fromkeys(values.format), **options)
     for name, agreement in agreements.items():
-        print(f"{name}: {_size(output_dir, name) / 1e6:.0f} MB, {agreement:.2%} of pixels as the in-memory model")
+        size = sum(path.stat().st_size for path in format_files(output_dir, name))
+        print(f"{name}: {size / 1e6:.0f} MB, {agreement:.2%} of pixels as the in-memory model")
     print(f"the export is in {output_dir}: {CARD_FILE} describes it")
 
 
@@ -181,21 +178,13 @@ def _image_size_overrides(config: experiment_pb2.ExperimentOptions, size: Sequen
     return [f"{section}.{field}=[{','.join(size)}]" for field in fields]
 
 
-def _size(folder: pathlib.Path, name: str) -> int:
-    """Bytes of a format in the folder of an export."""
-    files = [folder / _file(name)]
-    if name == SAVED_MODEL:
-        files += [path for part in ("variables", "assets") for path in (folder / part).rglob("*")]
-    return sum(path.stat().st_size for path in files if path.is_file())
-
-
 def run() -> None:
     """Runs the command with the flags of the command line."""
     define_path("checkpoint", "Checkpoint prefix, or a directory whose latest checkpoint is used.", required=True)
     flags.DEFINE_bool("best", False, "Export the checkpoint with the best PQ of the run in the directory --checkpoint.")
     define_config_flags(required=False, help_text="Config of the checkpoint, if it is not the one beside it.")
     define_path("output_dir", "Folder to write; an export in it is replaced.", required=True)
-    flags.DEFINE_list("format", [SAVED_MODEL], f"Formats of the exported model, separated by commas: {', '.join(FORMATS)}.")
+    flags.DEFINE_list("format", [SAVED_MODEL], f"Formats to write, separated by commas: {', '.join(FORMAT_FILES)}.")
     define_path("check_image", "Photograph on which to compare the exported model with that in memory; default: noise.")
     flags.DEFINE_list("image_size", None, "Height,width of the network input in pixels (32k+1); default: that of evaluation.")
     flags.DEFINE_enum("tflite_weights", "float32", PRECISIONS, "Precision of the weights in model.tflite.")

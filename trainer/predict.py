@@ -27,7 +27,7 @@ from absl import flags
 from PIL import Image
 
 from kmax_tf import Predictor
-from kmax_tf.checkpoints.config import given_config
+from kmax_tf.checkpoints.config import checkpoint_config, given_config
 from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_config_flags, define_path, define_paths
@@ -42,6 +42,8 @@ from kmax_tf.files.lock import own_folder
 from kmax_tf.files.patterns import matching_files
 from kmax_tf.image_files import read_rgb
 from kmax_tf.prediction.in_memory import checkpoint_engine
+from kmax_tf.prediction.model_card import CARD_FILE
+from kmax_tf.prediction.opening import DESCRIPTION_FILE, find_export, format_files
 from protos.config import config_to_text
 from protos.descriptions import DatasetInfo
 from protos.errors import UserError
@@ -232,15 +234,16 @@ def _load_model() -> tuple[Predictor, str]:
     """The model of the flags and its fingerprint."""
     values = flags.FLAGS
     if values.model:
-        path = pathlib.Path(values.model).absolute()
-        predictor = Predictor(path, clusters=values.show_clusters)
-        folder = path if path.is_dir() else path.parent
-        files = [file for file in folder.rglob("*") if file.is_file()]
-        return predictor, fingerprint(files, str(path.relative_to(folder)))
-    config = given_config(values.config_file, values.checkpoint, values.override)
-    engine = checkpoint_engine(config, values.checkpoint, clusters=values.show_clusters)
-    files = checkpoint_files(resolve_checkpoint(values.checkpoint))
-    return Predictor(engine), fingerprint(files, config_to_text(config))
+        predictor = Predictor(values.model, clusters=values.show_clusters)
+        folder, name = find_export(pathlib.Path(values.model))
+        if folder:
+            files = [*format_files(folder, name), folder / DESCRIPTION_FILE, folder / CARD_FILE]
+            return predictor, fingerprint(file for file in files if file.is_file())
+        config, checkpoint = checkpoint_config(values.model), values.model
+    else:
+        config, checkpoint = given_config(values.config_file, values.checkpoint, values.override), values.checkpoint
+        predictor = Predictor(checkpoint_engine(config, checkpoint, clusters=values.show_clusters))
+    return predictor, fingerprint(checkpoint_files(resolve_checkpoint(checkpoint)), config_to_text(config))
 
 
 def run() -> None:

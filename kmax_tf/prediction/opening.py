@@ -13,9 +13,14 @@ from protos.text_files import usable_path
 
 # Stored next to an exported model: the dataset description, with the classes in its maps.
 DESCRIPTION_FILE = "dataset.textproto"
-SAVED_MODEL, SAVED_MODEL_FILE = "saved_model", "saved_model.pb"
-# Files of the formats with a fixed input size. A folder with several formats is opened as the first of all that it has.
-FIXED_SIZE_FILES = {"onnx": "model.onnx", "stablehlo": "model.stablehlo", "tflite": "model.tflite"}
+SAVED_MODEL = "saved_model"
+# The main file of each format. A folder is opened in the first of these formats that it contains.
+FORMAT_FILES = {
+    SAVED_MODEL: "saved_model.pb",
+    "onnx": "model.onnx",
+    "stablehlo": "model.stablehlo",
+    "tflite": "model.tflite",
+}
 
 
 def open_engine(path: str | os.PathLike[str], *, clusters: bool) -> Engine:
@@ -36,7 +41,7 @@ def open_engine(path: str | os.PathLike[str], *, clusters: bool) -> Engine:
         return _open_checkpoint(path, clusters)
     info = descriptions.load(folder.absolute() / DESCRIPTION_FILE)
     if name == SAVED_MODEL:
-        needed("tensorflow", str(folder / SAVED_MODEL_FILE), "tensorflow")
+        needed("tensorflow", str(folder / FORMAT_FILES[name]), "tensorflow")
         from kmax_tf.prediction.saved_model import SavedModelEngine  # other formats do without TensorFlow
 
         return SavedModelEngine(folder, info, clusters=clusters)
@@ -44,28 +49,28 @@ def open_engine(path: str | os.PathLike[str], *, clusters: bool) -> Engine:
         raise ConfigError(f"{folder}: {name} has no cluster assignments: export with --format=saved_model")
     card = read_card(folder)
     if name not in card.files:
-        raise ConfigError(f"{folder / CARD_FILE} does not describe {FIXED_SIZE_FILES[name]}: export the model again")
+        raise ConfigError(f"{folder / CARD_FILE} does not describe {FORMAT_FILES[name]}: export the model again")
     check_rule(card.options)
     entry = card.files[name]
-    run = load_file(folder / FIXED_SIZE_FILES[name], name, entry)
+    run = load_file(folder / FORMAT_FILES[name], name, entry)
     return FixedSizeEngine(run, card.size, info, card.options, batches=entry["input"]["shape"][0] is None)
 
 
 def find_export(path: pathlib.Path) -> tuple[pathlib.Path | None, str]:
     """Folder and format of an export that `path` names; None and an empty string if it is none."""
-    files = {SAVED_MODEL: SAVED_MODEL_FILE, **FIXED_SIZE_FILES}
-    named = next((name for name, file in files.items() if path.name == file), None)
+    named = next((name for name, file in FORMAT_FILES.items() if path.name == file), None)
     folder = path.parent if named else path
     if (folder / DESCRIPTION_FILE).is_file():
-        for name in [named] if named else files:
-            if (folder / files[name]).is_file():
+        for name in [named] if named else FORMAT_FILES:
+            if (folder / FORMAT_FILES[name]).is_file():
                 return folder, name
     return None, ""
 
 
-def is_exported(folder: pathlib.Path) -> bool:
-    """Whether a folder contains a model written by trainer/export.py."""
-    return find_export(folder)[0] is not None
+def format_files(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+    """The files of one format in the folder of an export, without those that all formats share."""
+    parts = ("variables", "assets") if name == SAVED_MODEL else ()
+    return [folder / FORMAT_FILES[name], *(path for part in parts for path in (folder / part).rglob("*") if path.is_file())]
 
 
 def _open_checkpoint(path: pathlib.Path, clusters: bool) -> Engine:

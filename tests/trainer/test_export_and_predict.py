@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -134,6 +135,15 @@ def test_predict_writes_results_that_the_scorer_reads(saved_model, records, tmp_
         assert (image["width"], image["height"]) == Image.open(path).size
     for folder in ("overlays", "clusters"):
         assert {p.stem for p in (output / folder).glob("*.png")} == {pathlib.Path(p).stem for p in paths}
+
+
+def test_predictions_below_the_folder_of_the_model_are_kept(saved_model, records, tmp_path):
+    model = shutil.copytree(saved_model, tmp_path / "model")
+    flags = [f"--images={records}/val/*.jpg", f"--output_dir={model}/out"]
+    for path in (model, model / "saved_model.pb"):
+        done = run_script("trainer/predict.py", f"--model={path}", *flags)
+        assert done.returncode == 0, done.stderr
+    assert "3 predictions of an earlier run with this model were kept" in done.stdout
 
 
 def test_clusters_are_the_argmax_of_the_decoders(predictor, tiny_config):

@@ -243,10 +243,10 @@ def named_variables_of(predictor: PanopticPredictor) -> tf.Variable:
 def test_missing_packages_are_named_in_one_line(name, package, monkeypatch):
     for other in ("tf2onnx", "onnx", "onnxruntime", "ai_edge_litert"):
         monkeypatch.setitem(sys.modules, other, sys)
-    card.check_packages(card.FORMATS)
+    card.check_packages(FORMATS)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(runtimes.MissingPackageError) as error:
-        card.check_packages(card.FORMATS)
+        card.check_packages(FORMATS)
     expected = f"--format={name} needs the package {package.replace('_', '-')}, which is not installed: pip install "
     assert str(error.value).startswith(expected) and "\n" not in str(error.value)
 

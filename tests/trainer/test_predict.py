@@ -222,8 +222,8 @@ def test_from_predictions_to_pseudo_labels(checkpoint, tiny_config, images, tmp_
     assert first.returncode == 1 and "Traceback" not in first.stderr
     assert "error: 1 of 4 images could not be read" in first.stderr.splitlines()[-1] and "bad.jpg" in first.stderr
     bad.unlink()
-    # The config in the checkpoint is the same.
-    done = run_script("trainer/predict.py", *flags[1:], f"--output_dir={out}", "--nooverlays")
+    # The config in the checkpoint is the same, whichever flag names the checkpoint.
+    done = run_script("trainer/predict.py", f"--model={checkpoint}", flags[2], f"--output_dir={out}", "--nooverlays")
     assert done.returncode == 0, done.stderr
     assert "3 predictions of an earlier run with this model were kept" in done.stdout
     assert not (out / "overlays").exists()

@@ -23,7 +23,6 @@ _FIXED_SIZE: Mapping[str, Callable[..., dict[str, Any]]] = {
     "stablehlo": write_stablehlo,
     "tflite": write_tflite,
 }
-FORMATS = (SAVED_MODEL, *_FIXED_SIZE)
 # To write a format and to verify it.
 _PACKAGES = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}
 _STEP = re.compile(r"ckpt-(\d+)")
@@ -46,7 +45,7 @@ def write_format(
     *,
     tflite_weights: str = "float32",
 ) -> dict[str, Any]:
-    """Writes one of FORMATS, whose packages are installed, to a folder and returns its entry in model.json."""
+    """Writes one of FORMAT_FILES, whose packages are installed, to a folder and returns its entry in model.json."""
     if name == SAVED_MODEL:
         return write_saved_model(predictor, config, folder)
     options = {"precision": tflite_weights} if name == "tflite" else {}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kmax_tf.prediction.opening import FIXED_SIZE_FILES
+from kmax_tf.prediction.opening import FORMAT_FILES
 from trainer.formats.network import Network, described, described_outputs
 
 _OPSET = 18  # the newest that tf2onnx writes
@@ -19,7 +19,7 @@ def write_onnx(network: Network, folder: pathlib.Path) -> dict[str, Any]:
     function = network.function(None)
     model, _ = tf2onnx.convert.from_function(function, input_signature=[network.spec(None)], opset=_OPSET)
     _correct_sizes(model.graph, onnx.numpy_helper)
-    file = FIXED_SIZE_FILES["onnx"]
+    file = FORMAT_FILES["onnx"]
     onnx.save(model, str(folder / file))
     return described(file, None, network.crop, described_outputs(function))
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kmax_tf.files.tensorflow_paths import literal_path
 from kmax_tf.postprocessing.segment_table import segment_table
-from kmax_tf.prediction.opening import SAVED_MODEL_FILE
+from kmax_tf.prediction.opening import FORMAT_FILES, SAVED_MODEL
 from protos import experiment_pb2
 from protos.config import dataset_info
 from trainer.prediction.inference import IMAGE, IMAGES, Maps, PanopticPredictor
@@ -36,7 +36,7 @@ def write_saved_model(
     tf.saved_model.save(predictor, literal_path(str(folder)), signatures=signatures)
     outputs = batch.get_concrete_function().structured_outputs
     return {
-        "file": SAVED_MODEL_FILE,
+        "file": FORMAT_FILES[SAVED_MODEL],
         "input": {"name": "input_tensor", "dtype": "uint8", "shape": [None, None, 3]},
         "outputs": [
             {"name": name, "dtype": value.dtype.name, "shape": [1, *value.shape.as_list()[1:]]}

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmax_tf.prediction.opening import FIXED_SIZE_FILES
+from kmax_tf.prediction.opening import FORMAT_FILES
 from trainer.formats.network import Network, described, described_outputs
 
 # Readers of this and later versions understand the artifact.
@@ -15,7 +15,7 @@ _VERSION = "1.0.0"
 
 def write_stablehlo(network: Network, folder: pathlib.Path) -> dict[str, Any]:
     """Writes model.stablehlo for one image and returns its entry in model.json."""
-    file = FIXED_SIZE_FILES["stablehlo"]
+    file = FORMAT_FILES["stablehlo"]
     write_program(network, 1, folder / file)
     return described(file, 1, network.crop, described_outputs(network.function(1)))
 

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmax_tf.layers.activations import tflite_operations
-from kmax_tf.prediction.opening import FIXED_SIZE_FILES
+from kmax_tf.prediction.opening import FORMAT_FILES
 from trainer.formats.network import Network, described, described_outputs
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -25,6 +25,6 @@ def write_tflite(network: Network, folder: pathlib.Path, precision: str = "float
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    file = FIXED_SIZE_FILES["tflite"]
+    file = FORMAT_FILES["tflite"]
     (folder / file).write_bytes(converter.convert())
     return described(file, 1, network.crop, described_outputs(function)) | {"weights": precision}

@@ -9,7 +9,7 @@ from panoptic_fixtures import INFO, read_split, write_sources
 
 from data.conversion import conversion, image_conversion
 from kmax_tf import load_config
-from kmax_tf.prediction.opening import is_exported
+from kmax_tf.prediction.opening import find_export
 from trainer import export as export_command
 from trainer.prediction.inference import load_predictor
 from trainer.train import run_experiment
@@ -64,7 +64,7 @@ def test_export_to_a_full_disk(trained, run_config, disk, capsys):
         assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before, "the old export stays"
     disk.free()
     export()
-    assert is_exported(output)
+    assert find_export(output)[0]
 
 
 def test_conversion_to_a_full_disk(tmp_path, disk, capsys):

@@ -12,7 +12,7 @@ from panoptic_fixtures import INFO, read_split, write_sources
 
 from data.conversion import conversion, image_conversion
 from kmax_tf import load_config
-from kmax_tf.prediction.opening import is_exported
+from kmax_tf.prediction.opening import find_export
 from trainer import export as export_command
 from trainer.prediction.inference import load_predictor
 from trainer.train import run_experiment
@@ -65,7 +65,7 @@ def test_export_is_killed(trained, run_config, tmp_path):
     assert not output.exists()
     config = load_config(run_config)
     export_command.export(load_predictor(config, str(trained)), config, output)
-    assert is_exported(output) and not partial.exists()
+    assert find_export(output)[0] and not partial.exists()
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     killed([*command, f"--output_dir={output}"], lambda: list(partial.glob("variables*")), after=0.05)
     assert all(path.read_bytes() == content for path, content in before.items()), "the old export stays"
