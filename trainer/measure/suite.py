@@ -68,6 +68,7 @@ def seconds_to_first_step(config_file: str, overrides: Sequence[str]) -> float:
         write_drawn_records(records, info)
         settings = {
             "train_dataset_options.file_pattern": f'"{records}"',
+            "train_dataset_options.data_service": '""',  # its workers may not see the records
             "trainer_options.solver_options.training_number_of_steps": 1,
             "trainer_options.steps_per_loop": 1,
             "trainer_options.save_summaries_steps": 1,
