@@ -40,7 +40,7 @@ from protos.input_sizes import SIZE_STEP, next_size
 from protos.validation import dataset_sections
 from trainer.measure import jobs
 from trainer.measure.fresh_process import run_alone
-from trainer.measure.growth import growth_report, measure_growth
+from trainer.measure.growth import check_picture, draw, growth_report, measure_growth
 from trainer.measure.input_speed import measure_input
 from trainer.measure.report import cost_report, input_report, machine_report, matrix_product_share, speed_report
 from trainer.measure.suite import measure_suite, suite_report
@@ -160,10 +160,9 @@ def main() -> None:
         result = measure_suite(values.config_file, values.override, values.steps, progress)
         print(f"\n{suite_report(result)}\n")
     elif values.growth:
-        result = {
-            "growth": measure_growth(values.config_file, values.override, values.steps, pathlib.Path(values.growth), progress)
-        }
-        print(f"\n{growth_report(result['growth'])}\n")
+        rows = measure_growth(values.config_file, values.override, values.steps, progress)
+        result = {"growth": rows}
+        print(f"\n{growth_report(rows)}\n")
     elif values.input:
         crops = (next_size(size),) if size else _INPUT_CROPS
         result = benchmark_input(load_config(values.config_file, values.override), crops)
@@ -177,7 +176,9 @@ def main() -> None:
             result |= compile_for_tpu(job, topology, values.tpu_python, train=train)
         else:
             result = benchmark(config, job, count_only=values.count_only, train=values.train)
-    print(json.dumps(result))
+    print(json.dumps(result), flush=True)
+    if values.growth:  # last: if the picture cannot be written, the results are there
+        draw(result["growth"], pathlib.Path(values.growth))
 
 
 def _check_flags(values: flags.FlagValues) -> None:
@@ -194,6 +195,8 @@ def _check_flags(values: flags.FlagValues) -> None:
             raise UserError(f"--{'suite' if values.suite else 'growth'} has sizes of its own: remove {', '.join(given)}")
     elif not (values.image_size or values.input):
         raise UserError("--image_size=H,W is missing: height and width of images in pixels")
+    if values.growth:
+        check_picture(pathlib.Path(values.growth))
 
 
 def run() -> None:

@@ -92,6 +92,7 @@ def test_counting_alone_takes_overrides(config_file):
         (["--config_file=CONFIG", "--image_size=65,65", "--count_only", "--train"], "give at most one of"),
         (["--config_file=CONFIG"], "--image_size=H,W is missing"),
         (["--config_file=CONFIG", "--input", "--train"], "give at most one of"),
+        (["--config_file=CONFIG", "--growth=missing/x.png"], "--growth=missing/x.png: the folder missing does not exist"),
     ],
 )
 def test_bad_input_is_one_message(arguments, message, config_file):

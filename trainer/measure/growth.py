@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from kmax_tf import load_config
+from protos.errors import UserError
 from trainer.measure.fresh_process import Progress, run_alone
 from trainer.measure.jobs import Job, count_cost, measure_model, measure_post_processing
 from trainer.measure.report import format_table
@@ -51,10 +52,8 @@ def points(config_file: str, overrides: Sequence[str], steps: int) -> list[Point
     ]
 
 
-def measure_growth(
-    config_file: str, overrides: Sequence[str], steps: int, picture: pathlib.Path, progress: Progress
-) -> list[dict[str, Any]]:
-    """Measures every configuration in processes of its own, writes a picture, and returns a row for each.
+def measure_growth(config_file: str, overrides: Sequence[str], steps: int, progress: Progress) -> list[dict[str, Any]]:
+    """Measures every configuration in processes of its own, and returns a row for each.
 
     Rows have `series`, `value`, `multiply_adds`, and of the model and of post-processing `seconds` for an image and
     `peak_host_mib`.
@@ -66,7 +65,6 @@ def measure_growth(
         if point.job not in done:
             done[point.job] = _measure(point.job, lambda line, title=title: progress(f"{title}: {line}"))
         rows.append({"series": point.series, "value": point.value} | done[point.job])
-    draw(rows, picture)
     return rows
 
 
@@ -103,6 +101,15 @@ def growth_report(rows: Sequence[dict[str, Any]]) -> str:
             table.append([str(row["value"]), f"{row['multiply_adds'] / 1e9:.1f} G", *times, *post])
         tables.append(format_table(table))
     return "\n\n".join(tables) + "\n\ntime for an image; * grows by more than 15 % against the work"
+
+
+def check_picture(path: pathlib.Path) -> None:
+    """Raises UserError if `draw` cannot write to `path`: the measurements before it take minutes."""
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in ("", *known):
+        raise UserError(f"--growth={path}: {path.suffix} is not a picture format: choose a name that ends in .png")
+    if not path.parent.is_dir():
+        raise UserError(f"--growth={path}: the folder {path.parent} does not exist: create it")
 
 
 def draw(rows: Sequence[dict[str, Any]], path: pathlib.Path) -> None:

@@ -1,11 +1,17 @@
 """Which configurations the growth of time and memory is measured at, and what the report says of it."""
 
+import errno
+import json
+import types
+
 import pytest
 from PIL import Image
 from tiny_config import TINY
 
+from protos.errors import UserError
+from trainer import benchmark
 from trainer.measure import growth
-from trainer.measure.growth import draw, growth_report, measure_growth, points
+from trainer.measure.growth import check_picture, draw, growth_report, measure_growth, points
 
 
 @pytest.fixture
@@ -46,11 +52,33 @@ def test_points_that_grow_faster_than_the_work_are_marked(tmp_path):
         assert picture.size == (800, 600) and len(picture.getcolors(10**6)) > 50
 
 
+@pytest.mark.parametrize(("name", "message"), [("no/x.png", "no does not exist"), ("x.txt", ".txt is not a picture format")])
+def test_pictures_that_cannot_be_written_are_refused(name, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        check_picture(tmp_path / name)
+    for known in ("x.png", "x.PNG", "x.svg", "x"):
+        check_picture(tmp_path / known)
+
+
+def test_results_are_printed_before_the_picture(config_file, tmp_path, monkeypatch, capsys):
+    def draw_on_a_full_disk(rows, path):
+        raise OSError(errno.ENOSPC, "full", str(path))
+
+    monkeypatch.setattr(benchmark, "measure_growth", lambda *_: [row("batch", 1, 40e9, 0.44)])
+    monkeypatch.setattr(benchmark, "draw", draw_on_a_full_disk)
+    monkeypatch.setattr(benchmark, "_check_flags", lambda values: None)
+    given = {"config_file": config_file, "override": [], "steps": 1, "growth": str(tmp_path / "x.png")}
+    monkeypatch.setattr(benchmark.flags, "FLAGS", types.SimpleNamespace(image_size=None, suite=False, **given))
+    with pytest.raises(OSError, match="full"):
+        benchmark.main()
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["growth"][0]["value"] == 1
+
+
 @pytest.mark.slow
-def test_measured_growth(config_file, tmp_path, monkeypatch, capsys):
+def test_measured_growth(config_file, monkeypatch, capsys):
     for name, values in {"_SIZES": (65, 97), "_BATCHES": (1,), "_SLOTS": (8, 16), "_DECODERS": (1,), "_SIZE": 65}.items():
         monkeypatch.setattr(growth, name, values)
-    rows = measure_growth(config_file, [], 1, tmp_path / "growth.png", print)
+    rows = measure_growth(config_file, [], 1, print)
     assert [(row["series"], row["value"]) for row in rows] == [
         (point.series, point.value) for point in points(config_file, [], 1)
     ]
@@ -58,4 +86,4 @@ def test_measured_growth(config_file, tmp_path, monkeypatch, capsys):
     # The same configuration is measured once.
     assert rows[2] == rows[0] | {"series": "batch", "value": 1}
     assert all(row["model_seconds"] > 0 and row["post_processing_mib"] > 100 for row in rows)
-    assert "[6/6] decoders of each stage 1: " in capsys.readouterr().out and (tmp_path / "growth.png").stat().st_size > 10_000
+    assert "[6/6] decoders of each stage 1: " in capsys.readouterr().out
