@@ -13,7 +13,7 @@ from kmax_tf.coco_panoptic import names
 from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile
 from kmax_tf.files.atomic import write_text
-from trainer.submission.archive import archive, class_of, dataset_of, official_name, read_images
+from trainer.submission.archive import add_png, archive, class_of, dataset_of, official_name, read_images
 
 _NAME = re.compile("ADE_(train|val|test)_([0-9]{8})")
 # Ids of images in imgCatIds.json of the challenge count training, validation and test images from 0, in order of their names.
@@ -27,7 +27,7 @@ def write(predictions: PanopticFile, output_dir: pathlib.Path) -> list[pathlib.P
 
     * scene_parsing.zip: `<image>.png` with a class 1 .. 150 per pixel, 0 where nothing is predicted.
     * instances.json: COCO's result format, with categories 1 .. 100 and the ids of imgCatIds.json. It is left out, with a
-      warning, if the predictions are of some test images only, whose ids their names do not tell.
+      warning, if the predictions are of some test images only, whose ids cannot be derived from their names.
 
     Raises:
       PanopticFileError: an image is not one of ADE20K, a category is unknown, or a thing has no score.
@@ -54,11 +54,13 @@ def write(predictions: PanopticFile, output_dir: pathlib.Path) -> list[pathlib.P
                             "score": predictions.score(image_id, segment_id, needed_by="instances need"),
                         }
                     )
-            packed.write_png(f"{name}.png", semantic)
+            add_png(packed, f"{name}.png", semantic)
     if not numbers:
         logging.warning(
-            "instances.json is not written: the challenge numbers all %d test images in their order, but %s lacks some",
-            *(_TEST_IMAGES, predictions.path),
+            "instances.json is not written: the challenge numbers all %d test images in the order of their names, but %s lacks "
+            "some",
+            _TEST_IMAGES,
+            predictions.path,
         )
         return [scenes]
     write_text(instances, json.dumps(found))

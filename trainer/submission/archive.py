@@ -1,13 +1,10 @@
 """Reads predictions image by image, and writes zip files."""
 
 import contextlib
-import json
-import os
 import pathlib
 import re
 import zipfile
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,39 +14,26 @@ from kmax_tf.coco_panoptic import categories, pngs
 from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile, SegmentRecord
 from kmax_tf.coco_panoptic.values import PanopticFileError
+from kmax_tf.files.atomic import replacing
 from protos import descriptions
 from protos.descriptions import ClassInfo, DatasetInfo
 
 
-class Archive:
-    """A zip file under construction."""
-
-    def __init__(self, file: zipfile.ZipFile):
-        self._file = file
-
-    def write(self, name: str, data: bytes) -> None:
-        """Adds a file; PNGs are stored, because they are compressed already."""
-        packing = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
-        self._file.writestr(zipfile.ZipInfo(name), data, packing)
-
-    def write_png(self, name: str, pixels: np.ndarray) -> None:
-        """Adds an image, uint8 [H, W] or [H, W, 3]."""
-        self.write(name, pngs.encoded(Image.fromarray(pixels)))
-
-    def write_json(self, name: str, content: Any) -> None:
-        self.write(name, json.dumps(content).encode())
-
-
 @contextlib.contextmanager
-def archive(path: pathlib.Path) -> Iterator[Archive]:
-    """Writes a zip file, which replaces `path` at the end of the block; an error leaves the old file unchanged."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with zipfile.ZipFile(partial, "w") as file:
-            yield Archive(file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+    """A zip file to write, which replaces `path` at the end of the block; an error leaves the old file unchanged."""
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w") as packed:
+        yield packed
+
+
+def add_png(packed: zipfile.ZipFile, name: str, pixels: np.ndarray) -> None:
+    """Adds an image, uint8 [H, W] or [H, W, 3]; it is stored, because PNGs are compressed already."""
+    packed.writestr(zipfile.ZipInfo(name), pngs.encoded(Image.fromarray(pixels)))
+
+
+def add_text(packed: zipfile.ZipFile, name: str, text: str) -> None:
+    """Adds a text file."""
+    packed.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
 
 
 def read_images(predictions: PanopticFile) -> Iterator[tuple[Id, np.ndarray]]:

@@ -1,5 +1,6 @@
 """The three tasks of Cityscapes' test server, in the formats that cityscapesScripts reads."""
 
+import json
 import pathlib
 import re
 
@@ -8,7 +9,7 @@ import numpy as np
 from kmax_tf.coco_panoptic import names, pngs
 from kmax_tf.coco_panoptic.names import Id
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile
-from trainer.submission.archive import archive, class_of, dataset_of, official_name, read_images
+from trainer.submission.archive import add_png, add_text, archive, class_of, dataset_of, official_name, read_images
 
 _FRAME = re.compile("[A-Za-z-]+_[0-9]{6}_[0-9]{6}")
 _PANOPTIC = "cityscapes_panoptic_test"
@@ -39,13 +40,13 @@ def write(predictions: PanopticFile, output_dir: pathlib.Path) -> list[pathlib.P
                     name = f"masks/{frame}_{len(lines):03d}.png"
                     score = predictions.score(image_id, segment_id, needed_by="instances need")
                     lines.append(f"{name} {category.category_id} {score:.6f}\n")
-                    instance_level.write_png(name, np.where(mask, 255, 0).astype(np.uint8))
-            pixel_level.write_png(f"{frame}_labelIds.png", label_ids)
-            instance_level.write(f"{frame}.txt", "".join(lines).encode())
+                    add_png(instance_level, name, np.where(mask, 255, 0).astype(np.uint8))
+            add_png(pixel_level, f"{frame}_labelIds.png", label_ids)
+            add_text(instance_level, f"{frame}.txt", "".join(lines))
             png = f"{frame}_panoptic.png"
-            panoptic.write_png(f"{_PANOPTIC}/{png}", pngs.ids_to_rgb(ids))
+            add_png(panoptic, f"{_PANOPTIC}/{png}", pngs.ids_to_rgb(ids))
             annotations.append({"image_id": frame, "file_name": png, "segments_info": entries})
-        panoptic.write_json(f"{_PANOPTIC}.json", {"annotations": annotations})
+        add_text(panoptic, f"{_PANOPTIC}.json", json.dumps({"annotations": annotations}))
     return paths
 
 

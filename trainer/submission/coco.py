@@ -1,11 +1,12 @@
 """COCO test-dev (https://cocodataset.org/#upload): a JSON and a folder of PNGs in one zip file."""
 
+import json
 import pathlib
 
 from kmax_tf.coco_panoptic import pngs
 from kmax_tf.coco_panoptic.panoptic_files import PanopticFile
 from kmax_tf.coco_panoptic.values import PanopticFileError
-from trainer.submission.archive import archive, class_of, dataset_of, read_images
+from trainer.submission.archive import add_png, add_text, archive, class_of, dataset_of, read_images
 
 _SPLIT = "test-dev2017"
 
@@ -27,11 +28,11 @@ def write(predictions: PanopticFile, output_dir: pathlib.Path, algorithm: str) -
                     "000000000139.jpg: predict the images of COCO under their own names"
                 )
             png = f"{image_id:012d}.png"
-            packed.write_png(f"{name}/{png}", pngs.ids_to_rgb(ids))
+            add_png(packed, f"{name}/{png}", pngs.ids_to_rgb(ids))
             entries = [
                 {"id": i, "category_id": class_of(predictions, image_id, record, info).category_id}
                 for i, record in predictions.segments[image_id].items()
             ]
             annotations.append({"image_id": image_id, "file_name": png, "segments_info": entries})
-        packed.write_json(f"{name}.json", {"annotations": annotations})
+        add_text(packed, f"{name}.json", json.dumps({"annotations": annotations}))
     return [path]
