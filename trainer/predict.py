@@ -26,6 +26,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
+from data.conversion.image_lists import IMAGE_SUFFIXES
 from kmax_tf import Predictor
 from kmax_tf.checkpoints.config import checkpoint_config, given_config
 from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint
@@ -48,10 +49,9 @@ from protos.config import config_to_text
 from protos.descriptions import DatasetInfo
 from protos.errors import UserError
 from protos.text_files import expand_home, read_text
-from trainer.prediction.overlap import Overlapped
+from trainer.prediction.overlap import overlap
 from trainer.prediction.prediction_log import PredictionLog, fingerprint
 
-_IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 Predict = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 Records = Mapping[str, dict]
 
@@ -65,17 +65,17 @@ class _Job:
     files: dict[str, pathlib.Path]
     records: Records | None
 
-    def read(self) -> tuple["_Job", np.ndarray | None]:
+    def read(self) -> np.ndarray | None:
         """The pixels of the image, unless there are records.
 
         Raises:
           UserError: the file cannot be read or named.
         """
         if self.records is not None:
-            return self, None
+            return None
         if not names.is_utf8(self.file_name):
             raise PanopticFileError(f"{names.shown(self.file_name)}: its name is not UTF-8: rename the file")
-        return self, read_rgb(self.path)
+        return read_rgb(self.path)
 
 
 def predict_folder(
@@ -121,8 +121,7 @@ def predict_folder(
     bad, progress = [], Progress("prediction", "images", len(jobs), kept)
     finished = 0
 
-    def run(content: tuple[_Job, np.ndarray | None]) -> Callable[[], Records]:
-        job, image = content
+    def run(job: _Job, image: np.ndarray | None) -> Callable[[], Records]:
         if image is None:
             return lambda: job.records
         maps = predict(image)
@@ -149,7 +148,7 @@ def predict_folder(
             finished += 1
             progress.update(finished)
 
-    Overlapped(_Job.read, run, done).process(jobs, UserError)
+    overlap(jobs, _Job.read, run, done, UserError)
     if len(bad) == len(paths):
         raise UserError(f"none of the {len(paths)} images could be read, first: {bad[0]}")
     if kept:
@@ -193,9 +192,9 @@ def _find_images(patterns: Sequence[str]) -> list[str]:
         else:
             found = [path for path in matching_files(pattern) if not os.path.isdir(path)]
         if os.path.isdir(pattern):
-            found = [path for path in matching_files(os.path.join(pattern, "*")) if path.lower().endswith(_IMAGE_SUFFIXES)]
+            found = [path for path in matching_files(os.path.join(pattern, "*")) if path.lower().endswith(IMAGE_SUFFIXES)]
             if not found:
-                raise UserError(f"--images: the folder {pattern} contains no {', '.join(_IMAGE_SUFFIXES)} file")
+                raise UserError(f"--images: the folder {pattern} contains no {', '.join(IMAGE_SUFFIXES)} file")
         paths.update(found)
     if not paths:
         raise UserError(f"--images: no file matches {', '.join(patterns)}")

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from trainer.prediction.overlap import Overlapped
+from trainer.prediction.overlap import overlap
 
 
 class Steps:
@@ -24,7 +24,8 @@ class Steps:
             self.most_read_ahead = max(self.most_read_ahead, self.read_ahead)
         return item
 
-    def run(self, item):
+    def run(self, item, content):
+        assert content == item
         self.threads.add(threading.current_thread())
         if item in self.fail["run"]:
             raise KeyboardInterrupt
@@ -50,7 +51,7 @@ class Steps:
             self.reported.append("bad")
 
     def process(self, count, threads=2):
-        Overlapped(self.read, self.run, self.done, threads).process(range(count), KeyError)
+        overlap(range(count), self.read, self.run, self.done, KeyError, threads)
 
 
 def test_results_come_in_order_and_bad_items_end_alone():
