@@ -12,7 +12,7 @@ from data.conversion.image_lists import SourceImage
 from data.records.schema import DataError
 from kmax_tf.coco_panoptic import pngs
 from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
-from kmax_tf.files.hidden import is_hidden
+from kmax_tf.files.patterns import is_hidden
 from protos.descriptions import DatasetInfo
 
 OFFICIAL_IMAGES = {"train": 2975, "val": 500, "test": 1525}

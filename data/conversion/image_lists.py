@@ -14,7 +14,7 @@ from data.records.schema import DataError
 from kmax_tf.coco_panoptic import categories, names, pngs
 from kmax_tf.coco_panoptic.categories import Category
 from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord, parse_segments, read_annotations
-from kmax_tf.files.hidden import is_hidden
+from kmax_tf.files.patterns import is_hidden
 from protos.descriptions import DatasetInfo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")

@@ -16,7 +16,7 @@ from data.records.schema import DataError
 from kmax_tf.cli.progress import counted
 from kmax_tf.coco_panoptic import names, pngs
 from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
-from kmax_tf.files.hidden import is_hidden
+from kmax_tf.files.patterns import is_hidden
 from protos.descriptions import DatasetInfo
 from protos.errors import few
 

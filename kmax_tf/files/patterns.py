@@ -6,7 +6,12 @@ import pathlib
 
 import tensorflow as tf
 
-from kmax_tf.files.hidden import is_hidden
+_SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file of this name is hidden (`._a.jpg`, `.DS_Store`) or one of the system's (`Thumbs.db`), rather than data."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES
 
 
 def matching_files(pattern: str) -> list[str]:

@@ -16,7 +16,7 @@ from kmax_tf.coco_panoptic.values import PanopticFileError
 from kmax_tf.drawing.pictures import resize_labels
 from kmax_tf.evaluation.panoptic_quality import display_names
 from kmax_tf.files.atomic import write_text
-from kmax_tf.files.hidden import is_hidden
+from kmax_tf.files.patterns import is_hidden
 from kmax_tf.image_files import read_rgb
 from protos.errors import few
 from trainer.evaluation.scoring import Result, ScoredImage, classes_of

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from kmax_tf.files.patterns import matching_files
+from kmax_tf.files.patterns import is_hidden, matching_files
 
 _NAMES = ("crop=[129,129]", "a*b", "what?", "{x}", "plain", "ü ~ [")
 
@@ -56,3 +56,10 @@ def test_file_systems_of_tensorflow():
         with tf.io.gfile.GFile(f"ram://patterns/{name}", "w") as file:
             file.write("x")
     assert matching_files("ram://patterns/*.tfrecord") == ["ram://patterns/a.tfrecord", "ram://patterns/b.tfrecord"]
+
+
+def test_files_of_the_system_are_hidden():
+    for name in ("._a.jpg", ".DS_Store", ".hidden.png", "Thumbs.db", "THUMBS.DB", "desktop.ini"):
+        assert is_hidden(name)
+    for name in ("a.jpg", "_a.jpg", "thumbs.jpg"):
+        assert not is_hidden(name)
