@@ -21,7 +21,7 @@ from kmax_tf.image_files import read_rgb
 from protos.errors import few
 from trainer.evaluation.scoring import Result, ScoredImage, classes_of
 from trainer.gallery.layers import ERROR_COLORS, draw_errors, draw_segments
-from trainer.gallery.rows import confused_pixels, error_labels, segment_rows
+from trainer.gallery.rows import confused_pixels, confusions, segment_rows
 
 _PAGE = pathlib.Path(__file__).parent / "page"
 _DATA = "data.js"
@@ -68,13 +68,13 @@ class Gallery:
         scale = min(1.0, _LONGEST_SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         truth, prediction = (resize_labels(labels, size[::-1]) for labels in (image.pairs.truth, image.pairs.prediction))
-        classes = {c.id: c for c in self._classes}
+        classes, confused = {c.id: c for c in self._classes}, confusions(image)
         small = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
         for kind, suffix, content in (
             ("image", "jpg", pngs.encoded(small, "jpeg", quality=_JPEG_QUALITY)),
             ("prediction", "png", draw_segments(prediction, image.pairs.predicted, classes)),
             ("truth", "png", draw_segments(truth, image.pairs.true, classes)),
-            ("errors", "png", draw_errors(truth, prediction, error_labels(image))),
+            ("errors", "png", draw_errors(truth, prediction, image.matches, confused)),
         ):
             (self._folder / "pictures" / kind / f"{self._numbers[image.id]:06d}.{suffix}").write_bytes(content)
         pq = image.quality.result()["pq"]
@@ -84,7 +84,7 @@ class Gallery:
             "size": size,
             "pixels": height * width,
             "pq": None if pq is None else round(pq, 2),
-            "segments": segment_rows(image, self._positions, self._predictions.segments[image.id]),
+            "segments": segment_rows(image, confused, self._positions, self._predictions.segments[image.id]),
         }
 
     def finish(self, result: Result) -> pathlib.Path:
@@ -101,7 +101,7 @@ class Gallery:
                 for c in self._classes
             ],
             "confusion": [[true, predicted, count] for (true, predicted), count in sorted(pixels.items())],
-            "errorColors": {["missed", "wrong", "confused", "inaccurate"][i]: c for i, c in enumerate(ERROR_COLORS.values())},
+            "errorColors": ERROR_COLORS,
             "images": [self._rows[image_id] for image_id in self._numbers],
         }
         for file in sorted(_PAGE.iterdir()):

@@ -1,7 +1,6 @@
 """Transparent pictures that the gallery lays over an image: segments and errors, as PNGs with a palette."""
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -9,6 +8,7 @@ from PIL import Image
 from kmax_tf.coco_panoptic import pngs
 from kmax_tf.drawing.colors import Color, segment_color
 from kmax_tf.drawing.pictures import segment_edges
+from kmax_tf.evaluation.segment_matching import SegmentMatches
 from kmax_tf.evaluation.segments import Segment
 from protos.descriptions import ClassInfo
 
@@ -18,28 +18,13 @@ _WHITE = (255, 255, 255)
 _MOST_COLORS = 256 - _FIRST
 _STRIPE = 4  # pixels; half of the period of the stripes of false positives
 
-# Indices and colors of the errors; blue and orange are safe for color-blind readers.
-MISSED, WRONG, CONFUSED, INACCURATE = range(_FIRST, _FIRST + 4)
-ERROR_COLORS: dict[int, Color] = {
-    MISSED: (40, 120, 255),
-    WRONG: (255, 120, 20),
-    CONFUSED: (225, 30, 190),
-    INACCURATE: (255, 232, 90),
+# Blue and orange are safe for color-blind readers.
+ERROR_COLORS: dict[str, Color] = {
+    "missed": (40, 120, 255),
+    "wrong": (255, 120, 20),
+    "confused": (225, 30, 190),
+    "inaccurate": (255, 232, 90),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class ErrorLabels:
-    """Labels of segments by kind of error: `missed` and `confused_true` in the ground truth, the others in the prediction.
-
-    `matched` are pairs of a true and a predicted label.
-    """
-
-    missed: frozenset[int]
-    wrong: frozenset[int]
-    confused_true: frozenset[int]
-    confused_predicted: frozenset[int]
-    matched: tuple[tuple[int, int], ...]
 
 
 def draw_segments(labels: np.ndarray, segments: Mapping[int, Segment], classes: Mapping[int, ClassInfo]) -> bytes:
@@ -56,29 +41,28 @@ def draw_segments(labels: np.ndarray, segments: Mapping[int, Segment], classes: 
     return _png(indices, colors)
 
 
-def draw_errors(truth: np.ndarray, prediction: np.ndarray, errors: ErrorLabels) -> bytes:
+def draw_errors(
+    truth: np.ndarray, prediction: np.ndarray, matches: SegmentMatches, confused: Sequence[tuple[int, int, float]]
+) -> bytes:
     """A PNG of the errors of two label maps [h, w]; correct pixels are transparent.
 
     Missed segments are filled and wrong ones striped, so that both are visible where they overlap. Pixels that only one
-    segment of a matched pair contains are inaccurate.
+    segment of a matched pair contains are inaccurate. `confused` are those of trainer.gallery.rows.confusions.
     """
     indices = np.full(truth.shape, _CLEAR, np.uint8)
-    for true, predicted in errors.matched:
-        indices[(truth == true) != (prediction == predicted)] = INACCURATE
-    indices[_any_of(truth, errors.missed)] = MISSED
+    index = {kind: _FIRST + position for position, kind in enumerate(ERROR_COLORS)}
+    for true, predicted, _ in matches.matched:
+        indices[(truth == true) != (prediction == predicted)] = index["inaccurate"]
+    missed, wrong = np.isin(truth, matches.missed), np.isin(prediction, matches.wrong)
+    indices[missed] = index["missed"]
     rows, columns = np.indices(truth.shape)
     stripes = (rows + columns) // _STRIPE % 2 == 0
-    indices[_any_of(prediction, errors.wrong) & (stripes | (indices != MISSED))] = WRONG
-    indices[_any_of(truth, errors.confused_true) | _any_of(prediction, errors.confused_predicted)] = CONFUSED
-    edges = (segment_edges(truth) & _any_of(truth, errors.missed | errors.confused_true)) | (
-        segment_edges(prediction) & _any_of(prediction, errors.wrong | errors.confused_predicted)
-    )
-    indices[edges] = _EDGE
-    return _png(indices, ERROR_COLORS)
-
-
-def _any_of(labels: np.ndarray, wanted: frozenset[int]) -> np.ndarray:
-    return np.isin(labels, list(wanted)) if wanted else np.zeros(labels.shape, bool)
+    indices[wrong & (stripes | ~missed)] = index["wrong"]
+    # Confused segments are missed and wrong ones, too.
+    indices[np.isin(truth, [true for true, _, _ in confused])] = index["confused"]
+    indices[np.isin(prediction, [predicted for _, predicted, _ in confused])] = index["confused"]
+    indices[(segment_edges(truth) & missed) | (segment_edges(prediction) & wrong)] = _EDGE
+    return _png(indices, {index[kind]: color for kind, color in ERROR_COLORS.items()})
 
 
 def _png(indices: np.ndarray, colors: Mapping[int, Color]) -> bytes:

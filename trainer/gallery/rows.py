@@ -1,13 +1,12 @@
-"""What the gallery's page knows of an image: its segments with what became of them, and errors to draw."""
+"""What the gallery's page knows of an image: its segments with what became of them, and the confused pixels."""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
 from trainer.evaluation.scoring import ScoredImage
-from trainer.gallery.layers import ErrorLabels
 
 # Kinds of segments, as in page/gallery.js.
 MATCHED, MISSED, WRONG, CONFUSED, IGNORED = range(5)
@@ -23,23 +22,17 @@ def confusions(image: ScoredImage) -> list[tuple[int, int, float]]:
     return [(true, predicted, iou) for true, predicted, iou in found if iou > 0.5]
 
 
-def error_labels(image: ScoredImage) -> ErrorLabels:
-    """The errors of an image, for draw_errors."""
-    confused = confusions(image)
-    true, predicted = frozenset(t for t, _, _ in confused), frozenset(p for _, p, _ in confused)
-    matched = tuple((t, p) for t, p, _ in image.matches.matched)
-    return ErrorLabels(
-        frozenset(image.matches.missed) - true, frozenset(image.matches.wrong) - predicted, true, predicted, matched
-    )
-
-
 def segment_rows(
-    image: ScoredImage, classes: Mapping[int, int], records: Mapping[int, SegmentRecord]
+    image: ScoredImage,
+    confused: Sequence[tuple[int, int, float]],
+    classes: Mapping[int, int],
+    records: Mapping[int, SegmentRecord],
 ) -> list[list[int | float | None]]:
     """One row for each segment, or for each pair: kind, true class, predicted class, IoU, area, x, y, score.
 
     Args:
       image: the image.
+      confused: those of `confusions`.
       classes: position of each category id in the list of classes; -1 stands for no segment.
       records: the predicted segments, with their scores in [0, 1], None if they have none.
 
@@ -47,7 +40,6 @@ def segment_rows(
       The area in pixels is that of the true segment, if there is one; x and y in [0, 1] are a point inside the segment.
     """
     true, predicted = image.pairs.true, image.pairs.predicted
-    confused = confusions(image)
     rows = [(MATCHED, t, p, iou) for t, p, iou in image.matches.matched] + [(CONFUSED, t, p, iou) for t, p, iou in confused]
     done = {t for _, t, _, _ in rows}, {p for _, _, p, _ in rows}
     rows += [(MISSED, t, None, None) for t in image.matches.missed if t not in done[0]]

@@ -14,6 +14,7 @@ from PIL import Image
 from kmax_tf.coco_panoptic.panoptic_files import read_panoptic_file
 from kmax_tf.coco_panoptic.pngs import ids_to_rgb
 from kmax_tf.coco_panoptic.values import PanopticFileError
+from kmax_tf.evaluation.segment_matching import SegmentMatches
 from kmax_tf.evaluation.segments import Segment
 from protos.descriptions import ClassInfo
 from trainer.evaluation import scoring
@@ -116,7 +117,7 @@ def test_pictures_mark_segments_and_errors(files, tmp_path):
     cats = colors["truth"][10, 5, :3].tolist(), colors["truth"][10, 30, :3].tolist()
     assert cats[0] != cats[1] and all(color[0] > color[1] == color[2] for color in cats)
     assert colors["errors"][10, 10, 3] == 0
-    expected = {30: layers.MISSED, 50: layers.CONFUSED, 70: layers.CONFUSED}
+    expected = {30: "missed", 50: "confused", 70: "confused"}
     for x, kind in expected.items():
         assert tuple(colors["errors"][10, x, :3]) == layers.ERROR_COLORS[kind]
 
@@ -124,18 +125,18 @@ def test_pictures_mark_segments_and_errors(files, tmp_path):
 def test_wrong_segments_are_striped_over_missed_ones():
     truth, prediction = np.full([40, 40], 5), np.full([40, 40], 7)
     truth[:, 30:] = 0
-    errors = layers.ErrorLabels(frozenset({5}), frozenset({7}), frozenset(), frozenset(), ())
-    drawn = np.asarray(Image.open(io.BytesIO(layers.draw_errors(truth, prediction, errors))).convert("RGBA"))[..., :3]
-    shares = {kind: (drawn[:, :29] == layers.ERROR_COLORS[kind]).all(-1).mean() for kind in (layers.MISSED, layers.WRONG)}
-    assert 0.4 < shares[layers.MISSED] < 0.6 and shares[layers.MISSED] + shares[layers.WRONG] == pytest.approx(1)
-    assert (drawn[:, 31:] == layers.ERROR_COLORS[layers.WRONG]).all()
+    errors = SegmentMatches(matched=(), missed=(5,), wrong=(7,), excused=())
+    drawn = np.asarray(Image.open(io.BytesIO(layers.draw_errors(truth, prediction, errors, []))).convert("RGBA"))[..., :3]
+    shares = {kind: (drawn[:, :29] == layers.ERROR_COLORS[kind]).all(-1).mean() for kind in ("missed", "wrong")}
+    assert 0.4 < shares["missed"] < 0.6 and shares["missed"] + shares["wrong"] == pytest.approx(1)
+    assert (drawn[:, 31:] == layers.ERROR_COLORS["wrong"]).all()
 
 
 def test_inaccurate_outlines_are_marked():
     truth, prediction = np.zeros([10, 30], int), np.zeros([10, 30], int)
     truth[:, :20], prediction[:, 4:24] = 3, 8
-    errors = layers.ErrorLabels(frozenset(), frozenset(), frozenset(), frozenset(), ((3, 8),))
-    drawn = np.asarray(Image.open(io.BytesIO(layers.draw_errors(truth, prediction, errors))).convert("RGBA"))
+    errors = SegmentMatches(matched=((3, 8, 2 / 3),), missed=(), wrong=(), excused=())
+    drawn = np.asarray(Image.open(io.BytesIO(layers.draw_errors(truth, prediction, errors, []))).convert("RGBA"))
     assert (drawn[0, :, 3] > 0).tolist() == [True] * 4 + [False] * 16 + [True] * 4 + [False] * 6
 
 

@@ -88,7 +88,7 @@ function tags(image, layer) {
     .filter(wanted)
     .filter((segment) => segment[AREA] > 0.002 * image.pixels)
     .map((segment) => {
-      const position = layer === "errors" ? Math.max(segment[TRUE_CLASS], -1) : segment[column];
+      const position = segment[column];
       const text =
         segment[KIND] === CONFUSED && layer === "errors"
           ? `${className(segment[TRUE_CLASS])} → ${className(segment[PREDICTED_CLASS])}`
