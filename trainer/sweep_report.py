@@ -12,7 +12,6 @@ from trainer.evaluation.metrics_files import read_metrics
 
 # Columns of the table, as evaluation names them.
 _SHOWN = {"pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "sq": "SQ", "rq": "RQ", "mean_iou": "mIoU", "ap": "AP"}
-_METRICS = tuple(_SHOWN)
 
 # The evaluations of one run: the dicts of metrics.jsonl, ordered by step.
 History = Sequence[Mapping]
@@ -52,7 +51,7 @@ def summarize(histories: Mapping[int, History]) -> dict:
         "step": last[0]["step"],
         "metrics": {
             name: mean_and_spread([metrics[name] for metrics in last]) | {"values": [metrics[name] for metrics in last]}
-            for name in _METRICS
+            for name in _SHOWN
         },
         "curve": {"step": shared} | {key: [point[key] for point in points] for key in ("mean", "spread")},
     }
@@ -63,20 +62,12 @@ def format_table(summaries: Mapping[str, Mapping]) -> str:
 
     `summaries` are those of `summarize` with `hours` and `cpu_hours`, the mean time of a run.
     """
-    shown = [name for name in _METRICS if any(s["metrics"][name]["mean"] is not None for s in summaries.values())]
+    shown = [name for name in _SHOWN if any(s["metrics"][name]["mean"] is not None for s in summaries.values())]
     rows = [["experiment", "runs", "steps", *(_SHOWN[name] for name in shown), "hours", "CPU hours"]]
     for name, summary in summaries.items():
-        cells = [_cell(summary["metrics"][metric]) for metric in shown]
-        rows.append(
-            [
-                name,
-                str(len(summary["seeds"])),
-                str(summary["step"]),
-                *cells,
-                f"{summary['hours']:.2f}",
-                f"{summary['cpu_hours']:.2f}",
-            ]
-        )
+        metrics = [_cell(summary["metrics"][metric]) for metric in shown]
+        hours = [f"{summary[key]:.2f}" for key in ("hours", "cpu_hours")]
+        rows.append([name, str(len(summary["seeds"])), str(summary["step"]), *metrics, *hours])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
