@@ -24,3 +24,8 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 def few(values: Sequence[object], limit: int = 5) -> str:
     """The first `limit` values and the number of the rest."""
     return ", ".join(map(str, values[:limit])) + (f" and {len(values) - limit} more" if len(values) > limit else "")
+
+
+def first_line(error: Exception | str) -> str:
+    """The first line of an error message, since those of TensorFlow can be pages long."""
+    return str(error).strip().split("\n", 1)[0][:300]

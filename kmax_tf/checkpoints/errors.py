@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import safetensors
 import tensorflow as tf
 
-from protos.errors import UserError
+from protos.errors import UserError, first_line
 
 # What TensorFlow, h5py and zipfile raise for a damaged file depends on where the damage is.
 _DAMAGE = (tf.errors.OpError, OSError, KeyError, IndexError, RuntimeError, TypeError, ValueError) + (
@@ -41,8 +41,3 @@ def readable(path: str, kind: str) -> Iterator[None]:
             raise
         message = f"{path}: damaged, or not a {kind}: {first_line(error)}"
         raise CheckpointError(message, damaged=True) from None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error message, since those of TensorFlow can be pages long."""
-    return str(error).strip().split("\n", 1)[0][:300]

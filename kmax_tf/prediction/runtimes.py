@@ -12,7 +12,7 @@ import numpy as np
 
 from kmax_tf.prediction.engine import Run
 from protos.descriptions import ConfigError
-from protos.errors import UserError
+from protos.errors import UserError, first_line
 
 # Of the operation's attributes.
 _XLA_CALL_MODULE_VERSION = 9
@@ -99,4 +99,4 @@ def load_file(path: pathlib.Path, name: str, entry: Mapping[str, Any]) -> Run:
     except UserError:
         raise
     except Exception as error:  # each runtime has its own exceptions
-        raise ConfigError(f"{path} is damaged ({str(error).splitlines()[0][:200]}): copy or export it again") from None
+        raise ConfigError(f"{path} is damaged ({first_line(error)}): copy or export it again") from None

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmax_tf.cli.command import silence_native_log
-from protos.errors import UserError
+from protos.errors import UserError, first_line
 
 Progress = Callable[[str], None]
 
@@ -59,7 +59,7 @@ def _serve(sender: multiprocessing.connection.Connection, task: Callable[..., An
         try:
             sender.send(("result", task(*arguments, progress=lambda line: sender.send(("progress", line)))))
         except tf.errors.ResourceExhaustedError as error:
-            sender.send(("error", UserError(f"out of device memory; try a smaller size: {error.message.splitlines()[0]}")))
+            sender.send(("error", UserError(f"out of device memory; try a smaller size: {first_line(error)}")))
         except ValueError as error:
             error.add_note(traceback.format_exc())  # shown if nobody handles the error
             sender.send(("error", error))

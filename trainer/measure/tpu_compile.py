@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kmax_tf import build_model
 from kmax_tf.cost.model_cost import counted_results
-from protos.errors import UserError
+from protos.errors import UserError, first_line
 from trainer.measure.fresh_process import Progress, run_alone
 from trainer.measure.jobs import Job
 from trainer.measure.report import format_table
@@ -158,7 +158,7 @@ def tpu_report(results: dict[str, dict[str, Any]], topology: str, memory: int) -
             figures = ["-"] * 5
             too_large = _OUT_OF_MEMORY.search(result["error"])
             needed, available = [value for value in too_large.groups() if value] if too_large else ("", "")
-            cause = f"needs {needed} of {available}" if too_large else result["error"].splitlines()[0]
+            cause = f"needs {needed} of {available}" if too_large else first_line(result["error"])
             notes.append(f"{title}: {cause}")
         else:
             figures = [*(f"{result[key] / 2**30:.2f} GiB" for key in sizes), f"{result['flops'] / 1e12:.3f}"]

@@ -10,13 +10,13 @@ import tensorflow as tf
 from absl import logging
 
 from kmax_tf import CheckpointError
-from kmax_tf.checkpoints.errors import first_line
 from kmax_tf.checkpoints.loading import check_checkpoint
 from kmax_tf.checkpoints.origin import read_origin
 from kmax_tf.checkpoints.tensorflow_files import holds_averages
 from kmax_tf.files.tensorflow_paths import literal_path
 from protos import trainer_pb2
 from protos.descriptions import ConfigError
+from protos.errors import first_line
 from trainer.training.distribution import from_chief, is_chief, sum_over_hosts
 from trainer.training.experiment import Experiment
 

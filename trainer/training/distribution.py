@@ -9,8 +9,8 @@ from collections.abc import Callable
 import tensorflow as tf
 from absl import logging
 
-from kmax_tf.checkpoints.errors import first_line
 from protos.descriptions import ConfigError
+from protos.errors import first_line
 
 _TF_CONFIG = "TF_CONFIG"
 _JOBS = ("chief", "worker")
