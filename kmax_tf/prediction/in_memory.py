@@ -9,7 +9,7 @@ from kmax_tf.inference_graph import fold_norms, inference_maps
 from kmax_tf.model import build_model
 from kmax_tf.postprocessing.postprocessor import cluster_maps
 from kmax_tf.prediction.engine import FixedSizeEngine
-from kmax_tf.prediction.one_call import one_call_at_a_time
+from kmax_tf.prediction.one_call import ONE_CALL
 from kmax_tf.prediction.placement import InputSize
 from kmax_tf.prediction.processor import bfloat16_problem
 from protos import experiment_pb2, trainer_pb2
@@ -36,9 +36,9 @@ def checkpoint_engine(config: experiment_pb2.ExperimentOptions, checkpoint: str,
         maps, outputs = predict(images)
         return maps | cluster_maps(outputs) if clusters else maps
 
-    @one_call_at_a_time
     def run(batch: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: value.numpy() for name, value in call(tf.constant(batch)).items()}
+        with ONE_CALL:
+            return {name: value.numpy() for name, value in call(tf.constant(batch)).items()}
 
     return FixedSizeEngine(run, size, dataset_info(config), config.evaluator_options, batches=True)
 

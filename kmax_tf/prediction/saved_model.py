@@ -9,7 +9,7 @@ import tensorflow as tf
 from kmax_tf.files.tensorflow_paths import literal_path
 from kmax_tf.postprocessing.segment_table import TABLE_KEYS
 from kmax_tf.prediction.engine import Maps
-from kmax_tf.prediction.one_call import one_call_at_a_time
+from kmax_tf.prediction.one_call import ONE_CALL
 from protos.descriptions import ConfigError, DatasetInfo
 
 
@@ -34,13 +34,14 @@ class SavedModelEngine:
         # Cluster assignments are for looking at, not for speed.
         self._batch = signatures["batch"] if "batch" in signatures and not clusters else None
 
-    @one_call_at_a_time
     def predict(self, images: Sequence[np.ndarray]) -> list[Maps]:
         """See Engine."""
         if self._batch is None or len(images) == 1:
-            found = [_numpy(self._one(input_tensor=tf.constant(image))) for image in images]
+            with ONE_CALL:
+                found = [_numpy(self._one(input_tensor=tf.constant(image))) for image in images]
             return [{name: value[0] for name, value in maps.items()} for maps in found]
-        maps = _numpy(self._batch(input_tensor=tf.constant(np.stack(images))))
+        with ONE_CALL:
+            maps = _numpy(self._batch(input_tensor=tf.constant(np.stack(images))))
         return [{name: value[i] for name, value in maps.items()} for i in range(len(images))]
 
 

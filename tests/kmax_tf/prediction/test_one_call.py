@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmax_tf.prediction.one_call import one_call_at_a_time
+from kmax_tf.prediction.one_call import ONE_CALL
 
 
 @tf.function(autograph=False)
@@ -18,7 +18,11 @@ def _mean_of_sums(large: tf.Tensor) -> tf.Tensor:
 def test_threads_call_a_graph_that_sums_large_tensors():
     # Above 215 MB in use, TensorFlow's memory optimizer keeps sums in temporary variables.
     large = tf.fill([16_000, 1024], 0.7)
-    call = one_call_at_a_time(lambda _: float(_mean_of_sums(large)))
+
+    def call(_) -> float:
+        with ONE_CALL:
+            return float(_mean_of_sums(large))
+
     with ThreadPoolExecutor(4) as threads:
         results = list(threads.map(call, range(16)))
     np.testing.assert_allclose(results, sum(np.sin(0.7 * i) for i in range(1, 5)), atol=1e-3)
