@@ -11,8 +11,8 @@ _CLEAR_LINE = "\r\x1b[K"
 class Progress:
     """Prints count, rate and remaining time to stderr: rewrites one line on a terminal, otherwise prints one every 10 s."""
 
-    def __init__(self, name: str, unit: str, total: int | None = None, done: int = 0) -> None:
-        """`name` starts each line, `unit` is what is counted; `done` of `total` (None: unknown) were done by an earlier run."""
+    def __init__(self, name: str, unit: str, total: int, done: int = 0) -> None:
+        """`name` starts each line, `unit` is what is counted; `done` of `total` were done by an earlier run."""
         self._name, self._unit, self._total, self._kept = name, unit, total, done
         self._on_terminal = sys.stderr.isatty()
         self._interval = _SECONDS_ON_TERMINAL if self._on_terminal else _SECONDS_BETWEEN_LINES
@@ -26,22 +26,20 @@ class Progress:
         if count and self._first is None:
             # The time before the first item is start-up time, such as compiling.
             self._first = now, count
-        is_last = self._total is not None and self._kept + count >= self._total
+        is_last = self._kept + count >= self._total
         if count == self._shown or (now - self._last < self._interval and not is_last):
             return
         self._last, self._shown = now, count
         self._print(count, now, end=is_last)
 
     def finish(self, count: int) -> None:
-        """Prints the last line if the total was unknown or not reached."""
-        ended = self._total is not None and self._kept + count >= self._total
+        """Prints the last line if the total was not reached."""
+        ended = self._kept + count >= self._total
         if count and (count != self._shown or self._on_terminal and not ended):
             self._print(count, time.monotonic(), end=True)
 
     def _print(self, count: int, now: float, *, end: bool) -> None:
-        done = self._kept + count
-        total = f"/{self._total}" if self._total is not None else ""
-        text = f"{self._name}: {done}{total} {self._unit}{self._rate(now, count)}"
+        text = f"{self._name}: {self._kept + count}/{self._total} {self._unit}{self._rate(now, count)}"
         before, after = (_CLEAR_LINE, "\n" if end else "") if self._on_terminal else ("", "\n")
         print(f"{before}{text}", file=sys.stderr, flush=True, end=after)
 
@@ -50,8 +48,8 @@ class Progress:
         if count <= first or now <= start:
             return ""
         rate = (count - first) / (now - start)
-        left = f", {duration((self._total - self._kept - count) / rate)} left" if self._total is not None else ""
-        return f", {rate:.3g} {self._unit}/s{left}"
+        left = duration((self._total - self._kept - count) / rate)
+        return f", {rate:.3g} {self._unit}/s, {left} left"
 
 
 def duration(seconds: float) -> str:
