@@ -6,23 +6,24 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from kmax_tf.drawing.colors import Color, cluster_color, segment_color
+from kmax_tf.drawing.colors import Color, segment_color
 from kmax_tf.evaluation.segments import count_labels, label_runs
 from protos.descriptions import DatasetInfo
 
 _LABEL_SHARE = 0.004  # segments below this share of the picture get no name
+_OPACITY = 0.55  # of the colors of segments
 _GAP = 6
 _WHITE, _DARK = (255, 255, 255), (32, 32, 32)
 
 
-def color_panoptic(panoptic: np.ndarray, info: DatasetInfo, void_color: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
-    """Colors the segments of a panoptic map [H, W]: uint8 [H, W, 3]. Unknown classes count as void."""
+def color_panoptic(panoptic: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    """Colors the segments of a panoptic map [H, W]: uint8 [H, W, 3]. Void and unknown classes are black."""
     classes = info.by_id()
     runs = label_runs(panoptic)
     palette = np.empty([len(runs.values), 3], np.uint8)
     for row, label in enumerate(runs.values.tolist()):
         class_id, instance = divmod(label, info.label_divisor)
-        palette[row] = segment_color(classes[class_id], instance) if class_id in classes else void_color
+        palette[row] = segment_color(classes[class_id], instance) if class_id in classes else (0, 0, 0)
     return runs.replaced(palette).reshape(*panoptic.shape, 3)
 
 
@@ -30,14 +31,12 @@ def overlay_panoptic(
     image: np.ndarray,
     panoptic: np.ndarray,
     info: DatasetInfo,
-    alpha: float = 0.55,
-    names: bool = True,
     scores: Mapping[int, float] | None = None,
 ) -> np.ndarray:
-    """Draws segments over an image, with white borders, dark outlines, and names on large segments unless `names` is false.
+    """Draws segments over an image, with white borders, dark outlines, and names on large segments.
 
     `image` is uint8 [H, W, 3]; `panoptic` int [H, W] is class id * label_divisor + instance id; void pixels keep the color of
-    the image. `alpha` in [0, 1] is the opacity of the colors. `scores`, by label and in [0, 1], are written behind the names.
+    the image. `scores`, by label and in [0, 1], are written behind the names.
 
     Raises:
       ValueError: image and map have different sizes.
@@ -47,7 +46,7 @@ def overlay_panoptic(
             f"image has shape {image.shape}, expected {(*panoptic.shape, 3)}: RGB with the size of the panoptic map"
         )
     known = np.isin(panoptic // info.label_divisor, [c.id for c in info.classes])
-    blend = (1 - alpha) * image + alpha * color_panoptic(panoptic, info)
+    blend = (1 - _OPACITY) * image + _OPACITY * color_panoptic(panoptic, info)
     edges = segment_edges(panoptic)
     thickness = max(1, round(min(panoptic.shape) / 640))
     white = ndimage.binary_dilation(edges, iterations=thickness - 1) if thickness > 1 else edges
@@ -55,7 +54,7 @@ def overlay_panoptic(
     blend[dark] *= 0.55
     blend[white] = _WHITE
     drawn = np.where(known[..., None], np.rint(blend).astype(np.uint8), image)
-    return _write_names(drawn, panoptic, info, scores or {}) if names else drawn
+    return _write_names(drawn, panoptic, info, scores or {})
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -114,7 +113,7 @@ def legend(panoptic: np.ndarray, info: DatasetInfo, size: int = 18, scores: Mapp
     return color_table(rows, size)
 
 
-def color_table(rows: Sequence[tuple[Sequence[Color], str]], size: int = 18) -> np.ndarray:
+def color_table(rows: Sequence[tuple[Sequence[Color], str]], size: int) -> np.ndarray:
     """Rows of squares in some colors, each with a text, on white: uint8 [rows * 1.5 * size, W, 3]; `size` in pixels."""
     font = ImageFont.load_default(size)
     height, squares = size * 3 // 2, max([len(colors) for colors, _ in rows], default=0)
@@ -156,11 +155,11 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
     return np.asarray(canvas)
 
 
-def cluster_assignment(slots: np.ndarray, size: tuple[int, int], colors: Mapping[int, Color] | None = None) -> np.ndarray:
+def cluster_assignment(slots: np.ndarray, size: tuple[int, int], colors: Mapping[int, Color]) -> np.ndarray:
     """Draws the hard assignment of pixels to cluster centers, one color per center, as in the kMaX paper: uint8 [H, W, 3].
 
-    `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture. The default
-    of `colors` is cluster_color of the slot.
+    `slots` int [h, w] is the slot of each pixel in one kMaX decoder; `size` is the (height, width) of the picture; `colors` has
+    a color for each of these slots.
     """
-    palette = np.array([colors[i] if colors and i in colors else cluster_color(i) for i in range(slots.max() + 1)], np.uint8)
+    palette = np.array([colors.get(i, _WHITE) for i in range(slots.max() + 1)], np.uint8)
     return np.asarray(Image.fromarray(palette[slots]).resize((size[1], size[0]), Image.Resampling.NEAREST))

@@ -22,19 +22,27 @@ def scene():
     return image, panoptic
 
 
+@pytest.fixture
+def no_names(monkeypatch):
+    """All segments are too small for names."""
+    monkeypatch.setattr(pictures, "_LABEL_SHARE", 1.0)
+
+
+@pytest.mark.usefixtures("no_names")
 def test_overlay_blends_class_colors(scene):
     image, panoptic = scene
-    drawn = pictures.overlay_panoptic(image, panoptic, INFO, alpha=0.5, names=False)
+    drawn = pictures.overlay_panoptic(image, panoptic, INFO)
     sky = INFO.by_id()[4].color
-    np.testing.assert_array_equal(drawn[10, 10], np.rint(0.5 * image[10, 10] + 0.5 * np.array(sky)))
+    np.testing.assert_array_equal(drawn[10, 10], np.rint(0.45 * image[10, 10] + 0.55 * np.array(sky)))
     for label, (y, x) in ((DISC_1, (10, 60)), (DISC_2, (40, 60))):
         color = np.array(segment_color(INFO.by_id()[1], label % 256))
-        np.testing.assert_array_equal(drawn[y, x], np.rint(0.5 * image[y, x] + 0.5 * color))
+        np.testing.assert_array_equal(drawn[y, x], np.rint(0.45 * image[y, x] + 0.55 * color))
 
 
+@pytest.mark.usefixtures("no_names")
 def test_borders_are_white_with_a_dark_outline(scene):
     image, panoptic = scene
-    drawn = pictures.overlay_panoptic(image, panoptic, INFO, names=False).astype(int)
+    drawn = pictures.overlay_panoptic(image, panoptic, INFO).astype(int)
     assert drawn[10, 39].tolist() == drawn[24, 60].tolist() == [255, 255, 255]
     assert drawn[10, 38].sum() < 0.7 * drawn[10, 30].sum()
     assert drawn[10, 40].sum() < 0.7 * drawn[10, 50].sum()
@@ -42,16 +50,16 @@ def test_borders_are_white_with_a_dark_outline(scene):
 
 def test_void_shows_the_unchanged_image(scene):
     image, panoptic = scene
-    for names in (True, False):
-        drawn = pictures.overlay_panoptic(image, panoptic, INFO, names=names)
-        np.testing.assert_array_equal(drawn[50:], image[50:])
+    np.testing.assert_array_equal(pictures.overlay_panoptic(image, panoptic, INFO)[50:], image[50:])
     np.testing.assert_array_equal(pictures.overlay_panoptic(image, np.zeros_like(panoptic), INFO), image)
-    assert pictures.color_panoptic(panoptic, INFO, (1, 2, 3))[55, 5].tolist() == [1, 2, 3]
+    assert pictures.color_panoptic(panoptic, INFO)[55, 5].tolist() == [0, 0, 0]
 
 
-def test_names_are_written_inside_their_segments(scene):
+def test_names_are_written_inside_their_segments(scene, monkeypatch):
     image, panoptic = (np.repeat(np.repeat(x, 4, 0), 4, 1) for x in scene)
-    plain, named = (pictures.overlay_panoptic(image, panoptic, INFO, names=n) for n in (False, True))
+    named = pictures.overlay_panoptic(image, panoptic, INFO)
+    monkeypatch.setattr(pictures, "_LABEL_SHARE", 1.0)
+    plain = pictures.overlay_panoptic(image, panoptic, INFO)
     changed = np.any(plain != named, axis=-1)
     for label in (SKY, DISC_1, DISC_2):
         written = changed & (panoptic == label)
@@ -106,7 +114,7 @@ def test_contact_sheet_places_pictures():
 
 def test_cluster_assignment_colors_each_slot():
     slots = np.array([[0, 1, 2], [3, 4, 0]])
-    picture = pictures.cluster_assignment(slots, (20, 30))
+    picture = pictures.cluster_assignment(slots, (20, 30), {slot: cluster_color(slot) for slot in range(5)})
     for y in range(2):
         for x in range(3):
             block = picture[y * 10 : y * 10 + 10, x * 10 : x * 10 + 10]
