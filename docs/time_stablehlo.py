@@ -29,7 +29,7 @@ def write(folder: pathlib.Path, config_file: str, image_size: str, batch_sizes: 
     from kmax_tf.inference_graph import fold_norms
     from kmax_tf.tensor_keys import MASK_LOGITS
     from trainer.formats.network import Network
-    from trainer.formats.stablehlo_format import write_program
+    from trainer.formats.stablehlo_format import write_stablehlo
     from trainer.prediction.inference import PanopticPredictor
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,12 +39,13 @@ def write(folder: pathlib.Path, config_file: str, image_size: str, batch_sizes: 
         config = load_config(config_file, [f"trainer_options.mixed_precision={precision.upper()}"])
         model = build_model(config)
         fold_norms(model)
-        network = Network(PanopticPredictor(model, config, compiled=False), (height, width))
+        predictor = PanopticPredictor(model, config, compiled=False)
         for batch_size in map(int, batch_sizes.split(",")):
             path = folder / f"{precision}_{batch_size}{_SUFFIX}"
-            write_program(network, batch_size, path)
+            network = Network(predictor, (height, width), batch_size)
+            write_stablehlo(network, path)
             images = np.random.default_rng(0).integers(0, 256, (batch_size, height, width, 3)).astype(np.float32)
-            logits = network.function(batch_size)(images)[MASK_LOGITS].numpy()
+            logits = network.function(images)[MASK_LOGITS].numpy()
             np.savez(path.with_suffix(".npz"), images=images, logits=logits)
             print(f"{path}: {path.stat().st_size / 1e6:.0f} MB", flush=True)
 

@@ -30,6 +30,7 @@ from absl import flags
 
 from kmax_tf import Predictor
 from kmax_tf.checkpoints.config import given_config
+from kmax_tf.checkpoints.origin import version
 from kmax_tf.checkpoints.tensorflow_files import resolve_checkpoint
 from kmax_tf.cli.command import run_command
 from kmax_tf.cli.command_flags import define_config_flags, define_path
@@ -42,8 +43,9 @@ from kmax_tf.prediction.opening import DESCRIPTION_FILE, FORMAT_FILES, SAVED_MOD
 from kmax_tf.prediction.placement import resize_bilinear
 from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info
-from protos.errors import UserError
-from trainer.formats.card import check_packages, origin, recorded_metrics, write_format
+from protos.errors import UserError, first_line
+from protos.validation import dataset_sections
+from trainer.formats.card import check_packages, recorded_metrics, write_format
 from trainer.formats.tflite_format import PRECISIONS
 from trainer.prediction.inference import PanopticPredictor, load_predictor
 from trainer.training.best_checkpoint import best_checkpoint
@@ -98,7 +100,7 @@ def export(
             for name in formats:
                 print(f"writing {name} to {partial} ...", flush=True)
                 entries[name] = write_format(name, predictor, config, partial, tflite_weights=tflite_weights)
-                _write_card(partial, config, entries, checkpoint)
+            _write_card(partial, config, entries, checkpoint)
             agreements = {}
             for name in formats:
                 print(f"verifying {name} against the in-memory model ...", flush=True)
@@ -110,15 +112,16 @@ def export(
             shutil.rmtree(output_dir, ignore_errors=True)
             partial.rename(output_dir)
     except (OSError, tf.errors.OpError) as error:
-        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+        reason = first_line(getattr(error, "strerror", None) or error)
         raise UserError(f"output_dir {output_dir} cannot be written: {reason}") from None
     return agreements
 
 
 def _write_card(folder: pathlib.Path, config: experiment_pb2.ExperimentOptions, entries: dict, checkpoint: str) -> None:
     metrics = recorded_metrics(checkpoint) if checkpoint else None
-    card = ModelCard(entries, input_size(config), config.evaluator_options, origin(config, checkpoint), metrics)
-    (folder / CARD_FILE).write_text(card.to_text(dataset_info(config)), encoding="utf-8")
+    origin = {"experiment": config.experiment_name, "checkpoint": pathlib.PurePath(checkpoint).name, "version": version()}
+    card = ModelCard(entries, input_size(config), config.evaluator_options)
+    (folder / CARD_FILE).write_text(card.to_text(dataset_info(config), origin, metrics), encoding="utf-8")
 
 
 def _verify(predictor: PanopticPredictor, path: pathlib.Path, picture: np.ndarray, least: float) -> float:
@@ -173,8 +176,8 @@ def _image_size_overrides(config: experiment_pb2.ExperimentOptions, size: Sequen
     """Overrides with which images are scaled to fit into an input of this size."""
     if len(size) != 2 or not all(side.strip().isdigit() for side in size):
         raise UserError(f"--image_size={','.join(size)}: give height and width in pixels, such as 641,641")
-    section = "eval_dataset_options" if config.HasField("eval_dataset_options") else "train_dataset_options"
-    fields = ["crop_size", *(f for f in ("min_resize_value", "max_resize_value") if any(getattr(getattr(config, section), f)))]
+    section, options = dataset_sections(config)[-1]
+    fields = ["crop_size", *(f for f in ("min_resize_value", "max_resize_value") if any(getattr(options, f)))]
     return [f"{section}.{field}=[{','.join(size)}]" for field in fields]
 
 

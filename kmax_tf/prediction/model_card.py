@@ -17,29 +17,27 @@ CARD_FILE = "model.json"
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """`files`: name, input and outputs of each format; `size` and `options`: what comes before and after the network.
-
-    `origin` names the experiment, checkpoint and version; `metrics` are those of the checkpoint's evaluation, if it has one.
-    """
+    """`files`: name, input and outputs of each format; `size` and `options`: what comes before and after the network."""
 
     files: Mapping[str, Mapping[str, Any]]
     size: InputSize
     options: evaluator_pb2.EvaluatorOptions
-    origin: Mapping[str, str]
-    metrics: Mapping[str, Any] | None
 
-    def to_text(self, info: DatasetInfo) -> str:
-        """The JSON, for people and for programs in other languages, too."""
+    def to_text(self, info: DatasetInfo, origin: Mapping[str, str], metrics: Mapping[str, Any] | None) -> str:
+        """The JSON, for people and for programs in other languages, too.
+
+        `origin` names the experiment, checkpoint and version; `metrics` are those of its evaluation, if there are any.
+        """
         classes = [dataclasses.asdict(entry) for entry in info.classes]
         labels = {"label_divisor": info.label_divisor, "void_label": info.void_label, "class_order": info.class_order}
         content = {
-            **self.origin,
+            **origin,
             "formats": self.files,
             "input_size": dataclasses.asdict(self.size),
             "post_processing": json_format.MessageToDict(self.options, preserving_proto_field_name=True),
             "dataset": info.name,
             "labels": labels,
-            "metrics": self.metrics,
+            "metrics": metrics,
             "classes": classes,
         }
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -56,8 +54,7 @@ def read_card(folder: pathlib.Path) -> ModelCard:
         content = json.loads(path.read_text(encoding="utf-8"))
         sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in content["input_size"].items()}
         options = json_format.ParseDict(content["post_processing"], evaluator_pb2.EvaluatorOptions())
-        origin = {name: value for name, value in content.items() if isinstance(value, str)}
-        return ModelCard(content["formats"], InputSize(**sizes), options, origin, content["metrics"])
+        return ModelCard(content["formats"], InputSize(**sizes), options)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: copy it with the model, or export the model again") from None
     except (KeyError, TypeError, ValueError, AttributeError, json_format.ParseError) as error:

@@ -5,9 +5,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kmax_tf.checkpoints.origin import version
 from kmax_tf.prediction.in_memory import input_size
-from kmax_tf.prediction.opening import SAVED_MODEL
+from kmax_tf.prediction.opening import FORMAT_FILES, SAVED_MODEL
 from kmax_tf.prediction.runtimes import needed
 from protos import experiment_pb2
 from trainer.evaluation.metrics_files import read_metrics
@@ -18,10 +17,11 @@ from trainer.formats.stablehlo_format import write_stablehlo
 from trainer.formats.tflite_format import write_tflite
 from trainer.prediction.inference import PanopticPredictor
 
-_FIXED_SIZE: Mapping[str, Callable[..., dict[str, Any]]] = {
-    "onnx": write_onnx,
-    "stablehlo": write_stablehlo,
-    "tflite": write_tflite,
+# What writes each format with a fixed input size, and the number of images that it takes; None: any number.
+_FIXED_SIZE: Mapping[str, tuple[Callable[..., None], int | None]] = {
+    "onnx": (write_onnx, None),
+    "stablehlo": (write_stablehlo, 1),
+    "tflite": (write_tflite, 1),
 }
 # To write a format and to verify it.
 _PACKAGES = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}
@@ -48,13 +48,11 @@ def write_format(
     """Writes one of FORMAT_FILES, whose packages are installed, to a folder and returns its entry in model.json."""
     if name == SAVED_MODEL:
         return write_saved_model(predictor, config, folder)
-    options = {"precision": tflite_weights} if name == "tflite" else {}
-    return _FIXED_SIZE[name](Network(predictor, input_size(config).crop), folder, **options)
-
-
-def origin(config: experiment_pb2.ExperimentOptions, checkpoint: str) -> dict[str, str]:
-    """Experiment, checkpoint and version for model.json."""
-    return {"experiment": config.experiment_name, "checkpoint": pathlib.PurePath(checkpoint).name, "version": version()}
+    write, batch_size = _FIXED_SIZE[name]
+    network, file = Network(predictor, input_size(config).crop, batch_size), FORMAT_FILES[name]
+    options = {"weights": tflite_weights} if name == "tflite" else {}
+    write(network, folder / file, **options)
+    return network.described(file) | options
 
 
 def recorded_metrics(checkpoint: str) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
-"""The network of an export as functions of a batch of inputs with a fixed size, and how `model.json` describes them."""
+"""The network of an export as a function of inputs with a fixed size, and how `model.json` describes it."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -14,40 +14,39 @@ INPUT = "images"
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What a format contains. `crop` is the height and width of the input in pixels."""
+    """What a format contains, for batches of `batch_size` images (None: any number) of `crop`, height and width in pixels."""
 
     predictor: PanopticPredictor
     crop: tuple[int, int]
+    batch_size: int | None
 
-    def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """float32 [B,*crop,3] in 0..255 -> class and mask logits."""
-        outputs = self.predictor.network(images)
-        return {name: outputs[name] for name in (CLASS_LOGITS, MASK_LOGITS)}
+    @property
+    def spec(self) -> tf.TensorSpec:
+        """The input of `function`."""
+        return tf.TensorSpec([self.batch_size, *self.crop, 3], tf.float32, INPUT)
+
+    @functools.cached_property
+    def function(self) -> tf.types.experimental.PolymorphicFunction:
+        """float32 [B,*crop,3] in 0..255 -> class and mask logits, as a graph."""
+
+        def logits(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = self.predictor.network(images)
+            return {name: outputs[name] for name in (CLASS_LOGITS, MASK_LOGITS)}
+
+        return tf.function(logits, input_signature=[self.spec], autograph=False)
 
     def weights(self) -> tf.Module:
-        """What a converter saves with `function`; with the predictor it would save all functions of that as well."""
+        """The variables, to save with `function`; saving the predictor would include all of its functions."""
         holder = tf.Module()
         holder.weights = self.predictor.variables
         return holder
 
-    def spec(self, batch_size: int | None) -> tf.TensorSpec:
-        """The input of `logits`."""
-        return tf.TensorSpec([batch_size, *self.crop, 3], tf.float32, INPUT)
-
-    def function(self, batch_size: int | None) -> tf.types.experimental.PolymorphicFunction:
-        """`logits` as a graph."""
-        return tf.function(self.logits, input_signature=[self.spec(batch_size)], autograph=False)
+    def described(self, file: str) -> dict[str, Any]:
+        """The entry of a format in model.json: name, dtype and shape of the input and of each output."""
+        outputs = self.function.get_concrete_function().structured_outputs
+        specs = {name: outputs[name] for name in sorted(outputs)}
+        return {"file": file, "input": _described(INPUT, self.spec), "outputs": [_described(*item) for item in specs.items()]}
 
 
-def described(file: str, batch_size: int | None, crop: Sequence[int], outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The entry of a format in model.json; `outputs` are name, dtype and shape of each, with None for the batch."""
-    shape = [batch_size, *crop, 3]
-    return {"file": file, "input": {"name": INPUT, "dtype": "float32", "shape": shape}, "outputs": list(outputs)}
-
-
-def described_outputs(function: tf.types.experimental.PolymorphicFunction) -> list[dict[str, Any]]:
-    """Name, dtype and shape of the outputs of Network.function, in the order of its graph."""
-    outputs = function.get_concrete_function().structured_outputs
-    return [
-        {"name": name, "dtype": outputs[name].dtype.name, "shape": outputs[name].shape.as_list()} for name in sorted(outputs)
-    ]
+def _described(name: str, spec: tf.TensorSpec) -> dict[str, Any]:
+    return {"name": name, "dtype": spec.dtype.name, "shape": spec.shape.as_list()}

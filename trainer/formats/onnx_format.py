@@ -5,23 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from kmax_tf.prediction.opening import FORMAT_FILES
-from trainer.formats.network import Network, described, described_outputs
+from trainer.formats.network import Network
 
 _OPSET = 18  # the newest that tf2onnx writes
 
 
-def write_onnx(network: Network, folder: pathlib.Path) -> dict[str, Any]:
-    """Writes model.onnx for batches of any size, and returns its entry in model.json."""
+def write_onnx(network: Network, path: pathlib.Path) -> None:
+    """Writes an ONNX file."""
     import onnx  # an extra of this project
     import tf2onnx
 
-    function = network.function(None)
-    model, _ = tf2onnx.convert.from_function(function, input_signature=[network.spec(None)], opset=_OPSET)
+    model, _ = tf2onnx.convert.from_function(network.function, input_signature=[network.spec], opset=_OPSET)
     _correct_sizes(model.graph, onnx.numpy_helper)
-    file = FORMAT_FILES["onnx"]
-    onnx.save(model, str(folder / file))
-    return described(file, None, network.crop, described_outputs(function))
+    onnx.save(model, str(path))
 
 
 def _correct_sizes(graph: Any, numpy_helper: Any) -> None:

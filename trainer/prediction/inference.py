@@ -19,7 +19,11 @@ Maps = dict[str, tf.Tensor]
 
 
 class PanopticPredictor(tf.Module):
-    """Resizes and pads an image as evaluation does, predicts, and restores the maps to the size of the image."""
+    """Resizes and pads an image as evaluation does, predicts, and restores the maps to the size of the image.
+
+    `network` alone is a function of network inputs [B,H,W,3] of the size of evaluation, 0..255, that returns the outputs of the
+    model.
+    """
 
     def __init__(self, model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions, *, compiled: bool = True):
         """`config` determines the input size (that of evaluation, if it has one) and the post-processing.
@@ -30,14 +34,10 @@ class PanopticPredictor(tf.Module):
         options = config.eval_dataset_options if config.HasField("eval_dataset_options") else config.train_dataset_options
         self._prepare = preprocessing(options, is_training=False)
         # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
-        self._outputs = lambda images: model(images, training=False, semantic=False)
+        self.network = lambda images: model(images, training=False, semantic=False)
         self._predict_maps = inference_maps(model, config, compiled=compiled)
         self._restore = build_restore(config)
         self._model_variables = model.variables
-
-    def network(self, images: tf.Tensor) -> Outputs:
-        """Network inputs [B,H,W,3] of the size of evaluation, 0..255 -> the outputs of the model."""
-        return self._outputs(images)
 
     @tf.function(input_signature=[IMAGE], autograph=False)
     def __call__(self, input_tensor: tf.Tensor) -> Maps:
