@@ -76,7 +76,7 @@ def inference_maps(model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions,
     whole = compiled and config.trainer_options.jit_compile
 
     def predict(images: tf.Tensor, *, semantic: bool = False) -> tuple[dict[str, tf.Tensor], Outputs]:
-        with one_pass_loops() if compiled and not whole else contextlib.nullcontext():
+        with one_pass_loops(compiled and not whole):
             outputs = model(images, training=False, semantic=semantic)
         return postprocess(outputs, images.shape[1:3]), outputs
 

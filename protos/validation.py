@@ -79,7 +79,7 @@ def check_model_defaults(info: DatasetInfo, source: str) -> None:
 
 
 def dataset_sections(config: experiment_pb2.ExperimentOptions) -> list[tuple[str, dataset_pb2.DatasetOptions]]:
-    """Path and message of the dataset options that are present, training first."""
+    """Path and message of the dataset options that are present, those of evaluation last."""
     paths = ("train_dataset_options", "eval_dataset_options")
     return [(path, getattr(config, path)) for path in paths if config.HasField(path)]
 

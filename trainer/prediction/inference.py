@@ -12,6 +12,7 @@ from kmax_tf.postprocessing.raw_size import build_restore
 from kmax_tf.prediction.placement import without_padding
 from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, Outputs
 from protos import experiment_pb2
+from protos.validation import dataset_sections
 
 IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor")
@@ -31,7 +32,7 @@ class PanopticPredictor(tf.Module):
         `compiled`: use XLA (kmax_tf.inference_graph.inference_maps), which programs that convert a graph cannot read.
         """
         super().__init__(name="panoptic_predictor")
-        options = config.eval_dataset_options if config.HasField("eval_dataset_options") else config.train_dataset_options
+        _, options = dataset_sections(config)[-1]
         self._prepare = preprocessing(options, is_training=False)
         # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
         self.network = lambda images: model(images, training=False, semantic=False)
