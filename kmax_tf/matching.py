@@ -31,7 +31,7 @@ def match(cost: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     rows, slots = cost.shape[1], cost.shape[2]
     allowed = tf.ones([tf.shape(cost)[0], slots], tf.bool)
     if rows > slots:
-        # Rows that get no slot take free columns, as many as there are more valid rows than slots.
+        # Surplus rows take extra free columns, one for each valid row beyond the number of slots.
         surplus = tf.reduce_sum(tf.cast(valid, tf.int32), 1, keepdims=True) - slots
         allowed = tf.concat([allowed, tf.range(rows - slots) < surplus], 1)
         cost = tf.pad(cost, [[0, 0], [0, 0], [0, rows - slots]])

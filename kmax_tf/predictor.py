@@ -153,7 +153,7 @@ def _pixels(image: Image) -> np.ndarray:
     if isinstance(image, np.ndarray):
         pixels = image
     else:
-        needed("PIL", "an image that is no array", "pillow")
+        needed("PIL", "an image that is not an array", "pillow")
         from kmax_tf.image_files import decode_rgb, image_pixels, read_rgb
 
         is_path = isinstance(image, str | os.PathLike)

@@ -23,7 +23,7 @@ import sys
 
 if __name__ == "__main__":
     sys.path[0] = str(pathlib.Path(__file__).parents[1])  # also works in a clone that is not installed
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises errors as exceptions
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the C++ log only repeats what exceptions say
 
 from collections.abc import Sequence
 from typing import Any
@@ -208,7 +208,7 @@ def run() -> None:
     flags.DEFINE_integer(
         "batch_size", None, "Images per call of the model alone and per training step. Default: 1.", lower_bound=1
     )
-    flags.DEFINE_integer("steps", 10, "Calls to measure; after one minute, at least three.", lower_bound=1)
+    flags.DEFINE_integer("steps", 10, "Number of timed calls; after one minute, three are enough.", lower_bound=1)
     flags.DEFINE_string("compile_for", None, "Compile for a TPU: v3, v4, v5e, v5p or v6e, or a topology of it such as v3:2x2.")
     define_path("tpu_python", "A Python with jax and libtpu, for --compile_for (make tpu-compiler).", default=COMPILER_PYTHON)
     flags.DEFINE_bool("suite", False, "Measure all rows of docs/performance.md.")

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 if __name__ == "__main__":
     sys.path[0] = str(pathlib.Path(__file__).parents[1])  # also works in a clone that is not installed
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises errors as exceptions
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the C++ log only repeats what exceptions say
 
 import numpy as np
 from absl import flags

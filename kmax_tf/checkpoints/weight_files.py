@@ -65,7 +65,8 @@ def _read(path: str) -> bytes:
 def _check_expansion(source: str, size: int, stored: int) -> None:
     if size > _MOST_EXPANSION * stored:
         raise CheckpointError(
-            f"{source}: damaged, or not a Keras file: {stored} bytes that expand to {size} bytes are no weights", damaged=True
+            f"{source}: damaged, or not a Keras file: {stored} bytes that expand to {size} bytes cannot be weights",
+            damaged=True,
         )
 
 

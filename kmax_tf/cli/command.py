@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from protos.errors import UserError
 
 Main = Callable[[], int | None]
-# Operations add where they ran.
+# Operations add their node and `[Op:...]`.
 _FILE_ERROR = re.compile(r"(\{\{.*?\}\} )?(?P<path>.*); (?P<reason>.*?)( \[Op:\w+\])?")
 _MISSING = re.compile(r"Flag --(\w+) must have a value other than None")
 

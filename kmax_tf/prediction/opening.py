@@ -14,7 +14,7 @@ from protos.text_files import usable_path
 # Stored next to an exported model: the dataset description, with the classes in its maps.
 DESCRIPTION_FILE = "dataset.textproto"
 SAVED_MODEL = "saved_model"
-# The main file of each format. A folder is opened in the first of these formats that it contains.
+# The main file of each format. A folder with several formats is opened in the first of these formats that it contains.
 FORMAT_FILES = {
     SAVED_MODEL: "saved_model.pb",
     "onnx": "model.onnx",

@@ -14,7 +14,7 @@ from kmax_tf.prediction.engine import Run
 from protos.descriptions import ConfigError
 from protos.errors import UserError, first_line
 
-# Of the operation's attributes.
+# Version of XlaCallModule's attributes.
 _XLA_CALL_MODULE_VERSION = 9
 
 

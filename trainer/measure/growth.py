@@ -90,7 +90,7 @@ def growth_report(rows: Sequence[dict[str, Any]]) -> str:
     """
     tables = []
     for series in dict.fromkeys(row["series"] for row in rows):
-        header = [series, "multiply-adds", "model", "for 1 G", "peak", "post-processing", "peak"]
+        header = [series, "multiply-adds", "model", "per G", "peak", "post-processing", "peak"]
         table, before = [header], None
         for row in (row for row in rows if row["series"] == series):
             rate = row["model_seconds"] / row["multiply_adds"] * 1e9
@@ -100,7 +100,7 @@ def growth_report(rows: Sequence[dict[str, Any]]) -> str:
             post = f"{row['post_processing_seconds']:.3f} s", f"{row['post_processing_mib']:.0f} MiB"
             table.append([str(row["value"]), f"{row['multiply_adds'] / 1e9:.1f} G", *times, *post])
         tables.append(format_table(table))
-    return "\n\n".join(tables) + "\n\ntime for an image; * grows by more than 15 % against the work"
+    return "\n\n".join(tables) + "\n\ntime for an image; * time per multiply-add more than 15 % above the row before"
 
 
 def check_picture(path: pathlib.Path) -> None:

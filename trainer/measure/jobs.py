@@ -83,7 +83,7 @@ def measure_model(job: Job, *, progress: Progress) -> dict[str, Any]:
 
 
 def measure_panoptic_map(job: Job, *, progress: Progress) -> dict[str, Any]:
-    """Measures the path from a uint8 image to its panoptic map, both in main memory, as in trainer/predict.py."""
+    """Measures the path from a uint8 image to its panoptic map, both in main memory."""
     predictor = PanopticPredictor(_build(job, progress), job.parse_config())
     image = _noise(1, job.height, job.width)[0]
     return _measure(lambda: predictor(tf.constant(image))["panoptic_pred"].numpy(), 1, job.steps, progress)

@@ -1,1 +1,1 @@
-"""Prediction of folders of images."""
+"""Prediction of folders of images, and the path from an image to its maps that SavedModels contain."""

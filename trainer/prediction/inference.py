@@ -1,4 +1,4 @@
-"""The path from one image of any size to its panoptic map, which commands run in process and SavedModels contain."""
+"""The path from one image of any size to its panoptic map, which SavedModels contain."""
 
 import tensorflow as tf
 
