@@ -26,7 +26,6 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from data.conversion.image_lists import IMAGE_SUFFIXES
 from kmax_tf import Predictor
 from kmax_tf.checkpoints.config import checkpoint_config, given_config
 from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint
@@ -40,7 +39,6 @@ from kmax_tf.coco_panoptic.values import PanopticFileError
 from kmax_tf.drawing.clusters import cluster_figure, decoder_slots
 from kmax_tf.drawing.pictures import overlay_panoptic
 from kmax_tf.files.lock import own_folder
-from kmax_tf.files.patterns import matching_files
 from kmax_tf.image_files import read_rgb
 from kmax_tf.prediction.in_memory import checkpoint_engine
 from kmax_tf.prediction.model_card import CARD_FILE
@@ -48,7 +46,7 @@ from kmax_tf.prediction.opening import DESCRIPTION_FILE, find_export, format_fil
 from protos.config import config_to_text
 from protos.descriptions import DatasetInfo
 from protos.errors import UserError
-from protos.text_files import expand_home, read_text
+from trainer.prediction.image_files import find_images, relative_names
 from trainer.prediction.overlap import overlap
 from trainer.prediction.prediction_log import PredictionLog, fingerprint
 
@@ -105,7 +103,7 @@ def predict_folder(
     Raises:
       UserError: no image could be read, two images have the same name, or there are no cluster assignments to draw.
     """
-    file_names = _relative_names(paths)
+    file_names = relative_names(paths)
     output_dir.mkdir(parents=True, exist_ok=True)
     writer = PanopticResultsWriter(output_dir / "panoptic.json", info)
     log = PredictionLog(output_dir / "panoptic.jsonl", model)
@@ -182,40 +180,11 @@ def _draw(
         Image.fromarray(picture).save(files[folder], compress_level=1)
 
 
-def _find_images(patterns: Sequence[str]) -> list[str]:
-    """The files that match patterns, the images in folders, without hidden files, and the files that lists name."""
-    paths = set()
-    for pattern in patterns:
-        if pattern.endswith(".txt") and os.path.isfile(pattern):
-            lines = read_text(pathlib.Path(pattern)).splitlines()
-            found = [expand_home(line.strip()) for line in lines if line.strip()]
-        else:
-            found = [path for path in matching_files(pattern) if not os.path.isdir(path)]
-        if os.path.isdir(pattern):
-            found = [path for path in matching_files(os.path.join(pattern, "*")) if path.lower().endswith(IMAGE_SUFFIXES)]
-            if not found:
-                raise UserError(f"--images: the folder {pattern} contains no {', '.join(IMAGE_SUFFIXES)} file")
-        paths.update(found)
-    if not paths:
-        raise UserError(f"--images: no file matches {', '.join(patterns)}")
-    _relative_names(sorted(paths))
-    return sorted(paths)
-
-
-def _relative_names(paths: Sequence[str]) -> list[str]:
-    relative = names.relative_names(paths)
-    twice = names.first_repeated(relative)
-    if twice:
-        first, second = (names.shown(paths[position]) for position in twice)
-        raise UserError(f"--images: {first} and {second} have the same name, which their results would share: rename one")
-    return relative
-
-
 def main() -> None:
     values = flags.FLAGS
     if bool(values.model) == bool(values.checkpoint):
         raise UserError("give either --model, an exported model, or --checkpoint (with --config_file if none lies beside it)")
-    paths = _find_images(values.images)
+    paths = find_images(values.images)
     output_dir = pathlib.Path(values.output_dir).absolute()
     with own_folder(output_dir):
         predictor, model = _load_model()

@@ -20,6 +20,7 @@ from kmax_tf.image_files import read_rgb
 from protos.errors import UserError
 from trainer import predict as predict_command
 from trainer.prediction import prediction_log
+from trainer.prediction.image_files import find_images
 from trainer.training.distribution import make_strategy
 from trainer.training.experiment import build_experiment
 
@@ -175,9 +176,9 @@ def test_lists_and_folders_of_images(images, tmp_path):
     paths = _paths(images)
     (images / "notes.txt").write_text("")
     (tmp_path / "list.txt").write_text(f"{paths[2]}\n\n{paths[0]}\n")
-    assert predict_command._find_images([str(images)]) == paths
-    assert predict_command._find_images([str(tmp_path / "list.txt")]) == [paths[0], paths[2]]
-    assert predict_command._find_images([str(tmp_path / "list.txt"), paths[1]]) == paths
+    assert find_images([str(images)]) == paths
+    assert find_images([str(tmp_path / "list.txt")]) == [paths[0], paths[2]]
+    assert find_images([str(tmp_path / "list.txt"), paths[1]]) == paths
 
 
 def test_clusters_are_drawn_from_the_same_call(images, info, tmp_path):

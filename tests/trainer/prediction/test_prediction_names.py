@@ -10,6 +10,7 @@ from counting_model import CountingModel
 
 from protos.errors import UserError
 from trainer import predict as predict_command
+from trainer.prediction.image_files import find_images
 
 
 def _copy(images, folder, *file_names):
@@ -69,9 +70,9 @@ def test_files_of_systems_and_folders_are_no_images(images, tmp_path):
     paths = _copy(images, folder, "a.jpg", "b/c.jpg")
     for name in ("Thumbs.db", "._a.jpg", "b/.DS_Store", "b/desktop.ini"):
         (folder / name).write_text("")
-    assert predict_command._find_images([f"{folder}/**", f"{folder}/.*"]) == paths
+    assert find_images([f"{folder}/**", f"{folder}/.*"]) == paths
     with pytest.raises(UserError, match="no file matches"):
-        predict_command._find_images([f"{folder}/*.db"])
+        find_images([f"{folder}/*.db"])
 
 
 def test_names_that_are_not_utf8_are_bad_images(images, info, tmp_path, capsys):
