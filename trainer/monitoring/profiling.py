@@ -24,15 +24,12 @@ class StepProfile:
         if not self._running and first <= self._last and last >= self._first:
             tf.profiler.experimental.start(str(self._folder))
             self._running = True
-        try:
-            yield
-        except BaseException:
-            self._stop()
-            raise
+        yield
         if last >= self._last:
-            self._stop()
+            self.stop()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Ends the profile if it is running, as it is where a training ends before the last step to profile."""
         if self._running:
             self._running = False
             tf.profiler.experimental.stop()

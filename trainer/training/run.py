@@ -27,6 +27,7 @@ class Run:
         self.experiment = experiment
         self.model_dir = model_dir
         self.stop = Stop()
+        self._profile = profile
         options = self.config.trainer_options
         trains, evaluates = mode in ("train", "train_and_eval"), mode != "train"
         self._is_chief = is_chief(experiment.strategy)
@@ -70,6 +71,9 @@ class Run:
                 self.controller.save_checkpoint()
                 print(f"stopped at step {self.experiment.global_step.numpy()}; the same command continues", flush=True)
                 return self.stop.exit_code
+            finally:
+                if self._profile:
+                    self._profile.stop()
         if self._is_chief:
             (self.model_dir / "finished").write_text(f"{step}\n")
         print(f"trained to step {step} of {total}", flush=True)

@@ -6,9 +6,13 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kmax_tf import load_config
 from protos.errors import UserError
 from trainer.monitoring.profiling import StepProfile, parse_steps
 from trainer.monitoring.training_log import TrainingLog
+from trainer.training.distribution import make_strategy
+from trainer.training.experiment import build_experiment
+from trainer.training.run import Run
 from trainer.training.train_step import GRADIENT_NORM
 
 
@@ -48,10 +52,16 @@ def test_resumed_run_replaces_the_lines_after_its_step(tmp_path):
     assert [(line["step"], line["total_loss"]) for line in lines] == [(10, 1.428571), (20, 2.857143), (30, 9.0)]
 
 
-def test_profile_covers_the_steps_that_were_asked_for(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(tf.profiler.experimental, "start", lambda folder: calls.append("start"))
-    monkeypatch.setattr(tf.profiler.experimental, "stop", lambda: calls.append("stop"))
+@pytest.fixture
+def calls(monkeypatch):
+    """The calls of TensorFlow's profiler."""
+    found = []
+    monkeypatch.setattr(tf.profiler.experimental, "start", lambda folder: found.append("start"))
+    monkeypatch.setattr(tf.profiler.experimental, "stop", lambda: found.append("stop"))
+    return found
+
+
+def test_profile_covers_the_steps_that_were_asked_for(tmp_path, calls):
     profile = StepProfile(3, 4, tmp_path)
     for step in range(1, 7):
         with profile.around(step, step):
@@ -62,6 +72,17 @@ def test_profile_covers_the_steps_that_were_asked_for(tmp_path, monkeypatch):
         with profile.around(first, first + 1):
             calls.append(first)
     assert calls == [1, "start", 3, "stop", 5]
+
+
+@pytest.mark.usefixtures("untrained")
+def test_profile_of_a_training_that_ends_inside_it(tiny_config, tmp_path, calls, capsys):
+    experiment = build_experiment(load_config(tiny_config), make_strategy(), seed=0)
+    stopped, continued = (Run(experiment, "train", tmp_path, StepProfile(first, 99, tmp_path)) for first in (1, 5))
+    stopped.stop.set()
+    assert stopped.train() != 0 and experiment.global_step.numpy() == 1
+    assert continued.train() == 0 and experiment.global_step.numpy() == 8
+    assert calls == ["start", "stop"] * 2
+    assert capsys.readouterr().out.count("wrote a profile to") == 2
 
 
 @pytest.mark.parametrize("text", ["5", "5,", "5,4", "0,3", "a,b"])
