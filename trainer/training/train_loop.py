@@ -171,13 +171,14 @@ class TrainLoop(orbit.AbstractTrainer):
             bad = self._skipped_too_often(~np.isfinite(history[GRADIENT_NORM]))
         if bad.any():
             first = int(bad.argmax())
+            # The dataset counts steps from 0, all that is printed from 1.
             step = int(self._experiment.global_step.numpy()) - len(bad) + first
             culprits = [f"{name} {v[first]}" for name, v in history.items() if not math.isfinite(v[first])]
             options = self._experiment.config.train_dataset_options
             batch = next(iter(self._dataset(step, input_problems(options), names=True)))
             images = ", ".join(name.decode(errors="replace") for name in batch["image_name"].numpy()[:8])
             raise NonFiniteLossError(
-                f"step {step}: the loss is not finite ({', '.join(culprits[:6])}). Images of the step: {images}. "
+                f"step {step + 1}: the loss is not finite ({', '.join(culprits[:6])}). Images of the step: {images}. "
                 "Lower base_learning_rate, lengthen warmup_steps or use_gradient_clipping; the last checkpoint is intact."
             )
         return finite

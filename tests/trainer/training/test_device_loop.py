@@ -46,7 +46,7 @@ def test_steps_equal_those_of_the_python_loop(tiny_config, tmp_path, capsys):
     assert [name for name, value in python.items() if not np.array_equal(value, device[name])] == []
 
     later = {name: np.array([1, np.nan, 1, np.nan]) for name in loop.history}
-    with pytest.raises(NonFiniteLossError, match=r"^step 2: the loss is not finite .*Images of the step: train_"):
+    with pytest.raises(NonFiniteLossError, match=r"^step 3: the loss is not finite .*Images of the step: train_"):
         loop._check(later)
 
     experiment.config.trainer_options.solver_options.skip_nonfinite_steps = True
