@@ -81,6 +81,17 @@ def test_a_limited_evaluation_counts_up_to_its_last_image(tiny_config, records, 
     assert not (tmp_path / "eval" / "metrics.json").exists()
 
 
+def test_a_limited_evaluation_does_not_count_damaged_files(tiny_config, records, tmp_path, capsys):
+    (good,) = records.glob("val-*.tfrecord")
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.tfrecord").write_bytes(good.read_bytes()[:-10])
+    loop = _evaluation(tiny_config, tmp_path)
+    for limit, skipped in ((2, 0), (-1, 3)):
+        loop.evaluate(tf.constant(limit))
+        assert json.loads((tmp_path / "eval" / "metrics.json").read_text())["skipped_examples"] == skipped
+    assert "evaluated 2 images" in (printed := capsys.readouterr().out) and "evaluated 6 images" in printed
+
+
 def test_an_evaluation_without_images_has_no_metrics(tiny_config, tmp_path):
     _write_bad_record(tmp_path / "a.tfrecord")
     with pytest.raises(DataError, match="none of the examples can be used"):

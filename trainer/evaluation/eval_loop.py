@@ -110,8 +110,9 @@ class EvalLoop(orbit.AbstractEvaluator):
         """Examples that were left out up to the last one that was evaluated, or of all of them."""
         if last is None:
             raise DataError("eval_dataset_options: none of the examples can be used, the warnings above tell why")
-        passed = int(last["num_records"]) if complete else int(last["number"]) + 1
-        skipped = passed - evaluated + self._damaged_files
+        # Only a complete evaluation has met every damaged file.
+        passed = int(last["num_records"]) + self._damaged_files if complete else int(last["number"]) + 1
+        skipped = passed - evaluated
         if skipped > evaluated:
             raise DataError(
                 f"eval_dataset_options: {skipped} examples cannot be used, more than the {evaluated} that can; the warnings "
