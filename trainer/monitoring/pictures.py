@@ -43,9 +43,10 @@ class PictureBook:
             return
         image = np.asarray(Image.open(io.BytesIO(example["raw_image"])).convert("RGB"))
         truth = tf.io.parse_tensor(example["panoptic_raw"], tf.int32).numpy() if "panoptic_raw" in example else None
+        image_name = example["image_name"].decode(errors="replace")
         # Without a suffix, a dot in the name would be taken for one.
-        name = f"{names.image_name(example['image_name'].decode(errors='replace') + '.png')}.png"
-        self._write(step, "panoptic", f"step-{step:07d}/{name}", self._page(image, maps, truth, example["image_name"]))
+        name = f"{names.image_name(image_name + '.png')}.png"
+        self._write(step, "panoptic", f"step-{step:07d}/{name}", self._page(image, maps, truth, image_name))
         decoders = decoder_slots(maps)
         if decoders and self._drawn < _MOST_CLUSTERS:
             figure = cluster_figure(image, decoders, maps["panoptic_pred"], self._info, truth, _COLUMNS)
@@ -58,9 +59,9 @@ class PictureBook:
             print(f"{self._drawn} pictures in {self._folder / f'step-{step:07d}'}", flush=True)
         self._drawn = 0
 
-    def _page(self, image: np.ndarray, maps: dict[str, np.ndarray], truth: np.ndarray | None, name: bytes) -> np.ndarray:
+    def _page(self, image: np.ndarray, maps: dict[str, np.ndarray], truth: np.ndarray | None, name: str) -> np.ndarray:
         predicted = maps["panoptic_pred"]
-        segments = segment_values(predicted, self._info, str(name), maps)
+        segments = segment_values(predicted, self._info, name, maps)
         scores = {label: segment.score for label, segment in segments.items()}
         pictures = [image, overlay_panoptic(image, predicted, self._info, scores=scores)]
         titles = ["image", "prediction"]

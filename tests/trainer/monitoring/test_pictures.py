@@ -9,6 +9,7 @@ from PIL import Image
 
 from kmax_tf.drawing.clusters import cluster_figure
 from kmax_tf.drawing.pictures import legend
+from kmax_tf.evaluation.segments import EvaluationError
 from protos import descriptions
 from trainer.monitoring.pictures import PictureBook
 
@@ -57,6 +58,15 @@ def test_first_two_images_have_a_figure_of_clusters(tmp_path):
     assert sorted(found) == ["0.png", "1.png"] and len(list((tmp_path / "step-0000003").glob("*.png"))) == 4
     for name, picture in found.items():
         np.testing.assert_array_equal(picture, expected[name])
+
+
+def test_error_names_the_image(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (3, 2)).save(buffer, "png")
+    example = {"raw_image": buffer.getvalue(), "image_name": b"seq0/0000", "number": 0, "num_records": 1}
+    book = PictureBook(tmp_path, 1, descriptions.load("scenes_panoptic"))
+    with pytest.raises(EvaluationError, match="^seq0/0000: "):
+        book.add(3, example, {"panoptic_pred": np.full((2, 3), 99999)})
 
 
 @pytest.mark.parametrize(
