@@ -87,7 +87,8 @@ class Sweep:
                     print(f"{title}: failed: {problem}", file=sys.stderr, flush=True)
                     continue
                 self.report()
-            print(f"{title}: PQ {read_history(run.model_dir)[-1]['pq']:.1f}", flush=True)
+            pq = read_history(run.model_dir)[-1]["pq"]
+            print(f"{title}: " + ("no image shows a class" if pq is None else f"PQ {pq:.1f}"), flush=True)
         return failed
 
     def report(self) -> str:
@@ -168,8 +169,8 @@ def plan(
     """The runs of a sweep: the first seed of all configs, then the second, and so on.
 
     Raises:
-      ConfigError: a config is invalid, two have the same experiment_name, or the folder of a run contains one with other
-        settings.
+      ConfigError: a config is invalid or evaluates without labels, two have the same experiment_name, or the folder of a run
+        contains one with other settings.
     """
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds={','.join(map(str, seeds))} contains a seed twice")
@@ -177,6 +178,11 @@ def plan(
     for seed in seeds:
         for file in map(pathlib.Path, config_files):
             config = load_config(file, [*overrides, f"trainer_options.seed={seed}"])
+            if not config.eval_dataset_options.decode_groundtruth_label:
+                raise ConfigError(
+                    f"{file}: eval_dataset_options.decode_groundtruth_label is false, but a sweep compares metrics, which need "
+                    "labels: remove it"
+                )
             name = config.experiment_name
             if files.setdefault(name, file) != file or config_files.count(str(file)) > 1:
                 raise ConfigError(f"{files[name]} and {file} have the same experiment_name {name}: results would be mixed")

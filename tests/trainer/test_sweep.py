@@ -34,7 +34,8 @@ if mood == "is interrupted":
     os.kill(os.getppid(), signal.SIGINT)
     time.sleep(60)
 metrics = dict.fromkeys(["pq_things", "pq_stuff", "sq", "rq", "mean_iou", "ap"], 1.0)
-lines = [json.dumps(metrics | {"step": step, "pq": 10 * seed + step}) + "\\n" for step in (5, 10)]
+pq = {step: None if mood == "sees no class" else 10 * seed + step for step in (5, 10)}
+lines = [json.dumps(metrics | {"step": step, "pq": value}) + "\\n" for step, value in pq.items()]
 folder.joinpath("eval", "metrics.jsonl").write_text("".join(lines))
 folder.joinpath("finished").write_text("10")
 """
@@ -105,6 +106,12 @@ def test_failed_run_is_reported_and_tried_again(configs, script, capsys):
     assert attempts(script) == [("first", 0, 1), ("first", 1, 0), ("first", 0, 0)]
 
 
+def test_run_without_a_defined_metric_does_not_end_the_sweep(configs, script, capsys):
+    script.with_name("mood_0").write_text("sees no class")
+    assert sweep(configs[:1], script).run([]) == 0
+    assert "seed 0: no image shows a class\n" in (printed := capsys.readouterr().out) and "seed 1: PQ 20.0" in printed
+
+
 def test_interruption_lets_the_training_save(configs, script, interruptible):
     script.with_name("mood_1").write_text("is interrupted")
     with pytest.raises(KeyboardInterrupt):
@@ -139,6 +146,8 @@ def test_mistakes_are_found_before_the_first_training(configs, tmp_path):
         plan(configs, [], [0, 0], tmp_path)
     with pytest.raises(ConfigError, match="no_such_field"):
         plan(configs, ["no_such_field=1"], [0], tmp_path)
+    with pytest.raises(ConfigError, match="decode_groundtruth_label is false, but a sweep compares metrics"):
+        plan(configs, ["eval_dataset_options.decode_groundtruth_label=false"], [0], tmp_path)
 
 
 def history(*values: float | None) -> list[dict]:
