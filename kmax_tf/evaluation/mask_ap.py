@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,21 +19,13 @@ _NAMES = (
 )
 
 
-class _Instance(NamedTuple):
-    """A true or detected instance; `counts` is its compressed run-length code."""
-
-    class_id: int
-    area: int
-    is_crowd: bool
-    counts: bytes
-    score: float | None = None
-
-
 class _Image(NamedTuple):
+    """True and detected instances as annotations of COCO that lack only the ids of image and annotation."""
+
     name: str
     size: tuple[int, int]
-    truths: list[_Instance]
-    detections: list[_Instance]
+    truths: list[dict]
+    detections: list[dict]
 
 
 class MaskAP:
@@ -57,20 +49,24 @@ class MaskAP:
         As in COCO, detections in crowd regions of the ground truth are not errors. Detections with equal scores are ranked in
         the order of image names, and in an image in that of the segments.
         """
-        truths = [self._instance(mask, segment) for _, mask, segment in self._things(ground_truth, true_segments)]
-        detections = [
-            self._instance(mask, segment)._replace(score=scores[label])
-            for label, mask, segment in self._things(prediction, predicted_segments)
-        ]
+        truths = self._annotations(ground_truth, true_segments, dict.fromkeys(true_segments))
+        detections = self._annotations(prediction, predicted_segments, scores)
         self._images.append(_Image(image_name, ground_truth.shape, truths, detections))
 
-    def _things(self, labels: np.ndarray, segments: Mapping[int, Segment]) -> Iterator[tuple[int, np.ndarray, Segment]]:
-        things = {label: segment for label, segment in segments.items() if segment.class_id in self._thing_ids}
-        return ((label, labels == label, segment) for label, segment in things.items())
-
-    def _instance(self, mask: np.ndarray, segment: Segment) -> _Instance:
-        code = rle.encode(np.asfortranarray(mask, np.uint8))
-        return _Instance(segment.class_id, segment.area, segment.is_crowd, code["counts"])
+    def _annotations(
+        self, labels: np.ndarray, segments: Mapping[int, Segment], scores: Mapping[int, float | None]
+    ) -> list[dict]:
+        return [
+            {
+                "category_id": segment.class_id,
+                "area": segment.area,
+                "iscrowd": int(segment.is_crowd),
+                "segmentation": rle.encode(np.asfortranarray(labels == label, np.uint8)),
+                "score": scores[label],
+            }
+            for label, segment in segments.items()
+            if segment.class_id in self._thing_ids
+        ]
 
     def merge(self, other: "MaskAP") -> None:
         """Adds the images of `other`, which has the same classes."""
@@ -95,16 +91,9 @@ class MaskAP:
     def _coco(self, images: Sequence[_Image], key: str) -> COCO:
         # COCO.loadRes fails on an empty list.
         annotations = [
-            {
-                "image_id": image_id,
-                "category_id": entry.class_id,
-                "area": entry.area,
-                "iscrowd": int(entry.is_crowd),
-                "segmentation": {"size": list(image.size), "counts": entry.counts},
-                "score": entry.score,
-            }
+            annotation | {"image_id": image_id}
             for image_id, image in enumerate(images, 1)
-            for entry in getattr(image, key)
+            for annotation in getattr(image, key)
         ]
         for annotation_id, annotation in enumerate(annotations, 1):
             annotation["id"] = annotation_id
