@@ -24,24 +24,25 @@ class SegmentMatches:
     excused: tuple[int, ...]
 
 
+@dataclasses.dataclass(eq=False)
 class LabelPairs:
     """Overlaps of two label maps [H, W], `truth` and `prediction`, from which segments are matched; labels are in [0, 2^31).
 
-    `true` and `predicted` are their segments by label.
+    `true` and `predicted` are their segments by label; labels without a segment are void.
     """
 
-    def __init__(
-        self,
-        ground_truth: np.ndarray,
-        true_segments: Mapping[int, Segment],
-        prediction: np.ndarray,
-        predicted_segments: Mapping[int, Segment],
-    ):
-        """Labels without a segment are void."""
-        self.truth, self.prediction = ground_truth, prediction
-        self.true, self.predicted = true_segments, predicted_segments
-        self.overlaps = count_pairs(ground_truth, prediction)
-        self.over_void = _over_void(self.overlaps, true_segments)
+    truth: np.ndarray
+    true: Mapping[int, Segment]
+    prediction: np.ndarray
+    predicted: Mapping[int, Segment]
+
+    def __post_init__(self):
+        self.overlaps = count_pairs(self.truth, self.prediction)
+        # Pixels of each predicted label in void of the ground truth.
+        self.over_void = collections.Counter()
+        for (true, predicted), overlap in self.overlaps.items():
+            if true not in self.true:
+                self.over_void[predicted] += overlap
 
     def match(self) -> SegmentMatches:
         """Matches segments of the same class whose IoU is above 0.5, where the union excludes void of the ground truth.
@@ -86,12 +87,3 @@ class LabelPairs:
                 ignored = self.over_void[label] + self.overlaps.get((crowds.get(segment.class_id, -1), label), 0)
                 (excused if ignored > 0.5 * segment.area else wrong).append(label)
         return SegmentMatches(matched, tuple(missed), tuple(wrong), tuple(excused))
-
-
-def _over_void(overlaps: Mapping[tuple[int, int], int], true_segments: Mapping[int, Segment]) -> collections.Counter:
-    """Pixels of each predicted label in void of the ground truth."""
-    found = collections.Counter()
-    for (true, predicted), overlap in overlaps.items():
-        if true not in true_segments:
-            found[predicted] += overlap
-    return found
