@@ -4,13 +4,11 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from absl import logging
 
 from kmax_tf.evaluation.mask_ap import MaskAP
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, display_names
 from kmax_tf.evaluation.segment_matching import LabelPairs
 from kmax_tf.evaluation.segments import EvaluationError, Segment, decode_segments
-from kmax_tf.postprocessing.postprocessor import merge_rule
 from protos import evaluator_pb2
 from protos.descriptions import DatasetInfo
 
@@ -25,7 +23,6 @@ class PanopticEvaluator:
         self._quality = PanopticQuality(info.classes, boundaries=self._options.boundary_pq)
         self._ap = MaskAP(info.thing_ids)
         self._iou = MeanIoU(info)
-        self._images = self._predicted = 0
 
     def update(self, image_name: str, prediction: Mapping[str, np.ndarray], panoptic_gt: np.ndarray) -> None:
         """Adds one image.
@@ -51,8 +48,6 @@ class PanopticEvaluator:
         self._quality.add(LabelPairs(panoptic_gt, truth, panoptic_pred, predicted))
         self._ap.update(image_name, panoptic_gt, truth, panoptic_pred, predicted, self._scores(prediction, predicted))
         self._iou.update(panoptic_gt // self._info.label_divisor, prediction["semantic_pred"])
-        self._images += 1
-        self._predicted += len(predicted)
 
     def _scores(self, prediction: Mapping[str, np.ndarray], segments: Mapping[int, Segment]) -> dict[int, float]:
         """Mean semantic score times mean instance score of each predicted thing, by label."""
@@ -72,8 +67,6 @@ class PanopticEvaluator:
         self._quality.merge(other._quality)
         self._ap.merge(other._ap)
         self._iou.merge(other._iou)
-        self._images += other._images
-        self._predicted += other._predicted
 
     def result(self) -> dict[str, float | None | dict]:
         """All metrics in percent: `pq`, `sq`, `rq`, `pq_things`, `pq_stuff`, `mean_iou`, `ap` and `per_class`.
@@ -82,8 +75,6 @@ class PanopticEvaluator:
         `ar_large`, `boundary_pq` the numbers of boundaries (PanopticQuality.result). A metric is None if it is undefined
         because its classes are not in the dataset or occur in no image.
         """
-        if self._images and not self._predicted:
-            self._warn_of_empty_predictions()
         metrics = self._quality.result()
         per_class = metrics.pop("per_class")
         metrics["mean_iou"], ious = self._iou.result()
@@ -92,15 +83,6 @@ class PanopticEvaluator:
         names = display_names(self._info.classes)
         metrics["per_class"] = {names[i]: {**per_class[names[i]], "iou": iou} for i, iou in ious.items()}
         return metrics
-
-    def _warn_of_empty_predictions(self) -> None:
-        options = self._options
-        logging.warning(
-            "No segment was predicted in any of the %d images, so PQ is 0. After a short training, the class confidence of all "
-            "masks may still be too low; otherwise these evaluator_options may be too high: %s, thing_area_limit %d, "
-            "stuff_area_limit %d",
-            *(self._images, merge_rule(options).thresholds(options), options.thing_area_limit, options.stuff_area_limit),
-        )
 
 
 def _size(array: np.ndarray) -> str:

@@ -211,7 +211,7 @@ def test_printed_config_is_the_resolved_one(tmp_path):
 @pytest.mark.parametrize(
     ("passed", "expected"),
     [
-        (0, "0 predicted segments passed .* is 0.31 .needed: 0.7 for things and 0.5 for stuff.: early"),
+        (0, "0 predicted segments passed .* is 0.31 .*_threshold_thing 0.7, .* stuff_area_limit 64.: early"),
         (3, "3 .*: none of them"),
     ],
 )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kmax_tf.postprocessing.postprocessor import merge_rule
 from protos import evaluator_pb2
 
 
@@ -21,15 +22,11 @@ def summary_line(metrics: Mapping[str, Any]) -> str:
 
 
 def why_zero(metrics: Mapping[str, Any], confidence: float, options: evaluator_pb2.EvaluatorOptions) -> str:
-    """What stands between a model whose PQ is 0 and a prediction that counts."""
+    """Explains a PQ of 0; `confidence` is the highest class confidence of all masks, 0..1."""
     passed = sum(of_class["tp"] + of_class["fp"] for of_class in metrics["per_class"].values())
-    maskwise = options.maskwise_postprocessing
-    needed = f"{options.transformer_class_confidence_threshold:g}"
-    if options.transformer_post_processing == "maskwise":
-        thing, stuff = (getattr(maskwise, f"transformer_class_confidence_threshold_{kind}") for kind in ("thing", "stuff"))
-        needed = f"{thing:g} for things and {stuff:g} for stuff"
     why = "none of them matches an object yet" if passed else "early in a training, that is normal"
     return (
         f"PQ is 0: {passed} predicted segments passed the thresholds and area limits; the highest class confidence of all "
-        f"masks is {confidence:.2f} (needed: {needed}): {why}"
+        f"masks is {confidence:.2f} (evaluator_options: {merge_rule(options).thresholds(options)}, thing_area_limit "
+        f"{options.thing_area_limit}, stuff_area_limit {options.stuff_area_limit}): {why}"
     )
