@@ -8,10 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kmax_tf.files.atomic import write_text
-from trainer.evaluation.metrics_files import read_metrics
-
-# Columns of the table, as evaluation names them.
-_SHOWN = {"pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "sq": "SQ", "rq": "RQ", "mean_iou": "mIoU", "ap": "AP"}
+from trainer.evaluation.metrics_files import TITLES, read_metrics
 
 # The evaluations of one run: the dicts of metrics.jsonl, ordered by step.
 History = Sequence[Mapping]
@@ -51,7 +48,7 @@ def summarize(histories: Mapping[int, History]) -> dict:
         "step": last[0]["step"],
         "metrics": {
             name: mean_and_spread([metrics[name] for metrics in last]) | {"values": [metrics[name] for metrics in last]}
-            for name in _SHOWN
+            for name in TITLES
         },
         "curve": {"step": shared} | {key: [point[key] for point in points] for key in ("mean", "spread")},
     }
@@ -62,8 +59,8 @@ def format_table(summaries: Mapping[str, Mapping]) -> str:
 
     `summaries` are those of `summarize` with `hours` and `cpu_hours`, the mean time of a run.
     """
-    shown = [name for name in _SHOWN if any(s["metrics"][name]["mean"] is not None for s in summaries.values())]
-    rows = [["experiment", "runs", "steps", *(_SHOWN[name] for name in shown), "hours", "CPU hours"]]
+    shown = [name for name in TITLES if any(s["metrics"][name]["mean"] is not None for s in summaries.values())]
+    rows = [["experiment", "runs", "steps", *(TITLES[name] for name in shown), "hours", "CPU hours"]]
     for name, summary in summaries.items():
         metrics = [_cell(summary["metrics"][metric]) for metric in shown]
         hours = [f"{summary[key]:.2f}" for key in ("hours", "cpu_hours")]

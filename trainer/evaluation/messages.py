@@ -5,19 +5,11 @@ from typing import Any
 
 from kmax_tf.postprocessing.postprocessor import merge_rule
 from protos import evaluator_pb2
+from trainer.evaluation.metrics_files import TITLES
 
 
 def summary_line(metrics: Mapping[str, Any]) -> str:
-    shown = {
-        "PQ": "pq",
-        "SQ": "sq",
-        "RQ": "rq",
-        "PQ things": "pq_things",
-        "PQ stuff": "pq_stuff",
-        "mIoU": "mean_iou",
-        "AP": "ap",
-    }
-    parts = [f"{title} {metrics[key]:.1f}" for title, key in shown.items() if metrics[key] is not None]
+    parts = [f"{title} {metrics[key]:.1f}" for key, title in TITLES.items() if metrics[key] is not None]
     return f"evaluation at step {metrics['step']}: {'  '.join(parts) or 'no metric is defined, no image shows a class'}"
 
 

@@ -5,6 +5,9 @@ import pathlib
 
 from absl import logging
 
+# How people call the main metrics, by their names in the files.
+TITLES = {"pq": "PQ", "sq": "SQ", "rq": "RQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "mean_iou": "mIoU", "ap": "AP"}
+
 
 def read_metrics(path: pathlib.Path) -> list[dict]:
     """The lines of a file in their order; none without a file. Damaged lines, as a full disk leaves them, are left out."""

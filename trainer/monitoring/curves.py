@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trainer.evaluation.metrics_files import read_metrics
+from trainer.evaluation.metrics_files import TITLES, read_metrics
 from trainer.monitoring.progress import shown_terms
 
-_METRICS = {"pq": "PQ", "pq_things": "PQ things", "pq_stuff": "PQ stuff", "mean_iou": "mIoU"}
+_METRICS = ("pq", "pq_things", "pq_stuff", "mean_iou")
 
 
 def draw_curves(folder: pathlib.Path, evaluations: Sequence[Mapping[str, float | None]]) -> None:
@@ -20,7 +20,7 @@ def draw_curves(folder: pathlib.Path, evaluations: Sequence[Mapping[str, float |
     left, right = figure.subplots(1, 2)
     _plot(left, losses, {name: name for name in losses[-1] if name != "step"} if losses else {})
     left.set(title="training: loss and its terms", yscale="log")
-    _plot(right, evaluations, _METRICS, marker="o")
+    _plot(right, evaluations, {name: TITLES[name] for name in _METRICS}, marker="o")
     right.set(title="evaluation, percent", ylim=(0, None))
     figure.savefig(folder / "curves.png")
 
