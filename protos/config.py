@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from absl import logging
 from google.protobuf import text_format
 
-from protos import dataset_pb2, descriptions, experiment_pb2, text_files
+from protos import dataset_pb2, descriptions, experiment_pb2
 from protos.defaults import fill_defaults
 from protos.descriptions import DatasetInfo
-from protos.errors import ConfigError, UserError, nearest
+from protos.errors import ConfigError, UserError
 from protos.inheritance import read_with_bases
 from protos.overrides import apply_overrides, override_paths
-from protos.parsing import parse_text
 from protos.text_files import expand_home, usable_path
 from protos.validation import check_model_defaults, check_required, dataset_sections, per_side, validate
 
@@ -34,8 +33,8 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> expe
     Raises:
       ConfigError: the file, an override or a value is invalid.
     """
-    path = _installed(usable_path(path, ConfigError))
-    config, bases = read_with_bases(path, _parse)
+    path = _installed(usable_path(path))
+    config, bases = read_with_bases(path)
     apply_overrides(config, overrides)
     overridden = override_paths(overrides)
     if "base" in overridden:
@@ -90,17 +89,6 @@ def config_to_text(config: experiment_pb2.ExperimentOptions) -> str:
 def _installed(path: pathlib.Path) -> pathlib.Path:
     shipped = _SHIPPED / path
     return shipped if path.parts[:1] == ("configs",) and not path.exists() and shipped.is_file() else path
-
-
-def _parse(path: pathlib.Path) -> experiment_pb2.ExperimentOptions:
-    there = sorted(map(str, (path if path.is_dir() else path.parent).glob("*.textproto")))
-    if path.is_dir():
-        raise ConfigError(f"{path}: is a folder; give a config file, such as {there[0] if there else path / 'name.textproto'}")
-    if not path.exists():
-        raise ConfigError(f"{path}: there is no such config file{nearest(str(path), there)}")
-    config = experiment_pb2.ExperimentOptions()
-    parse_text(text_files.read_text(path, ConfigError), config, str(path))
-    return config
 
 
 def _clean_names(config: experiment_pb2.ExperimentOptions, source: str) -> None:

@@ -12,6 +12,7 @@ from google.protobuf import text_format
 
 from protos import dataset_pb2, model_pb2, text_files
 from protos.errors import ConfigError, few, nearest
+from protos.parsing import parse_text
 
 # The input pipeline encodes class ids in 15 bits.
 _LARGEST_ID = 32767
@@ -93,10 +94,8 @@ def default_color(class_id: int) -> tuple[int, int, int]:
 
 def from_text(text: str, source: str) -> DatasetInfo:
     """Parses and validates the text of a description; every ConfigError message starts with `source` (its file)."""
-    try:
-        proto = text_format.Parse(text, dataset_pb2.DatasetDescription())
-    except text_format.ParseError as error:
-        raise ConfigError(f"{source}:{error}") from None
+    proto = dataset_pb2.DatasetDescription()
+    parse_text(text, proto, source)
     categories = [c.category_id if c.HasField("category_id") else c.id for c in proto.classes]
     problem = next(_problems(proto, categories), None)
     if problem:
@@ -162,8 +161,8 @@ def find(dataset: str, relative_to: pathlib.Path | None = None) -> pathlib.Path:
       ConfigError: there is no such description; the message lists the known names.
     """
     folders = [pathlib.Path()] if relative_to is None else [relative_to, pathlib.Path()]
-    candidates = [text_files.usable_path(dataset, ConfigError, folder) for folder in folders]
-    shipped = text_files.usable_path(f"{dataset}.textproto", ConfigError, DESCRIPTIONS_DIR)
+    candidates = [text_files.usable_path(dataset, folder) for folder in folders]
+    shipped = text_files.usable_path(f"{dataset}.textproto", DESCRIPTIONS_DIR)
     if shipped.is_file():
         return shipped
     for candidate in candidates:

@@ -1,47 +1,54 @@
 """Configs that set only what differs from another file, their `base`."""
 
 import pathlib
-from collections.abc import Callable
 
 from google.protobuf import message
 
 from protos import descriptions, experiment_pb2
-from protos.descriptions import ConfigError
-from protos.text_files import usable_path
+from protos.errors import ConfigError, nearest
+from protos.parsing import parse_text
+from protos.text_files import read_text, usable_path
 
-Read = Callable[[pathlib.Path], experiment_pb2.ExperimentOptions]
 
-
-def read_with_bases(path: pathlib.Path, read: Read) -> tuple[experiment_pb2.ExperimentOptions, list[pathlib.Path]]:
+def read_with_bases(path: pathlib.Path) -> tuple[experiment_pb2.ExperimentOptions, list[pathlib.Path]]:
     """Reads a config file and merges its base, the base of that, and so on; `base` is unset in the result.
-
-    `read` parses one file.
 
     Returns:
       The config, and the files of its bases, nearest first.
 
     Raises:
-      ConfigError: `read` failed, or a file is its own base; the message names the files.
+      ConfigError: a file cannot be read or parsed, or it is its own base; the message names the files.
     """
-    config = read(path)
+    config = _read(path)
     bases: list[pathlib.Path] = []
-    nearest, name = path, config.base
+    current, name = path, config.base
     config.ClearField("base")
     while name:
         try:
-            base_path = usable_path(name, ConfigError, nearest.parent)
+            base_path = usable_path(name, current.parent)
             files = [path, *bases, base_path]
             if base_path.resolve() in [file.resolve() for file in files[:-1]]:
                 chain = " -> ".join(map(str, files))
                 raise ConfigError(f"a file cannot be its own base, but {chain}; remove base from one of them")
-            base = read(base_path)
+            base = _read(base_path)
         except ConfigError as error:
-            raise ConfigError(f"{nearest}: base: {error}") from None
+            raise ConfigError(f"{current}: base: {error}") from None
         bases.append(base_path)
-        nearest, name = base_path, base.base
+        current, name = base_path, base.base
         base.ClearField("base")
         _inherit(config, base, base_path.parent)
     return config, bases
+
+
+def _read(path: pathlib.Path) -> experiment_pb2.ExperimentOptions:
+    there = sorted(map(str, (path if path.is_dir() else path.parent).glob("*.textproto")))
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; give a config file, such as {there[0] if there else path / 'name.textproto'}")
+    if not path.exists():
+        raise ConfigError(f"{path}: there is no such config file{nearest(str(path), there)}")
+    config = experiment_pb2.ExperimentOptions()
+    parse_text(read_text(path, ConfigError), config, str(path))
+    return config
 
 
 def _inherit(config: experiment_pb2.ExperimentOptions, base: experiment_pb2.ExperimentOptions, folder: pathlib.Path) -> None:

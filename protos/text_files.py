@@ -4,7 +4,7 @@ import os
 import pathlib
 import stat
 
-from protos.errors import UserError
+from protos.errors import ConfigError, UserError
 
 # The largest annotation file of a benchmark, that of COCO's training set, has a third of it.
 LARGEST_FILE = 1 << 30
@@ -20,7 +20,7 @@ def read_text(path: pathlib.Path, error: type[UserError] = UserError) -> str:
 
 
 def read_bytes(path: pathlib.Path, error: type[UserError], *, if_missing: str = "") -> bytes:
-    """The bytes of a file, of which nobody knows who made it.
+    """The bytes of a file from an untrusted source.
 
     Raises:
       error: the file does not exist (the message ends with the advice `if_missing`), cannot be read or has more than
@@ -62,7 +62,7 @@ def expand_home(path: str) -> str:
     Shells expand `~` only at the start of a word, not after `--flag=`.
 
     Raises:
-      UserError: there is no such user, or its name is none.
+      UserError: there is no such user, or the path is invalid.
     """
     try:
         expanded = os.path.expanduser(path)
@@ -76,20 +76,20 @@ def expand_home(path: str) -> str:
     return expanded
 
 
-def usable_path(text: str | os.PathLike[str], error: type[UserError], folder: pathlib.Path = pathlib.Path()) -> pathlib.Path:
+def usable_path(text: str | os.PathLike[str], folder: pathlib.Path = pathlib.Path()) -> pathlib.Path:
     """The path of a file that need not exist; a relative one starts at `folder`.
 
     Raises:
-      error: no file can have this name, its links lead in a circle, or it is in the home directory of an unknown user.
+      ConfigError: no file can have this name, its links lead in a circle, or it is in the home directory of an unknown user.
     """
     try:
         path = folder / expand_home(os.fspath(text))
         os.stat(path)
     except UserError as problem:
-        raise error(str(problem)) from None
+        raise ConfigError(str(problem)) from None
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
-        raise error(f"{os.fspath(text)!r}: cannot be the path of a file ({reason}): correct it") from None
+        raise ConfigError(f"{os.fspath(text)!r}: cannot be the path of a file ({reason}): correct it") from None
     return path

@@ -35,7 +35,7 @@ def open_engine(path: str | os.PathLike[str], *, clusters: bool) -> Engine:
       CheckpointError: the checkpoint is damaged or does not fit its config.
       MissingPackageError: the format needs a package that is not installed.
     """
-    path = usable_path(path, ConfigError)
+    path = usable_path(path)
     folder, name = find_export(path)
     if folder is None:
         return _open_checkpoint(path, clusters)

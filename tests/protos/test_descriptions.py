@@ -53,6 +53,11 @@ def test_converter_defaults_to_the_general_one():
     assert "converter" not in descriptions.to_text(parsed(PETS))
 
 
+def test_misspelt_field_of_a_description_is_named_with_its_line():
+    with pytest.raises(ConfigError, match='^text:1: DatasetDescription has no field "nam"; did you mean "name"'):
+        parsed('nam: "pets"')
+
+
 def test_dataset_and_class_names_do_not_affect_the_network(tmp_path):
     names = ("mystreets", "mycityscapes", "cityscapes_panoptic_subset", "ade20k")
     texts = {config_to_text(resolve(tmp_path, name, PETS)).replace(f"/{name}.textproto", "") for name in names}

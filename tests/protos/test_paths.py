@@ -16,7 +16,7 @@ _NAMES = ["a" * 300, "a\0b", "~no_such_user/a", "~\0/a", "a" * 250]
 @pytest.mark.parametrize("name", _NAMES[:4])
 def test_names_of_no_file_are_refused(tmp_path, name):
     with pytest.raises(ConfigError, match="cannot be the path of a file|home directory|is not a path"):
-        usable_path(name, ConfigError)
+        usable_path(name)
     with pytest.raises(ConfigError):
         load_config(name)
     (tmp_path / "variant.textproto").write_text(f'base: "{name}"'.replace("\0", r"\000"))
@@ -52,4 +52,4 @@ def test_links_that_lead_in_a_circle(tmp_path):
 def test_files_that_do_not_exist_yet(tmp_path):
     (tmp_path / "file").write_text("")
     for name in ("none", "none/none", "file/none"):
-        assert usable_path(name, ConfigError, tmp_path) == tmp_path / name
+        assert usable_path(name, tmp_path) == tmp_path / name
