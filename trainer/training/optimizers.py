@@ -1,6 +1,6 @@
 """Optimizers: decoupled weight decay on kernels, a learning rate of its own for the encoder (paper, section 5.1)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -50,11 +50,8 @@ class FusedAdamW(tf_keras.optimizers.AdamW):
         self._variables.append(variable)
         return variable
 
-    def _use_weight_decay(self, variable: tf.Variable) -> bool:
-        return is_decayed(variable)
-
     def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
-        """Does nothing: `_update` decays each variable before it updates it."""
+        """Does nothing: each variable decays just before its update."""
 
     def _distributed_apply_gradients_fn(
         self, distribution: tf.distribute.Strategy, grads_and_vars: Sequence[tuple[tf.Tensor, tf.Variable]], **_: object
@@ -75,30 +72,17 @@ class FusedAdamW(tf_keras.optimizers.AdamW):
         decay = rate * self.weight_decay
         for gradient, variable in grads_and_vars:
             index = self._index_dict[self._var_key(variable)]
-            slots = self._momentums[index], self._velocities[index]
-            own_decay = decay if self._use_weight_decay(variable) else None
+            decays = variable.name.rsplit("/", 1)[-1].removesuffix(":0") in DECAYED
 
-            def update(variable, gradient, slots=slots, own_decay=own_decay):
-                _update(variable, gradient, slots, own_decay, settings)
+            def update(variable, gradient, momentum=self._momentums[index], velocity=self._velocities[index], decays=decays):
+                if decays:
+                    variable.assign_sub(variable * decay)
+                tf.raw_ops.ResourceApplyAdam(
+                    var=variable.handle, m=momentum.handle, v=velocity.handle, grad=tf.convert_to_tensor(gradient), **settings
+                )
 
             distribution.extended.update(variable, update, args=(gradient,), group=False)
         return self.iterations.assign_add(1)
-
-
-def _update(
-    variable: tf.Variable,
-    gradient: tf.Tensor,
-    slots: tuple[tf.Variable, tf.Variable],
-    decay: tf.Tensor | None,
-    settings: Mapping[str, tf.Tensor],
-) -> None:
-    """Decays a variable by the factor 1 - decay, then updates it and its two moments."""
-    if decay is not None:
-        variable.assign_sub(variable * decay)
-    momentum, velocity = slots
-    tf.raw_ops.ResourceApplyAdam(
-        var=variable.handle, m=momentum.handle, v=velocity.handle, grad=tf.convert_to_tensor(gradient), **settings
-    )
 
 
 def make_optimizer(
@@ -118,7 +102,3 @@ def make_optimizer(
         optimizer = tf_keras.optimizers.SGD(rate, momentum=0.9, jit_compile=False)
     optimizer.build(variables)
     return optimizer
-
-
-def is_decayed(variable: tf.Variable) -> bool:
-    return variable.name.rsplit("/", 1)[-1].removesuffix(":0") in DECAYED
