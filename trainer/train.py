@@ -98,44 +98,32 @@ def run_experiment(
                     check_resumed_config(config, model_dir, saved[0])
                 seed = run_seed(config, model_dir)
         else:
-            print("the chief prints how the run gets on", flush=True)
+            print("the chief prints the progress of the run", flush=True)
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         profile = StepProfile(*profile_steps, model_dir) if profile_steps and is_chief(strategy) else None
-        return _run(config, mode, model_dir, strategy, seed, profile)
-
-
-def _run(
-    config: experiment_pb2.ExperimentOptions,
-    mode: str,
-    model_dir: pathlib.Path,
-    strategy: tf.distribute.Strategy,
-    seed: int,
-    profile: StepProfile | None,
-) -> int:
-    trains = mode in ("train", "train_and_eval")
-    try:
-        experiment = build_experiment(config, strategy, from_chief(strategy, seed))
-        print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
-        run = Run(experiment, mode, model_dir, profile)
-        if trains and is_chief(strategy):
-            write_text(model_dir / "config.textproto", config_to_text(config))
-            describe_run(config, model_dir, int(experiment.global_step.numpy()))
-        code = 0
-        if trains:
-            code = run.train()
-        elif mode == "eval":
-            run.evaluate()
-        else:
-            run.evaluate_continuously()
-        # A host that ends early looks like a lost one.
-        sum_over_hosts(strategy, 0)
-        return code
-    except LOST_HOST as error:
-        if not spans_hosts(strategy):
-            raise
-        saved = saved_checkpoints(model_dir)
-        kept = f"{saved[0]} holds the state of the run" if saved else "The run has not saved anything"
-        raise UserError(f"{lost_host(error)}. {kept}; the same command on all hosts continues") from None
+        try:
+            experiment = build_experiment(config, strategy, from_chief(strategy, seed))
+            print(f"{config.experiment_name}: {mode} in {model_dir} on {strategy.num_replicas_in_sync} device(s)", flush=True)
+            run = Run(experiment, mode, model_dir, profile)
+            if trains and is_chief(strategy):
+                write_text(model_dir / "config.textproto", config_to_text(config))
+                describe_run(config, model_dir, int(experiment.global_step.numpy()))
+            code = 0
+            if trains:
+                code = run.train()
+            elif mode == "eval":
+                run.evaluate()
+            else:
+                run.evaluate_continuously()
+            # A host that ends early looks like a lost one.
+            sum_over_hosts(strategy, 0)
+            return code
+        except LOST_HOST as error:
+            if not spans_hosts(strategy):
+                raise
+            saved = saved_checkpoints(model_dir)
+            kept = f"{saved[0]} holds the state of the run" if saved else "The run has not saved anything"
+            raise UserError(f"{lost_host(error)}. {kept}; the same command on all hosts continues") from None
 
 
 def main() -> int:

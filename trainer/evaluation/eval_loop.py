@@ -158,10 +158,6 @@ class EvalLoop(orbit.AbstractEvaluator):
         merged = self._merge({}, {k: v[None] for k, v in logits.items()}, *(tf.constant(size, tf.int32) for size in sizes))
         return {k: v[0].numpy() for k, v in merged.items()}
 
-    def is_done(self, step: int) -> bool:
-        """Whether the model of this step has been evaluated."""
-        return any(metrics["step"] == step for metrics in self.history())
-
     def history(self) -> list[dict]:
         """The metrics of all evaluations, in the order of their lines."""
         return read_metrics(self._eval_dir / "metrics.jsonl")

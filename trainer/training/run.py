@@ -32,6 +32,7 @@ class Run:
         trains, evaluates = mode in ("train", "train_and_eval"), mode != "train"
         self._is_chief = is_chief(experiment.strategy)
         self._keeps = trains and self._is_chief
+        initialize = load_weights_to_evaluate if mode == "eval" else load_initial_weights
         self.evaluation = EvalLoop(experiment, model_dir, self.stop) if evaluates else None
         self.controller = orbit.Controller(
             global_step=experiment.global_step,
@@ -40,7 +41,7 @@ class Run:
             strategy=experiment.strategy,
             # Loops end at multiples of their length, where summaries are due, wherever they begin.
             steps_per_loop=lambda step: options.steps_per_loop - int(step) % options.steps_per_loop,
-            checkpoint_manager=RunCheckpoints(experiment, model_dir, lambda: self._initialize(mode)),
+            checkpoint_manager=RunCheckpoints(experiment, model_dir, lambda: initialize(experiment)),
             summary_interval=-(-options.save_summaries_steps // options.steps_per_loop) * options.steps_per_loop,
             summary_dir=str(model_dir / "train") if self._is_chief else None,
             eval_summary_dir=str(model_dir / "eval") if self._is_chief else None,
@@ -59,8 +60,10 @@ class Run:
         with stop_on_signals(self.stop):
             try:
                 step = int(self.experiment.global_step.numpy())
-                if self.evaluation and step and (step >= total or step % interval == 0) and not self._is_evaluated(step):
-                    self.evaluate()
+                if self.evaluation and step and (step >= total or step % interval == 0):
+                    is_evaluated = any(metrics["step"] == step for metrics in self.evaluation.history())
+                    if not from_chief(self.experiment.strategy, is_evaluated):
+                        self.evaluate()
                 while step < total:
                     step = min(total, (step // interval + 1) * interval)
                     # Saved before it is evaluated: nothing is lost if the evaluation fails.
@@ -78,9 +81,6 @@ class Run:
             (self.model_dir / "finished").write_text(f"{step}\n")
         print(f"trained to step {step} of {total}", flush=True)
         return 0
-
-    def _is_evaluated(self, step: int) -> bool:
-        return from_chief(self.experiment.strategy, self.evaluation.is_done(step)) > 0
 
     def evaluate(self) -> None:
         """Evaluates the weights as they are; in a training, keeps the best checkpoint and draws the curves."""
@@ -112,9 +112,3 @@ class Run:
             self.evaluate()
             if self.experiment.global_step.numpy() >= total:
                 break
-
-    def _initialize(self, mode: str) -> None:
-        if mode != "eval":
-            load_initial_weights(self.experiment)
-        else:
-            load_weights_to_evaluate(self.experiment)
