@@ -47,13 +47,9 @@ class Experiment:
         """All other trainable variables."""
         return _without(self.model.trainable_variables, self.encoder_variables)
 
-    def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
-        """A `with` block in which the model has the weights to evaluate: the averages, if there are any."""
-        return self.averages.applied() if self.averages else contextlib.nullcontext()
-
     @property
     def folds_norms(self) -> bool:
-        """Whether evaluation uses the form of the model that is fast; on TPUs, XLA has fewer passes over memory anyway."""
+        """Whether evaluation folds batch norms; on TPUs, XLA fuses them anyway."""
         return not isinstance(self.strategy, tf.distribute.TPUStrategy)
 
     @functools.cached_property
@@ -62,8 +58,9 @@ class Experiment:
 
     @contextlib.contextmanager
     def inference_weights(self) -> Iterator[None]:
-        """evaluated_weights with folded norms, if folds_norms: for graphs with `training=False` alone."""
-        with self.evaluated_weights(), self._folding.applied() if self.folds_norms else contextlib.nullcontext():
+        """A `with` block in which graphs with `training=False` use the averages, if there are any, and folded norms."""
+        averages = self.averages.applied() if self.averages else contextlib.nullcontext()
+        with averages, self._folding.applied() if self.folds_norms else contextlib.nullcontext():
             yield
 
     def checkpoint(self, *, with_origin: bool = True, with_averages: bool = True) -> tf.train.Checkpoint:
@@ -98,7 +95,7 @@ def build_experiment(config: experiment_pb2.ExperimentOptions, strategy: tf.dist
             f"train_dataset_options.batch_size {batch_size} is not a multiple of {parts}, the number of devices times "
             "trainer_options.accumulate_steps"
         )
-    if trainer.jit_compile and sums_inside(config, strategy):
+    if trainer.jit_compile and reduces_inside_step(config, strategy):
         raise ConfigError(
             "trainer_options.jit_compile on several devices needs solver_options.use_sync_batchnorm: false: batch norm would "
             "add up over the devices in the middle of what is compiled, which TensorFlow can do on TPUs alone"
@@ -130,8 +127,8 @@ def build_experiment(config: experiment_pb2.ExperimentOptions, strategy: tf.dist
     )
 
 
-def sums_inside(config: experiment_pb2.ExperimentOptions, strategy: tf.distribute.Strategy) -> bool:
-    """Whether TensorFlow leaves the program of a replica in the middle, to add up the statistics of batch norm over devices."""
+def reduces_inside_step(config: experiment_pb2.ExperimentOptions, strategy: tf.distribute.Strategy) -> bool:
+    """Whether TensorFlow performs a cross-replica reduction inside the replica step: of the statistics of batch norm."""
     synchronized = config.trainer_options.solver_options.use_sync_batchnorm
     return synchronized and strategy.num_replicas_in_sync > 1 and not isinstance(strategy, tf.distribute.TPUStrategy)
 

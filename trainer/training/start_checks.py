@@ -8,14 +8,11 @@ from data.records.record_index import find_files, source_patterns
 from kmax_tf import CheckpointError, ConfigError
 from kmax_tf.checkpoints.convnext_weights import SUFFIXES
 from kmax_tf.checkpoints.tensorflow_files import resolve_checkpoint
-from protos import experiment_pb2, trainer_pb2
+from kmax_tf.registry import registered
+from protos import experiment_pb2
 from protos.descriptions import load
 from protos.errors import UserError
-from protos.rules import IGNORED
 
-LOSS_TERMS = tuple(
-    field.name for field in trainer_pb2.LossOptions.DESCRIPTOR.fields if field.name not in IGNORED["LossOptions"]
-)
 _TRAINING = ("train", "train_and_eval")
 
 
@@ -25,11 +22,9 @@ def check_mode(config: experiment_pb2.ExperimentOptions, mode: str) -> None:
     for section in ("train_dataset_options", "eval_dataset_options"):
         if section in _sections(mode) and not config.HasField(section):
             raise ConfigError(f"{name}: mode {mode} needs {section}")
-    losses = config.trainer_options.loss_options
-    if mode in _TRAINING and not any(losses.HasField(term) for term in LOSS_TERMS):
-        raise ConfigError(
-            f"{name}: trainer_options.loss_options: no term is set, nothing would be learned; {', '.join(LOSS_TERMS)}"
-        )
+    losses, terms = config.trainer_options.loss_options, registered("kmax_tf.losses", "LOSS_TERMS")
+    if mode in _TRAINING and not any(losses.HasField(term) for term in terms):
+        raise ConfigError(f"{name}: trainer_options.loss_options: no term is set, nothing would be learned; {', '.join(terms)}")
 
 
 def check_data(config: experiment_pb2.ExperimentOptions, mode: str) -> None:

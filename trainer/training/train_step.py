@@ -9,7 +9,7 @@ from data.records.input_problems import REPORT
 from kmax_tf.layers.normalization import only_finite_statistics
 from kmax_tf.layers.recompute import recomputed_blocks
 from kmax_tf.randomness import random_stream
-from trainer.training.experiment import Experiment, sums_inside
+from trainer.training.experiment import Experiment, reduces_inside_step
 
 Batch = dict[str, tf.Tensor]
 Terms = dict[str, tf.Tensor]
@@ -126,8 +126,8 @@ def accumulated_gradients(experiment: Experiment, batch: Batch, seed: tf.Tensor)
         part_seed = tf.random.experimental.stateless_fold_in(seed, part)
         return _gradients(experiment, {k: v[part] for k, v in split.items()}, part_seed)
 
-    if sums_inside(experiment.config, experiment.strategy):
-        # TensorFlow cannot leave a while_loop in the middle.
+    if reduces_inside_step(experiment.config, experiment.strategy):
+        # TensorFlow cannot perform a cross-replica reduction inside a while_loop.
         sums = of_part(0)
         for part in range(1, parts):
             sums = tf.nest.map_structure(tf.add, sums, of_part(part))

@@ -53,7 +53,7 @@ def test_evaluation_and_loading_use_the_averages_and_training_the_weights(tiny_c
     averages = {name: value + (name not in statistics) for name, value in weights.items()}
     assert all(name.endswith(("moving_mean", "moving_variance")) for name in statistics) and statistics
 
-    with contextlib.suppress(ZeroDivisionError), experiment.evaluated_weights():
+    with contextlib.suppress(ZeroDivisionError), experiment.averages.applied():
         assert_same(values(experiment), averages)
         raise ZeroDivisionError
     assert_same(values(experiment), weights)
