@@ -130,7 +130,9 @@ def run() -> None:
     flags.DEFINE_bool("mask_ap", False, "Also compute COCO's mask AP of things, which need scores.")
     define_path("gallery", "Folder for a gallery of all images: pictures, errors and statistics in a page for a browser.")
     define_path("images_dir", "The images of the ground truth, for --gallery; they may be in subfolders.")
-    flags.DEFINE_enum("submission", None, ["coco", "cityscapes", "ade20k"], "Benchmark for whose test server to write files.")
+    flags.DEFINE_enum(
+        "submission", None, ["coco", "cityscapes", "ade20k"], "Write the files that the test server of this benchmark expects."
+    )
     define_path("output_dir", "Folder for the files of --submission.")
     flags.DEFINE_string("algorithm", "kmax-deeplab", "Name of the algorithm in the file name of a submission to COCO.")
     run_command(main)

@@ -1,10 +1,10 @@
-"""Warns of loss terms that stay as they are, which a model that learns does not show."""
+"""Warns about loss terms that do not change, a sign that nothing is learned."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-# So many equal values in a row are not a coincidence.
+# Consecutive equal values that are no coincidence.
 _MOST_EQUAL_STEPS = 100
 
 

@@ -38,7 +38,7 @@ class Stopwatch:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the stopwatch was created."""
+        """Seconds since the stopwatch was created or restarted."""
         return time.perf_counter() - self._start
 
     @property

@@ -32,7 +32,7 @@ def make_strategy(master: str = "", num_gpus: int = 0) -> tf.distribute.Strategy
     With several hosts, it waits for all of them. Call it before anything else of TensorFlow runs.
 
     Raises:
-      ConfigError: the devices are not there, or TF_CONFIG is not right.
+      ConfigError: the devices are not there, or TF_CONFIG is invalid.
     """
     if master:
         if num_gpus:

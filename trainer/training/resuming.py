@@ -55,7 +55,7 @@ def check_resumed_config(config: experiment_pb2.ExperimentOptions, model_dir: pa
         if reason:
             refused.append(f"{path}: {old} -> {new}: {reason}")
         else:
-            print(f"changed since this run began: {path}: {old} -> {new}", flush=True)
+            print(f"changed since the run was last started: {path}: {old} -> {new}", flush=True)
     if refused:
         raise ConfigError(
             "\n  ".join([f"{model_dir} contains a run with other settings, which would continue from {checkpoint}:", *refused])

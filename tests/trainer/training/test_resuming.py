@@ -62,8 +62,8 @@ def test_other_changes_are_printed(run_config, model_dir, capsys):
     overrides = (f"{STEPS}9", "train_dataset_options.batch_size=4")
     check_resumed_config(load_config(run_config, overrides), model_dir, str(model_dir / "ckpt-4"))
     lines = capsys.readouterr().out.splitlines()
-    assert "changed since this run began: train_dataset_options.batch_size: 2 -> 4" in lines
-    assert f"changed since this run began: {STEPS.rstrip('=')}: 4 -> 9" in lines and len(lines) == 2
+    assert "changed since the run was last started: train_dataset_options.batch_size: 2 -> 4" in lines
+    assert f"changed since the run was last started: {STEPS.rstrip('=')}: 4 -> 9" in lines and len(lines) == 2
 
 
 def test_checkpoint_stands_in_for_a_config_that_is_gone(run_config, model_dir, capsys):
