@@ -1,10 +1,9 @@
 """Runs the training input on the workers of a tf.data service; docs/data_service.md starts them."""
 
-import queue
+import multiprocessing.pool
 import socket
-import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tensorflow as tf
 
@@ -43,12 +42,10 @@ class ServiceTimeout:
     """Waits for batches of a data service, but not forever."""
 
     def __init__(self, address: str) -> None:
-        """`address` of the service; if it is empty, there is none, and a call takes as long as it takes."""
+        """`address` of the service; if it is empty, calls have no time limit."""
         self._address = address
-        self._calls: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-        if address:
-            threading.Thread(target=self._serve, daemon=True).start()
+        # Its thread is a daemon: it does not keep a program that ends waiting.
+        self._thread = multiprocessing.pool.ThreadPool(1) if address else None
 
     def wait_for(self, call: Callable[[], Result]) -> Result:
         """The result of `call`, which takes a batch from an iterator.
@@ -56,23 +53,12 @@ class ServiceTimeout:
         Raises:
           DataError: no batch has come for three minutes; the iterator is lost.
         """
-        if not self._address:
+        if not self._thread:
             return call()
-        self._calls.put(call)
         try:
-            is_error, result = self._results.get(timeout=_SILENCE_SECONDS)
-        except queue.Empty:
+            return self._thread.apply_async(call).get(_SILENCE_SECONDS)
+        except multiprocessing.TimeoutError:
             raise DataError(
                 f"train_dataset_options.data_service {self._address} has sent nothing for {_SILENCE_SECONDS:.0f} seconds: have "
                 "its workers ended? Start them again (docs/data_service.md); the same command goes on from the last checkpoint"
             ) from None
-        if is_error:
-            raise result
-        return result
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                self._results.put((False, self._calls.get()()))
-            except Exception as error:
-                self._results.put((True, error))
