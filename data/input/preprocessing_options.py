@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from data.input import autoaugment
 from protos import dataset_pb2
@@ -72,11 +73,10 @@ def _scale_jitter(augmentations: dataset_pb2.AugmentationOptions, factor: float,
         # The count is truncated and the range divided evenly: 0.5 to 2.0 by 0.1 (in float32) gives 15 factors with a distance
         # of 0.107 instead of 16 factors.
         count = int((highest - lowest) / step + 1)
-        # In float32 like tf.linspace: the last bit decides whether some scaled sides are one pixel shorter.
-        first, last = np.float32(lowest), np.float32(highest)
-        step = (last - first) / np.float32(max(count - 1, 1))
-        between = [first + step * np.float32(k) for k in range(1, count - 1)]
-        return ScaleJitter(lowest, highest, tuple(map(float, [first, *between, last][:count])))
+        # In float32, on any machine: the last bit decides whether some scaled sides are one pixel shorter.
+        with tf.device("CPU"):
+            values = tf.linspace(np.float32(lowest), np.float32(highest), count)
+        return ScaleJitter(lowest, highest, tuple(values.numpy().tolist()))
     # The tolerance compensates for decimal steps that float32 cannot represent exactly.
     count = int((highest - lowest) / step + 1e-4) + 1
     return ScaleJitter(lowest, highest, tuple((lowest + step * np.arange(count)).tolist()))
