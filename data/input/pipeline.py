@@ -20,12 +20,10 @@ from data.records.input_problems import REPORT, InputProblems
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
 
-__all__ = ["REPORT", "InputProblems", "evaluation_dataset", "input_problems", "training_dataset"]
-
 # Functions of datasets contain no Python loops or conditions over tensors, and converting them takes longer than tracing them.
 _as_written = tf.autograph.experimental.do_not_convert
 _PREFETCH = 4
-# So many steps apart are the batches that workers of a data service prepare at the same time, at most.
+# Largest distance, in steps, of the batches that workers of a data service prepare at the same time.
 _STEPS_AHEAD = 16
 
 
@@ -56,7 +54,7 @@ def training_dataset(
       batch_size: number of images per step, over all shards.
       shard: number of this host.
       num_shards: number of hosts; each yields batch_size / num_shards images per step.
-      problems: watches the dataset, see InputProblems.watch; default: none do.
+      problems: watches the dataset, see InputProblems.watch; default: new counters.
       with_draws: whether batches also contain `draws` float32 [b, n, 4] (scale, first row and column of the crop, 1 if
         flipped; n is 2 with copy-paste, else 1) and `pasted_name` string [b], empty without copy-paste.
 
@@ -130,10 +128,7 @@ def evaluation_dataset(
     chosen = range(len(examples)) if numbers is None else numbers
     problems.watch(examples, options.max_thing_id, lambda _: chosen, is_complete=True)
     make = _evaluation_example(prepare, options, info, len(examples))
-    if numbers is None:
-        dataset = tf.data.Dataset.range(len(examples))
-    else:
-        dataset = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64))
+    dataset = tf.data.Dataset.from_tensor_slices(np.array(chosen, np.int64))
     dataset = dataset.map(_as_written(reader.read), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if problems.skip:
         dataset = dataset.ignore_errors()
@@ -160,7 +155,6 @@ def _training_example(
     with_draws: bool,
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """A graph function from the position of an example to its tensors."""
-    target_options = targets.target_options(options, info)
 
     def augmented(example: Example, uniform: tf.Tensor, jitter: ScaleJitter, padding: int):
         crop = augmentation.random_crop(tf.shape(example["panoptic"]), uniform, prepare, jitter)
@@ -183,7 +177,7 @@ def _training_example(
         result = {"image": image, "image_name": example["image_name"]}
         if with_draws:
             result |= {"draws": tf.stack(draws), "pasted_name": pasted_name}
-        tensors, dropped, classes = targets.build_targets(segments, target_options)
+        tensors, dropped, classes = targets.build_targets(segments, options, info)
         report = [tf.stack([example["number"], tf.cast(dropped, tf.int64)]), class_counts.class_bits(classes, info), *bad]
         return result | tensors | {REPORT: tf.concat(report, 0)}
 
@@ -194,7 +188,6 @@ def _evaluation_example(
     prepare: Preprocessing, options: dataset_pb2.DatasetOptions, info: DatasetInfo, num_records: int
 ) -> Callable[[Example], dict[str, tf.Tensor]]:
     """A graph function from a decoded example to its tensors."""
-    target_options = targets.target_options(options, info)
 
     def make(example: Example) -> dict[str, tf.Tensor]:
         raw_size = tf.ensure_shape(tf.shape(example["image"])[:2], [2])
@@ -212,7 +205,7 @@ def _evaluation_example(
             return result | {REPORT: tf.stack([example["number"], 0])}
         segments = resize_and_pad.place_label(example["panoptic"], placement, info.void_label)
         result["panoptic_raw"] = tf.io.serialize_tensor(example["panoptic"])
-        tensors, dropped, _ = targets.build_targets(segments, target_options)
+        tensors, dropped, _ = targets.build_targets(segments, options, info)
         return result | tensors | {REPORT: tf.stack([example["number"], tf.cast(dropped, tf.int64)])}
 
     return make

@@ -1,7 +1,5 @@
 """Training targets of kMaX-DeepLab from a map of segments."""
 
-import dataclasses
-
 import tensorflow as tf
 
 from data.records.segments import class_ids, is_instance
@@ -13,24 +11,9 @@ from protos.descriptions import DatasetInfo
 MOST_INSTANCES = (1 << 16) - 1
 
 
-@dataclasses.dataclass(frozen=True)
-class TargetOptions:
-    """Options of build_targets. Pixels of instances with less than `small_threshold` pixels have weight `small_weight`."""
-
-    info: DatasetInfo
-    max_thing_id: int
-    small_threshold: int = 0
-    small_weight: float = 1.0
-
-
-def target_options(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> TargetOptions:
-    """The target options of a dataset."""
-    if not options.increase_small_instance_weights:
-        return TargetOptions(info, options.max_thing_id)
-    return TargetOptions(info, options.max_thing_id, options.small_instance_threshold, options.small_instance_weight)
-
-
-def build_targets(segments: tf.Tensor, options: TargetOptions) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+def build_targets(
+    segments: tf.Tensor, options: dataset_pb2.DatasetOptions, info: DatasetInfo
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
     """Computes the targets of one image.
 
     Instances are numbered in the order of their first pixel, row by row. If there are more than max_thing_id instances, the
@@ -38,7 +21,8 @@ def build_targets(segments: tf.Tensor, options: TargetOptions) -> tuple[dict[str
 
     Args:
       segments: the segment of each pixel, see data/records/segments.py, int32 [h, w].
-      options: see TargetOptions.
+      options: max_thing_id and the weights of small instances.
+      info: classes of the dataset.
 
     Returns:
       `semantic_gt` int32 [h, w] (class ids, ignore_label for void), `semantic_loss_weight` float32 [h, w],
@@ -46,7 +30,7 @@ def build_targets(segments: tf.Tensor, options: TargetOptions) -> tuple[dict[str
       id of each instance, then -1); the number of dropped instances, int32; and the class id of each segment, int32 [k],
       ignore_label for void.
     """
-    info, limit = options.info, options.max_thing_id
+    limit = options.max_thing_id
     distinct, index, areas = tf.unique_with_counts(tf.reshape(segments, [-1]))
 
     def per_pixel(values: tf.Tensor) -> tf.Tensor:
@@ -58,8 +42,8 @@ def build_targets(segments: tf.Tensor, options: TargetOptions) -> tuple[dict[str
     kept = instances & (rank < limit)
     dropped = instances & ~kept
     number = tf.where(kept, tf.cumsum(tf.cast(kept, tf.int32)) - 1, -1)
-    if options.small_threshold:
-        weight = per_pixel(tf.where(kept & (areas < options.small_threshold), options.small_weight, 1.0))
+    if options.increase_small_instance_weights:
+        weight = per_pixel(tf.where(kept & (areas < options.small_instance_threshold), options.small_instance_weight, 1.0))
     else:
         weight = tf.ones_like(segments, tf.float32)
     of_instances = tf.boolean_mask(classes, kept)

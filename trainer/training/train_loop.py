@@ -11,7 +11,8 @@ import orbit
 import tensorflow as tf
 
 from data.input.data_service import ServiceTimeout
-from data.input.pipeline import REPORT, InputProblems, input_problems, training_dataset
+from data.input.pipeline import input_problems, training_dataset
+from data.records.input_problems import REPORT, InputProblems
 from protos.errors import UserError
 from trainer.monitoring.constant_terms import ConstantTerms
 from trainer.monitoring.forecast import report_needs
@@ -24,7 +25,7 @@ from trainer.training.graph_optimizers import graphs_run_as_traced
 from trainer.training.stopping import StopRequested
 from trainer.training.train_step import GRADIENT_NORM, Terms, make_device_loop, make_train_step, runs_on_device
 
-# So many steps without an update in a row end a run (skip_nonfinite_steps).
+# Consecutive steps without an update after which a run ends (skip_nonfinite_steps).
 _MOST_SKIPPED_IN_A_ROW = 20
 # Each loss term in every step of a loop.
 History = dict[str, np.ndarray]

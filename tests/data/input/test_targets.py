@@ -7,7 +7,7 @@ from panoptic_fixtures import INFO, random_panoptic
 
 from data.input import targets
 from data.records import segments
-from protos import dataset_pb2
+from protos.dataset_pb2 import DatasetOptions
 
 
 def _reference(panoptic, divisor, limit, threshold=0, weight=1.0):
@@ -36,7 +36,7 @@ def _reference(panoptic, divisor, limit, threshold=0, weight=1.0):
 
 
 def _check(panoptic, options, expected):
-    made, dropped, classes = tf.function(lambda x: targets.build_targets(x, options))(tf.constant(panoptic, tf.int32))
+    made, dropped, classes = tf.function(lambda x: targets.build_targets(x, options, INFO))(tf.constant(panoptic, tf.int32))
     assert set(made) == set(expected[0])
     for key, value in expected[0].items():
         np.testing.assert_array_equal(made[key], value, err_msg=key)
@@ -49,16 +49,18 @@ def _check(panoptic, options, expected):
 @pytest.mark.parametrize("seed", range(3))
 def test_against_a_loop(limit, seed):
     panoptic = random_panoptic(np.random.default_rng(seed), 48, 56, instances=15)
-    options = targets.TargetOptions(INFO, limit, small_threshold=40, small_weight=3.0)
+    options = DatasetOptions(max_thing_id=limit, small_instance_threshold=40, small_instance_weight=3.0)
+    _check(panoptic, options, _reference(panoptic, 256, limit))
+    options.increase_small_instance_weights = True
     _check(panoptic, options, _reference(panoptic, 256, limit, 40, 3.0))
 
 
 def test_crowds_stuff_and_void():
     # A crowd that kept its class (256) is not an instance.
     panoptic = np.array([[0, 256, 513, 513], [768, 768, 257, 0]])
-    options = targets.TargetOptions(INFO, 4)
+    options = DatasetOptions(max_thing_id=4)
     _check(panoptic, options, _reference(panoptic, 256, 4))
-    made, *_ = targets.build_targets(tf.constant(panoptic, tf.int32), options)
+    made, *_ = targets.build_targets(tf.constant(panoptic, tf.int32), options, INFO)
     np.testing.assert_array_equal(made["thing_id_mask_gt"], [[-1, -1, 0, 0], [-1, -1, 1, -1]])
     np.testing.assert_array_equal(made["semantic_gt"], [[0, 1, 2, 2], [3, 3, 1, 0]])
     np.testing.assert_array_equal(made["thing_id_class_gt"], [2, 1, -1, -1])
@@ -69,7 +71,7 @@ def test_pasted_segments_are_instances_of_their_own():
     panoptic = np.array([[257, 257, 768], [514, 257, 0]], np.int32)
     pasted = np.array([[0, 1, 0], [1, 0, 1]], bool)
     numbers = tf.where(pasted, segments.pasted(tf.constant(panoptic)), panoptic)
-    made, *_ = targets.build_targets(numbers, targets.TargetOptions(INFO, 4))
+    made, *_ = targets.build_targets(numbers, DatasetOptions(max_thing_id=4), INFO)
     np.testing.assert_array_equal(made["semantic_gt"], panoptic // 256)
     np.testing.assert_array_equal(made["thing_id_mask_gt"], [[0, 1, -1], [2, 0, -1]])
     np.testing.assert_array_equal(made["thing_id_class_gt"], [1, 1, 2, -1])
@@ -77,11 +79,4 @@ def test_pasted_segments_are_instances_of_their_own():
 
 def test_image_without_labels():
     panoptic = np.zeros((5, 7), np.int32)
-    _check(panoptic, targets.TargetOptions(INFO, 3), _reference(panoptic, 256, 3))
-
-
-def test_options():
-    options = dataset_pb2.DatasetOptions(max_thing_id=9, small_instance_threshold=50, small_instance_weight=2.5)
-    assert targets.target_options(options, INFO) == targets.TargetOptions(INFO, 9)
-    options.increase_small_instance_weights = True
-    assert targets.target_options(options, INFO) == targets.TargetOptions(INFO, 9, 50, 2.5)
+    _check(panoptic, DatasetOptions(max_thing_id=3), _reference(panoptic, 256, 3))
