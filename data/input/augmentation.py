@@ -55,9 +55,9 @@ def random_crop(shape: tf.Tensor, uniform: tf.Tensor, options: Preprocessing, ji
       jitter: scale factors.
     """
     sizes = [(shape[0], shape[1])]
-    if options.min_size or options.max_size or options.size_factor:
-        limits = (options.min_size, options.max_size, options.size_factor)
-        sizes.append(resampling.range_size(*sizes[-1], *limits, reference_quirks=options.reference_quirks))
+    crop, quirks = options.size.crop, options.size.reference_quirks
+    if options.size.min_size or options.size.max_size or options.size.factor:
+        sizes.append(resampling.range_size(*sizes[-1], options.size))
     scale = tf.constant(1.0)
     if jitter.values != (1.0,):
         if jitter.values:
@@ -66,8 +66,8 @@ def random_crop(shape: tf.Tensor, uniform: tf.Tensor, options: Preprocessing, ji
             scale = jitter.lowest + uniform[0] * (jitter.highest - jitter.lowest)
         # The published code truncates; at least one pixel must be left to crop from.
         sizes.append(tuple(tf.maximum(tf.cast(tf.cast(side, tf.float32) * scale, tf.int32), 1) for side in sizes[-1]))
-    start = [_start(sizes[-1][a], options.crop[a], uniform[1 + a], options.reference_quirks) for a in range(2)]
-    return RandomCrop(sizes, start, scale, uniform[3] < options.flip_probability, options.crop)
+    start = [_start(sizes[-1][a], crop[a], uniform[1 + a], quirks) for a in range(2)]
+    return RandomCrop(sizes, start, scale, uniform[3] < options.flip_probability, crop)
 
 
 def augment_image(image: tf.Tensor, crop: RandomCrop, uniform: tf.Tensor, policy: autoaugment.Policy | None) -> tf.Tensor:

@@ -17,6 +17,7 @@ from data.input.graph_reader import Example, GraphReader
 from data.input.preprocessing_options import Preprocessing, ScaleJitter, preprocessing
 from data.records import class_counts, record_classes, record_index
 from data.records.input_problems import REPORT, InputProblems
+from kmax_tf.prediction.placement import InputSize
 from protos import dataset_pb2
 from protos.descriptions import DatasetInfo
 
@@ -67,7 +68,7 @@ def training_dataset(
       DataError: there are no records, or files are damaged. A bad record that is found later ends the iteration with a
         tf.errors.OpError unless bad examples are skipped; see InputProblems.explained.
     """
-    prepare = preprocessing(options, is_training=True)
+    prepare = preprocessing(options)
     problems = problems or input_problems(options)
     reader, examples, sizes = _open(options, info, problems)
     weights = [source.weight for source in options.source] or [1.0]
@@ -122,12 +123,11 @@ def evaluation_dataset(
     Raises:
       DataError: as training_dataset.
     """
-    prepare = preprocessing(options, is_training=False)
     problems = problems or input_problems(options)
     reader, examples, _ = _open(options, info, problems)
     chosen = range(len(examples)) if numbers is None else numbers
     problems.watch(examples, options.max_thing_id, lambda _: chosen, is_complete=True)
-    make = _evaluation_example(prepare, options, info, len(examples))
+    make = _evaluation_example(options, info, len(examples))
     dataset = tf.data.Dataset.from_tensor_slices(np.array(chosen, np.int64))
     dataset = dataset.map(_as_written(reader.read), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if problems.skip:
@@ -185,13 +185,14 @@ def _training_example(
 
 
 def _evaluation_example(
-    prepare: Preprocessing, options: dataset_pb2.DatasetOptions, info: DatasetInfo, num_records: int
+    options: dataset_pb2.DatasetOptions, info: DatasetInfo, num_records: int
 ) -> Callable[[Example], dict[str, tf.Tensor]]:
     """A graph function from a decoded example to its tensors."""
+    size = InputSize.from_options(options)
 
     def make(example: Example) -> dict[str, tf.Tensor]:
         raw_size = tf.ensure_shape(tf.shape(example["image"])[:2], [2])
-        placement = resize_and_pad.placement(raw_size[0], raw_size[1], prepare)
+        placement = resize_and_pad.placement(raw_size[0], raw_size[1], size)
         result = {
             "image": resize_and_pad.place_image(example["image"], placement),
             "image_name": example["image_name"],

@@ -1,4 +1,4 @@
-"""The preprocessing of a dataset, derived from its options in a resolved config."""
+"""The preprocessing of training images, derived from the options of a dataset in a resolved config."""
 
 import dataclasses
 
@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from data.input import autoaugment
+from kmax_tf.prediction.placement import InputSize
 from protos import dataset_pb2
-from protos.validation import per_side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,44 +21,26 @@ class ScaleJitter:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """The preprocessing of one dataset.
+    """The preprocessing of the training images of one dataset; `policy` None: no color augmentation."""
 
-    Sizes are (height, width) in pixels; None: no limit. `size_factor` None: resized sides are not rounded. `policy` None: no
-    color augmentation. `reference_quirks`: reproduce the bugs of the published code, see protos/dataset.proto.
-    """
-
-    crop: tuple[int, int]
-    min_size: tuple[int, int] | None
-    max_size: tuple[int, int] | None
-    size_factor: int | None
+    size: InputSize
     jitter: ScaleJitter
     paste_jitter: ScaleJitter | None
     policy: autoaugment.Policy | None
     flip_probability: float
-    reference_quirks: bool
 
 
-def preprocessing(options: dataset_pb2.DatasetOptions, *, is_training: bool) -> Preprocessing:
-    """The preprocessing of a dataset whose options kmax_tf.load_config has validated."""
-    crop, smallest, largest = (options.crop_size[0], options.crop_size[1]), options.min_resize_value, options.max_resize_value
-    max_size = per_side(largest)
-    if not any(max_size) and not is_training:
-        max_size = crop
-    # As in DeepLab2, resize fields that are 0 set no limit, but sides are rounded to size_factor.
-    resizes = bool(smallest or largest) or not is_training
+def preprocessing(options: dataset_pb2.DatasetOptions) -> Preprocessing:
+    """The preprocessing for training of a dataset whose options kmax_tf.load_config has validated."""
     augmentations, quirks = options.augmentations, options.reference_quirks
     paste_scale = augmentations.panoptic_copy_paste.panoptic_copy_paste_scale
     policy = augmentations.autoaugment_policy_name
     return Preprocessing(
-        crop=crop,
-        min_size=per_side(smallest) if any(per_side(smallest)) else None,
-        max_size=max_size if any(max_size) else None,
-        size_factor=options.resize_factor or None if resizes else None,
+        size=InputSize.from_options(options, fits=False),
         jitter=_scale_jitter(augmentations, 1.0, quirks),
         paste_jitter=_scale_jitter(augmentations, paste_scale, quirks) if paste_scale > 0 else None,
         policy=autoaugment.named_policy(policy, reference_quirks=quirks) if policy else None,
         flip_probability=augmentations.flip_probability,
-        reference_quirks=quirks,
     )
 
 

@@ -9,36 +9,24 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from kmax_tf.prediction.placement import InputSize
+
 # Height and width, in pixels.
 Size = tuple[tf.Tensor, tf.Tensor]
 
 
-def range_size(
-    height: tf.Tensor,
-    width: tf.Tensor,
-    min_size: Sequence[int] | None,
-    max_size: Sequence[int] | None,
-    factor: int | None = None,
-    *,
-    reference_quirks: bool = True,
-) -> Size:
-    """Size after scaling up or down until no side is below `min_size`, then down until no side is above `max_size`.
+def range_size(height: tf.Tensor, width: tf.Tensor, input_size: InputSize) -> Size:
+    """Height and width of an image of this size within the input, int32 scalars in pixels: InputSize.resized in a graph.
 
-    The aspect ratio is kept and sides are rounded down.
-
-    Args:
-      height: int32 scalar, pixels.
-      width: int32 scalar, pixels.
-      min_size: minimum height and width; no limit if it is None or 0 for either side.
-      max_size: maximum height and width; likewise.
-      factor: sides are finally rounded up to factor * k + 1; before, `max_size` is rounded down to it.
-      reference_quirks: use float32 ratios and round after each of the two steps, as in the published code, where a side can end
-        up one pixel too short; otherwise one step in double precision.
+    The aspect ratio is kept and sides are rounded down; `max_size` is first rounded down to a multiple of `factor` plus 1. With
+    reference_quirks, ratios are float32 and each of the two steps rounds, as in the published code, where a side can end up one
+    pixel too short; otherwise there is one step in double precision.
     """
-    size_of = _published_size if reference_quirks else _exact_size
-    if factor and max_size and all(max_size):
-        max_size = [side - (side - 1) % factor for side in max_size]
-    size = size_of((height, width), min_size or (0, 0), max_size or (0, 0))
+    size_of = _published_size if input_size.reference_quirks else _exact_size
+    largest, factor = input_size.max_size or (0, 0), input_size.factor
+    if factor and input_size.max_size:
+        largest = [side - (side - 1) % factor for side in largest]
+    size = size_of((height, width), input_size.min_size or (0, 0), largest)
     if factor:
         size = tuple(side + (1 - side) % factor for side in size)
     return tuple(tf.maximum(side, 1) for side in size)

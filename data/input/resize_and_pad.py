@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from data.input import augmentation, resampling
-from data.input.preprocessing_options import Preprocessing
+from kmax_tf.prediction.placement import InputSize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +22,9 @@ class Placement:
         return [[0, crop - side] for crop, side in zip(self.crop, self.size, strict=True)]
 
 
-def placement(height: tf.Tensor, width: tf.Tensor, prepare: Preprocessing) -> Placement:
-    """The placement of an image of this size."""
-    limits = (prepare.min_size, prepare.max_size, prepare.size_factor)
-    size = resampling.range_size(height, width, *limits, reference_quirks=prepare.reference_quirks)
-    return Placement((height, width), size, prepare.crop)
+def placement(height: tf.Tensor, width: tf.Tensor, input_size: InputSize) -> Placement:
+    """The placement of an image of this height and width in pixels."""
+    return Placement((height, width), resampling.range_size(height, width, input_size), input_size.crop)
 
 
 def place_image(image: tf.Tensor, where: Placement) -> tf.Tensor:

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from data.input import resize_and_pad
-from data.input.preprocessing_options import preprocessing
 from data.inspection.scan import Section
+from kmax_tf.prediction.placement import InputSize
 from protos import evaluator_pb2
 from protos.input_sizes import next_size
 
@@ -44,7 +44,7 @@ class InputSizes:
 def input_sizes(section: Section, evaluation: evaluator_pb2.EvaluatorOptions) -> InputSizes:
     """Computes the sizes of a scanned section that has images; `evaluation` holds the area limits."""
     counts, info = section.counts, section.info
-    prepare = preprocessing(section.options, is_training=section.name == "train")
+    prepare = InputSize.from_options(section.options, fits=section.name != "train")
     known = {}
     for height, width in np.unique(counts.sizes, axis=0).tolist():
         place = resize_and_pad.placement(tf.constant(height), tf.constant(width), prepare)

@@ -14,7 +14,7 @@ from kmax_tf.prediction.placement import InputSize
 from kmax_tf.prediction.processor import bfloat16_problem
 from protos import experiment_pb2, trainer_pb2
 from protos.config import dataset_info
-from protos.validation import dataset_sections, per_side
+from protos.validation import dataset_sections
 
 
 def checkpoint_engine(config: experiment_pb2.ExperimentOptions, checkpoint: str, *, clusters: bool) -> FixedSizeEngine:
@@ -46,11 +46,4 @@ def checkpoint_engine(config: experiment_pb2.ExperimentOptions, checkpoint: str,
 def input_size(config: experiment_pb2.ExperimentOptions) -> InputSize:
     """The input size of evaluation, or of training if the config has no evaluation, from a resolved config."""
     _, options = dataset_sections(config)[-1]
-    crop, smallest, largest = tuple(options.crop_size), per_side(options.min_resize_value), per_side(options.max_resize_value)
-    return InputSize(
-        crop=crop,
-        min_size=smallest if any(smallest) else None,
-        max_size=largest if any(largest) else crop,
-        factor=options.resize_factor or None,
-        reference_quirks=options.reference_quirks,
-    )
+    return InputSize.from_options(options)

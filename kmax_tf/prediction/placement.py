@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from protos import dataset_pb2
+from protos.validation import per_side
+
 if TYPE_CHECKING:  # exported models also run without TensorFlow
     import tensorflow as tf
 
@@ -27,10 +30,25 @@ class InputSize:
     """
 
     crop: tuple[int, int]
-    min_size: tuple[int, int] | None
-    max_size: tuple[int, int] | None
-    factor: int | None
-    reference_quirks: bool
+    min_size: tuple[int, int] | None = None
+    max_size: tuple[int, int] | None = None
+    factor: int | None = None
+    reference_quirks: bool = True
+
+    @classmethod
+    def from_options(cls, options: dataset_pb2.DatasetOptions, *, fits: bool = True) -> "InputSize":
+        """The size of a dataset of a resolved config; `fits`: images must fit into the crop, as in evaluation."""
+        crop = options.crop_size[0], options.crop_size[1]
+        smallest, largest = per_side(options.min_resize_value), per_side(options.max_resize_value)
+        # As in DeepLab2, resize fields that are 0 set no limit, but sides are rounded to resize_factor.
+        resizes = fits or options.min_resize_value or options.max_resize_value
+        return cls(
+            crop=crop,
+            min_size=smallest if any(smallest) else None,
+            max_size=largest if any(largest) else crop if fits else None,
+            factor=options.resize_factor or None if resizes else None,
+            reference_quirks=options.reference_quirks,
+        )
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of an image of this size within the input."""

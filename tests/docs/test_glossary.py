@@ -7,7 +7,7 @@ import pytest
 
 from data.conversion.conversion import shard_name
 from data.input import resize_and_pad
-from data.input.preprocessing_options import preprocessing
+from kmax_tf.prediction.placement import InputSize
 from protos import descriptions
 from protos.config import load_config
 
@@ -74,7 +74,7 @@ def test_examples_are_those_of_the_code(term, example):
 
 def test_examples_of_sizes_are_those_of_the_coco_recipe():
     options = load_config(ROOT / "configs" / "coco" / "kmax_r50.textproto").eval_dataset_options
-    placement = resize_and_pad.placement(480, 640, preprocessing(options, is_training=False))
+    placement = resize_and_pad.placement(480, 640, InputSize.from_options(options))
     sizes = (placement.source, placement.size, placement.crop)
     sides = [" x ".join(str(int(side)) for side in size) for size in sizes]
     assert [TERMS[f"{kind} size"][2].split(" (")[0] for kind in ("raw", "resized", "padded")] == sides

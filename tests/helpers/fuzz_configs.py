@@ -12,6 +12,7 @@ from google.protobuf import descriptor
 
 from data.input.preprocessing_options import preprocessing
 from kmax_tf import build_loss, build_postprocessor
+from kmax_tf.prediction.placement import InputSize
 from protos import descriptions, experiment_pb2
 from protos.config import config_to_text, dataset_info, load_config
 from trainer.training.optimizers import make_optimizer
@@ -105,9 +106,10 @@ def _use(config: experiment_pb2.ExperimentOptions, path: pathlib.Path) -> None:
     assert load_config(again) == config
     info = dataset_info(config)
     assert descriptions.from_text(descriptions.to_text(info), "again") == info
-    for is_training, section in ((True, "train_dataset_options"), (False, "eval_dataset_options")):
-        if config.HasField(section):
-            preprocessing(getattr(config, section), is_training=is_training)
+    if config.HasField("train_dataset_options"):
+        preprocessing(config.train_dataset_options)
+    if config.HasField("eval_dataset_options"):
+        InputSize.from_options(config.eval_dataset_options)
     build_postprocessor(config)
     build_loss(config)
     variable = tf_keras.backend.variable(0.0)

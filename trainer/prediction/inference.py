@@ -3,16 +3,15 @@
 import tensorflow as tf
 
 from data.input import resize_and_pad
-from data.input.preprocessing_options import preprocessing
 from kmax_tf import build_model, load_checkpoint
 from kmax_tf.inference_graph import fold_norms, inference_maps
 from kmax_tf.model import KMaXDeepLab
 from kmax_tf.postprocessing.postprocessor import cluster_maps
 from kmax_tf.postprocessing.raw_size import build_restore
+from kmax_tf.prediction.in_memory import input_size
 from kmax_tf.prediction.placement import without_padding
 from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS, Outputs
 from protos import experiment_pb2
-from protos.validation import dataset_sections
 
 IMAGE = tf.TensorSpec([None, None, 3], tf.uint8, "input_tensor")
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor")
@@ -32,8 +31,7 @@ class PanopticPredictor(tf.Module):
         `compiled`: use XLA (kmax_tf.inference_graph.inference_maps), which programs that convert a graph cannot read.
         """
         super().__init__(name="panoptic_predictor")
-        _, options = dataset_sections(config)[-1]
-        self._prepare = preprocessing(options, is_training=False)
+        self._size = input_size(config)
         # A SavedModel needs the variables; the model itself would be traced layer by layer and need tf_keras to load.
         self.network = lambda images: model(images, training=False, semantic=False)
         self._predict_maps = inference_maps(model, config, compiled=compiled)
@@ -66,7 +64,7 @@ class PanopticPredictor(tf.Module):
 
     def _run(self, images: tf.Tensor) -> tuple[Maps, Outputs, resize_and_pad.Placement]:
         size = tf.shape(images)[1:3]
-        place = resize_and_pad.placement(size[0], size[1], self._prepare)
+        place = resize_and_pad.placement(size[0], size[1], self._size)
         placed = tf.map_fn(lambda image: resize_and_pad.place_image(image, place), images, fn_output_signature=tf.float32)
         maps, outputs = self._predict_maps(placed)
         return self._restore(maps, outputs, place.crop, place.size, size), outputs, place

@@ -65,7 +65,7 @@ def _reference(image, label, u, crop, resized, scale, policy):
 def test_against_whole_image_steps(policy):
     text = f"""crop_size: [49, 65] min_resize_value: 49 max_resize_value: 49
       augmentations {{ min_scale_factor: 0.5 max_scale_factor: 2 scale_factor_step_size: 0.5 {policy} }}"""
-    options = preprocessing(text_format.Parse(text, dataset_pb2.DatasetOptions()), is_training=True)
+    options = preprocessing(text_format.Parse(text, dataset_pb2.DatasetOptions()))
     rng = np.random.default_rng(0)
     # A smooth image, so that a rounding difference before the cast to uint8 stays small.
     image = _resize(rng.integers(0, 256, (5, 6, 3)), (30, 40), False).astype(np.uint8)
@@ -86,7 +86,7 @@ def test_against_whole_image_steps(policy):
 
 
 def test_every_position_in_a_larger_image_is_drawn():
-    options = preprocessing(text_format.Parse("crop_size: [4, 4]", dataset_pb2.DatasetOptions()), is_training=True)
+    options = preprocessing(text_format.Parse("crop_size: [4, 4]", dataset_pb2.DatasetOptions()))
     label = np.arange(49).reshape(7, 7).astype(np.int32)
     image = np.zeros((7, 7, 3), np.uint8)
     corners = set()
@@ -100,7 +100,7 @@ def test_every_position_in_a_larger_image_is_drawn():
 @pytest.mark.parametrize(("probability", "flips"), [(0.0, [False, False]), (1.0, [True, True]), (0.3, [True, False])])
 def test_flip_probability(probability, flips):
     text = f"crop_size: [3, 4] augmentations {{ flip_probability: {probability} }}"
-    options = preprocessing(text_format.Parse(text, dataset_pb2.DatasetOptions()), is_training=True)
+    options = preprocessing(text_format.Parse(text, dataset_pb2.DatasetOptions()))
     label = np.arange(12).reshape(3, 4).astype(np.int32)
     image = np.repeat(label[..., None], 3, 2).astype(np.uint8)
     for draw, flipped in zip((0.0, 0.99), flips, strict=True):
@@ -115,7 +115,7 @@ def test_positions_of_a_small_image():
     image, label = np.full((3, 3, 3), 9, np.uint8), np.full((3, 3), 5, np.int32)
     for quirks, positions in ((True, {0, 1, 2, 3}), (False, {0, 1, 2, 3, 4})):
         proto = dataset_pb2.DatasetOptions(crop_size=[7, 7], reference_quirks=quirks)
-        options = preprocessing(proto, is_training=True)
+        options = preprocessing(proto)
         seen = set()
         for draw in np.linspace(0, 0.9999, 30):
             u = tf.constant([0, draw, 0, 0.9, 0, 0, 0], tf.float32)
@@ -129,6 +129,6 @@ def test_summary_of_a_crop():
     proto = text_format.Parse(
         "crop_size: [4, 9] augmentations { min_scale_factor: 2 max_scale_factor: 2 }", dataset_pb2.DatasetOptions()
     )
-    options = preprocessing(proto, is_training=True)
+    options = preprocessing(proto)
     crop = augmentation.random_crop(tf.constant([4, 3]), tf.constant([0, 0.99, 0.99, 0.1, 0, 0, 0]), options, options.jitter)
     np.testing.assert_array_equal(crop.summary(), [2, 4, -2, 1])

@@ -6,11 +6,16 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from data.input.preprocessing_options import preprocessing
+from kmax_tf.prediction.placement import InputSize
 from protos import dataset_pb2
 
 
-def _read(text, is_training=True):
-    return preprocessing(text_format.Parse(text, dataset_pb2.DatasetOptions()), is_training=is_training)
+def _read(text):
+    return preprocessing(text_format.Parse(text, dataset_pb2.DatasetOptions()))
+
+
+def _evaluated(text):
+    return InputSize.from_options(text_format.Parse(text, dataset_pb2.DatasetOptions()))
 
 
 @pytest.mark.parametrize(
@@ -49,22 +54,22 @@ def test_scale_without_steps_is_continuous():
 
 def test_defaults():
     options = _read("crop_size: [65, 97]")
-    assert (options.crop, options.min_size, options.max_size, options.policy) == ((65, 97), None, None, None)
+    assert (options.size, options.policy) == (InputSize((65, 97)), None)
     assert (options.jitter.values, options.paste_jitter, options.flip_probability) == ((1.0,), None, 0.5)
-    assert _read("crop_size: [65, 97]", is_training=False).max_size == (65, 97)
-    assert _read("crop_size: [65, 97] min_resize_value: 0 max_resize_value: [60, 90]").max_size == (60, 90)
-    assert _read("crop_size: [65, 97] min_resize_value: 33").min_size == (33, 33)
+    assert _evaluated("crop_size: [65, 97]").max_size == (65, 97)
+    assert _read("crop_size: [65, 97] min_resize_value: 0 max_resize_value: [60, 90]").size.max_size == (60, 90)
+    assert _read("crop_size: [65, 97] min_resize_value: 33").size.min_size == (33, 33)
     assert _read("crop_size: [65, 97] augmentations { panoptic_copy_paste {} }").paste_jitter is None
 
 
 @pytest.mark.parametrize("values", ["0", "[0, 0]", "[41, 0]", "[0, 41]"])
 def test_zero_for_either_side_means_no_limit(values):
     text = f"crop_size: [65, 97] min_resize_value: {values} max_resize_value: {values}"
-    assert (_read(text).min_size, _read(text).max_size) == (None, None)
-    assert (_read(text, is_training=False).min_size, _read(text, is_training=False).max_size) == (None, (65, 97))
+    assert (_read(text).size.min_size, _read(text).size.max_size) == (None, None)
+    assert (_evaluated(text).min_size, _evaluated(text).max_size) == (None, (65, 97))
 
 
 def test_sides_are_rounded_if_a_resize_field_is_set():
-    assert _read("crop_size: [65, 97] resize_factor: 32").size_factor is None
-    assert _read("crop_size: [65, 97] resize_factor: 32 max_resize_value: 0").size_factor == 32
-    assert _read("crop_size: [65, 97] resize_factor: 32", is_training=False).size_factor == 32
+    assert _read("crop_size: [65, 97] resize_factor: 32").size.factor is None
+    assert _read("crop_size: [65, 97] resize_factor: 32 max_resize_value: 0").size.factor == 32
+    assert _evaluated("crop_size: [65, 97] resize_factor: 32").factor == 32

@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 
 from data.input import resampling
+from kmax_tf.prediction.placement import InputSize
 
 
 def _range_size(height, width, low, high, factor=None, quirks=True):
-    limits = (low and (low, low), high and (high, high), factor)
-    size = resampling.range_size(tf.constant(height), tf.constant(width), *limits, reference_quirks=quirks)
+    limits = InputSize((1, 1), low and (low, low), high and (high, high), factor, quirks)
+    size = resampling.range_size(tf.constant(height), tf.constant(width), limits)
     return tuple(int(side) for side in size)
 
 
@@ -51,14 +52,6 @@ def test_sizes_without_lower_or_upper_bound():
     assert _range_size(33, 65, None, None, factor=32) == (33, 65)
     # The upper bound is lowered to 641 first, so that sides rounded up do not exceed it.
     assert _range_size(1000, 900, None, 650, factor=32) == (641, 577)
-
-
-@pytest.mark.parametrize("quirks", [True, False])
-@pytest.mark.parametrize("limit", [(641, 0), (0, 641), (0, 0)])
-def test_a_limit_with_0_for_either_side_is_not_enforced(limit, quirks):
-    for limits in ((limit, None), (None, limit), (limit, limit)):
-        size = resampling.range_size(tf.constant(100), tf.constant(2000), *limits, 32, reference_quirks=quirks)
-        assert tuple(int(side) for side in size) == (129, 2017)
 
 
 def _tensors(sizes):

@@ -8,7 +8,6 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from data.input import resize_and_pad
-from data.input.preprocessing_options import preprocessing
 from kmax_tf.postprocessing import raw_size
 from kmax_tf.postprocessing.postprocessor import build_postprocessor
 from kmax_tf.prediction.in_memory import input_size
@@ -114,9 +113,8 @@ SIZES = ((1, 1), (129, 193), (60, 141), (500, 333), (1200, 20), (20, 1200), (97,
 @pytest.mark.parametrize("size", SIZES)
 def test_images_are_placed_as_in_evaluation(text, size):
     config = text_format.Parse(f"eval_dataset_options {{ {text} }}", experiment_pb2.ExperimentOptions())
-    prepare = preprocessing(config.eval_dataset_options, is_training=False)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    where = resize_and_pad.placement(*tf.constant(size), prepare)
+    where = resize_and_pad.placement(*tf.constant(size), input_size(config))
     ours, resized = input_size(config).place(image)
     assert list(resized) == [int(side) for side in where.size]
     np.testing.assert_allclose(ours, resize_and_pad.place_image(tf.constant(image), where), atol=2e-4)
