@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kmax_tf.evaluation.segments import LabelRuns, decode_segments, label_runs
+from kmax_tf.evaluation.segments import decode_segments, label_runs, segment_scores
 from protos.descriptions import DatasetInfo
 
 _SCORE_DIGITS = 6
@@ -48,20 +48,14 @@ def segment_values(
         np.minimum.at(low[axis], runs.which, first)
         np.maximum.at(high[axis], runs.which, end)
     boxes = np.concatenate([low, high - low]).T.tolist()
-    products = _products_of_means(runs, scores) if scores is not None else [None] * count
+    products = [None] * count
+    if scores is not None:
+        products = np.clip(segment_scores(runs, scores), 0.0, 1.0).round(_SCORE_DIGITS).tolist()
     return {
         label: SegmentValues(found[label].class_id, found[label].area, tuple(box), score)
         for label, box, score in zip(runs.values.tolist(), boxes, products, strict=True)
         if label in found
     }
-
-
-def _products_of_means(runs: LabelRuns, scores: Mapping[str, np.ndarray]) -> list[float]:
-    areas, product = runs.areas(), 1.0
-    for name in ("semantic_scores", "instance_scores"):
-        sums = np.add.reduceat(scores[name].reshape(-1), runs.starts, dtype=np.float64)
-        product = product * np.bincount(runs.which, weights=sums, minlength=len(areas)) / areas
-    return np.clip(product, 0.0, 1.0).round(_SCORE_DIGITS).tolist()
 
 
 def bounding_box(mask: np.ndarray) -> list[int]:

@@ -1,6 +1,5 @@
 """Computes all metrics of an experiment: PQ, mask AP and mIoU of the maps at raw image size."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from kmax_tf.evaluation.mask_ap import MaskAP
 from kmax_tf.evaluation.panoptic_quality import PanopticQuality, display_names
 from kmax_tf.evaluation.segment_matching import LabelPairs
-from kmax_tf.evaluation.segments import EvaluationError, Segment, decode_segments
+from kmax_tf.evaluation.segments import EvaluationError, decode_segments, label_runs, segment_scores
 from protos import evaluator_pb2
 from protos.descriptions import DatasetInfo
 
@@ -46,18 +45,10 @@ class PanopticEvaluator:
         truth = decode_segments(panoptic_gt, self._info, image_name, crowds=True)
         predicted = decode_segments(panoptic_pred, self._info, image_name, crowds=False)
         self._quality.add(LabelPairs(panoptic_gt, truth, panoptic_pred, predicted))
-        self._ap.update(image_name, panoptic_gt, truth, panoptic_pred, predicted, self._scores(prediction, predicted))
+        runs = label_runs(panoptic_pred)
+        scores = dict(zip(runs.values.tolist(), segment_scores(runs, prediction).tolist(), strict=True))
+        self._ap.update(image_name, panoptic_gt, truth, panoptic_pred, predicted, scores)
         self._iou.update(panoptic_gt // self._info.label_divisor, prediction["semantic_pred"])
-
-    def _scores(self, prediction: Mapping[str, np.ndarray], segments: Mapping[int, Segment]) -> dict[int, float]:
-        """Mean semantic score times mean instance score of each predicted thing, by label."""
-        scores = {}
-        for label, segment in segments.items():
-            if segment.class_id in self._info.thing_ids:
-                mask = prediction["panoptic_pred"] == label
-                means = (prediction[k][mask].mean(dtype=np.float64) for k in ("semantic_scores", "instance_scores"))
-                scores[label] = float(math.prod(means))
-        return scores
 
     def merge(self, other: "PanopticEvaluator") -> None:
         """Adds the images of `other`, which has the same classes and options.

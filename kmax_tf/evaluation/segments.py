@@ -1,6 +1,7 @@
 """Segments of a panoptic map: their labels, areas and classes."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -41,6 +42,18 @@ class LabelRuns:
     def replaced(self, values: np.ndarray) -> np.ndarray:
         """The flat map with `values` [number of values, ...] in place of its own."""
         return np.repeat(values[self.which], self.lengths, axis=0)
+
+
+def segment_scores(runs: LabelRuns, maps: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Mean semantic score times mean instance score over the pixels of each value, float64.
+
+    `maps` holds `semantic_scores` and `instance_scores`, both of the shape of the map of the runs.
+    """
+    areas, product = runs.areas(), np.ones(len(runs.values))
+    for name in ("semantic_scores", "instance_scores"):
+        sums = np.add.reduceat(maps[name].reshape(-1), runs.starts, dtype=np.float64)
+        product *= np.bincount(runs.which, weights=sums, minlength=len(areas)) / areas
+    return product
 
 
 def label_runs(labels: np.ndarray) -> LabelRuns:
