@@ -143,7 +143,8 @@ def _read_labels(images_dir: pathlib.Path) -> LabeledImages:
         return semantic_files.list_semantic(images_dir, pathlib.Path(_SEMANTIC_DIR.value), table)
     if _INSTANCES_JSON.value:
         path = pathlib.Path(_INSTANCES_JSON.value)
-        return instance_files.list_instances(path, images_dir, stuff=_STUFF.value, rest=_REST.value, overlaps=_OVERLAPS.value)
+        options = {"stuff": _STUFF.value, "rest": _REST.value, "overlaps": _OVERLAPS.value}
+        return instance_files.list_instances(path, images_dir, **options, min_score=flags.FLAGS.min_score)
     path = pathlib.Path(_PANOPTIC_JSON.value)
     panoptic_dir = pathlib.Path(_PANOPTIC_DIR.value or path.with_suffix(""))
     if path.is_file() and not panoptic_dir.is_dir():

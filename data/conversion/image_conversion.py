@@ -41,8 +41,9 @@ class Settings:
         return " and ".join(f"{flag}={value}" for flag, value in values if value is not None)
 
     def keeps(self, segment: SegmentRecord, area: int) -> bool:
-        """Whether a segment of `area` pixels becomes a label; with `min_score`, it must have a score."""
-        return area >= self.min_area and (self.min_score is None or segment.score >= self.min_score)
+        """Whether a segment of `area` pixels becomes a label; one without a score is certain."""
+        is_certain = segment.score is None or self.min_score is None or segment.score >= self.min_score
+        return area >= self.min_area and is_certain
 
 
 @dataclasses.dataclass

@@ -22,6 +22,8 @@ from protos.errors import few, nearest
 
 OVERLAPS = ("area", "order")
 _KEPT = ("id", "category_id", "segmentation", "iscrowd", "score")
+# Coordinates of polygons are closer to 0, in pixels: masks of larger ones take too much memory.
+_FARTHEST = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +31,17 @@ class InstanceImage(SourceImage):
     """An image whose segments are the annotations of a JSON, with masks that may overlap.
 
     `overlaps` is one of OVERLAPS: which of two annotations is in front, see `list_instances`. Pixels without an annotation
-    become category `rest`, or none.
+    become category `rest`, or none. Annotations with a score below `min_score` are behind all others.
     """
 
     overlaps: str = OVERLAPS[0]
     rest: int | None = None
+    min_score: float = 0.0
+
+    @property
+    def files(self) -> tuple[pathlib.Path, ...]:
+        """The image alone: the JSON also changes with the annotations of other images."""
+        return (self.image_path,)
 
     @property
     def settings(self) -> tuple[Any, ...]:
@@ -44,7 +52,7 @@ class InstanceImage(SourceImage):
         return f"{self.label_path}: image {names.shown(self.image_path.name)}"
 
     def read_label(self, info: DatasetInfo) -> tuple[np.ndarray, Collection[SegmentRecord]]:
-        """Draws the annotations over each other; those of one class of stuff become one segment.
+        """Draws the annotations over each other; those of one class of stuff become one segment, without uncertain ones.
 
         Annotations that others cover completely have area 0.
 
@@ -52,20 +60,25 @@ class InstanceImage(SourceImage):
           UserError: a mask is missing or damaged, or an annotation lacks a value or has a wrong one.
         """
         classes = info.by_category()
-        masks, records, id_of_stuff = [], [], {}
+        masks, layers, records, id_of_stuff = [], [], [], {}
         for number, entry in enumerate(self.segments, 1):
             where = f"{self.label_name}: annotation {entry.get('id', number)}"
             category = values.value(entry, "category_id", where, values.WHOLE)
             if category not in classes:
                 raise DataError(f"{where} has category_id {category}, which is not in the list of categories: correct it")
-            is_crowd = bool(values.optional(entry, "iscrowd", where, values.FLAG)) and classes[category].is_thing
-            segment = number if classes[category].is_thing else id_of_stuff.setdefault(category, number)
+            is_thing = classes[category].is_thing
+            is_crowd = bool(values.optional(entry, "iscrowd", where, values.FLAG)) and is_thing
             score = values.optional(entry, "score", where, values.SCORE)
-            masks.append(_decode(entry.get("segmentation"), self.size, where))
+            is_certain = score is None or score >= self.min_score
+            segment = number if is_thing or not is_certain else id_of_stuff.setdefault(category, number)
             records.append(SegmentRecord(segment, category, is_crowd, score=score))
+            masks.append(_run_lengths(entry.get("segmentation"), self.size, where))
+            area = int(coco_mask.area(masks[-1]))
+            # Annotations with higher values are in front.
+            layers.append((is_certain, not is_crowd, is_thing, -area if self.overlaps == "area" else 0))
         ids = np.zeros(self.size, np.int32)
-        for k in sorted(range(len(masks)), key=lambda k: self._layer(records[k], classes, masks[k])):
-            ids[masks[k]] = records[k].id
+        for k in sorted(range(len(masks)), key=layers.__getitem__):
+            ids[coco_mask.decode(masks[k]).astype(bool)] = records[k].id
         if self.rest is not None:
             rest = id_of_stuff.get(self.rest, len(records) + 1)
             ids[ids == 0] = rest
@@ -75,11 +88,6 @@ class InstanceImage(SourceImage):
         found = {r.id: r if r.id in visible else dataclasses.replace(r, area=0) for r in records}
         return ids, list(found.values())
 
-    def _layer(self, record: SegmentRecord, classes: Mapping[int, Any], mask: np.ndarray) -> tuple[bool, bool, int]:
-        """Annotations with a higher value are in front: things before stuff before crowds."""
-        area = -int(mask.sum()) if self.overlaps == "area" else 0
-        return not record.is_crowd, classes[record.category_id].is_thing, area
-
 
 def list_instances(
     json_path: pathlib.Path,
@@ -88,13 +96,14 @@ def list_instances(
     stuff: Sequence[str] = (),
     rest: str | None = None,
     overlaps: str = OVERLAPS[0],
+    min_score: float | None = None,
 ) -> LabeledImages:
     """Reads an instance JSON with the images in `images_dir`. Images without annotations get a label without things.
 
     Categories are things, except those that the file marks with `isthing: 0` and those named in `stuff`. Pixels without an
     annotation become the class of stuff `rest`, which is added if no category has this name; by default they have no class.
     Where annotations overlap, things are in front of stuff; among equals, the smaller one with `overlaps` area, the later one
-    with order.
+    with order. Those with a `score` below `min_score` cover no other.
 
     Raises:
       UserError: a file or key is missing, a value has the wrong type, the file is of another format, two images or categories
@@ -109,7 +118,8 @@ def list_instances(
     for position, entry in enumerate(annotations):
         image_id = values.value(entry, "image_id", f"{json_path}: annotations[{position}]", values.ID)
         of_image.setdefault(image_id, []).append({key: entry[key] for key in _KEPT if key in entry})
-    options = {"overlaps": overlaps, "rest": next((c.id for c in found if c.name == rest), None)}
+    rest_id = next((c.id for c in found if c.name == rest), None)
+    options = {"overlaps": overlaps, "rest": rest_id, "min_score": min_score or 0.0}
     sources, seen = [], set()
     for position, entry in enumerate(values.objects(content, "images", str(json_path))):
         where = f"{json_path}: images[{position}]"
@@ -154,36 +164,42 @@ def _below(images_dir: pathlib.Path, file_name: str) -> str:
     return next((end for end in ends if (images_dir / end).is_file() and not end.startswith(("/", ".."))), file_name)
 
 
-def _decode(segmentation: Any, size: tuple[int, int], where: str) -> np.ndarray:
-    """The mask, bool [h, w], of polygons or run lengths."""
+def _run_lengths(segmentation: Any, size: tuple[int, int], where: str) -> dict[str, Any]:
+    """The mask of polygons or run lengths, in the form that coco_mask decodes, which trusts it."""
     height, width = size
     advice = "draw it again, or remove the annotation"
     if not segmentation:
         raise DataError(f"{where} has no segmentation: boxes are not enough, masks are needed; {advice}")
     if isinstance(segmentation, dict):
-        if list(segmentation.get("size") or ()) != [height, width]:
+        if segmentation.get("size") != [height, width]:
             raise DataError(
                 f"{where}: size of its segmentation is {segmentation.get('size')}, not [{height}, {width}]: {advice}"
             )
         counts = segmentation.get("counts")
-        if isinstance(counts, list):
-            if not all(isinstance(c, int) and c >= 0 for c in counts) or sum(counts) != height * width:
-                raise DataError(f"{where}: the counts of its segmentation do not add up to {height * width} pixels: {advice}")
-            segmentation = coco_mask.frPyObjects(segmentation, height, width)
-        elif not isinstance(counts, str):
+        if not isinstance(counts, list | str):
             raise DataError(f"{where}: counts of its segmentation is {counts!r:.40}, neither a list nor a string: {advice}")
-        return _decoded(segmentation, where, advice)
+        counts = _uncompressed(counts) if isinstance(counts, str) else counts
+        if not all(isinstance(c, int) and c >= 0 for c in counts) or sum(counts) != height * width:
+            raise DataError(f"{where}: the counts of its segmentation do not add up to {height * width} pixels: {advice}")
+        return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     for polygon in segmentation if isinstance(segmentation, list) else [None]:
         numbers = polygon if isinstance(polygon, list) else []
-        if len(numbers) < 6 or len(numbers) % 2 or not all(isinstance(n, int | float) and np.isfinite(n) for n in numbers):
+        usable = all(isinstance(n, int | float) and abs(n) <= _FARTHEST for n in numbers)
+        if len(numbers) < 6 or len(numbers) % 2 or not usable:
             raise DataError(
                 f"{where}: a polygon is {polygon!r:.60}, not a list x, y, x, y, ... of three points or more: {advice}"
             )
-    return _decoded(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)), where, advice)
+    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
 
 
-def _decoded(run_lengths: Mapping[str, Any], where: str, advice: str) -> np.ndarray:
-    try:
-        return coco_mask.decode(run_lengths).astype(bool)
-    except (ValueError, TypeError, KeyError, UnicodeError) as error:
-        raise DataError(f"{where}: its segmentation does not decode ({error}): {advice}") from None
+def _uncompressed(text: str) -> list[int]:
+    """The run lengths in a string of pycocotools: digits of 5 bits, each number relative to the one before the last."""
+    counts, value, shift = [], 0, 0
+    for digit in (ord(character) - 48 for character in text):
+        value |= (digit & 31) << shift
+        shift += 5
+        if not digit & 32:
+            value -= (digit & 16) << shift - 4
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    return counts

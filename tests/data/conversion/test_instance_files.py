@@ -54,11 +54,17 @@ def _list(root, annotations, *, file_name="a.jpg", change=lambda content: None, 
     return instance_files.list_instances(root / "instances.json", root / "images", **options)
 
 
-def _convert(content):
+def _convert(content, **limits):
     """The panoptic map of the first record, and its counts."""
     info = descriptions.from_text(describe.description_text("pets", content, where=""), "")
-    record, counts = image_conversion.convert_image(content.images[0], image_conversion.Settings(info))
+    record, counts = image_conversion.convert_image(content.images[0], image_conversion.Settings(info, **limits))
     return schema.decode_record(record).panoptic, counts
+
+
+def test_compressed_run_lengths_of_noise(tmp_path):
+    mask = np.random.default_rng(0).random((HEIGHT, WIDTH)) < np.linspace(0, 1, WIDTH)
+    panoptic, _ = _convert(_list(tmp_path, [_entry(1, 3, _compressed(mask))]))
+    np.testing.assert_array_equal(panoptic, 257 * mask)
 
 
 def test_polygons_and_both_kinds_of_run_lengths(tmp_path):
@@ -108,6 +114,32 @@ def test_other_settings_convert_again(tmp_path):
     assert len(states) == 4
 
 
+def test_annotations_of_other_images_convert_nothing_again(tmp_path):
+    states = set()
+    for others in ([], [_entry(2, 3, _box(0, 0, 3, 4)[0], image_id=9)]):
+        images = _list(tmp_path, [_entry(1, 3, _box(0, 0, 3, 4)[0]), *others]).images
+        os.utime(tmp_path / "images" / "a.jpg", (0, 0))
+        states.add(conversion_log.state_of(images))
+    assert len(states) == 1
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.2), (0.2, 0.9)])
+def test_uncertain_stuff_is_unlabeled_whatever_its_order(tmp_path, scores):
+    boxes = _box(0, 0, 4, 10), _box(4, 0, 8, 10)
+    entries = [_entry(k, 5, polygon, score=score) for k, ((polygon, _), score) in enumerate(zip(boxes, scores), 1)]
+    panoptic, counts = _convert(_list(tmp_path, entries, stuff=["sofa"], min_score=0.5), min_score=0.5)
+    np.testing.assert_array_equal(panoptic, 512 * boxes[scores.index(0.9)][1])
+    assert (counts.dropped, counts.segments) == (1, {2: 1})
+
+
+def test_uncertain_things_cover_no_others_and_are_not_the_rest(tmp_path):
+    (front_polygon, front), (back_polygon, back) = _box(2, 2, 4, 8), _box(1, 1, 7, 6)
+    entries = [_entry(1, 3, front_polygon, score=0.2), _entry(2, 3, back_polygon, score=0.9)]
+    panoptic, counts = _convert(_list(tmp_path, entries, rest="background", min_score=0.5), min_score=0.5)
+    np.testing.assert_array_equal(panoptic, np.where(back, 257, np.where(front, 0, 768)))
+    assert (counts.dropped, counts.segments) == (1, {1: 1, 3: 1})
+
+
 @pytest.mark.parametrize("rest", ["background", "sofa"])
 def test_the_rest_becomes_one_class_of_stuff(tmp_path, rest):
     (cat_polygon, cat), (sofa_polygon, sofa) = _box(0, 0, 3, 4), _box(4, 4, 8, 8)
@@ -137,6 +169,11 @@ def test_files_below_folders_of_another_disk_and_images_without_annotations(tmp_
         ({"size": [3, 3], "counts": [9]}, r"size of its segmentation is .3, 3., not .8, 10."),
         ({"size": [8, 10], "counts": [9]}, "the counts of its segmentation do not add up to 80 pixels"),
         ({"size": [8, 10]}, "counts of its segmentation is None, neither a list nor a string"),
+        ({"size": 5, "counts": [80]}, "size of its segmentation is 5, not .8, 10."),
+        ([[1, 2, 3, 4, 5, 10**30]], "annotation 7: a polygon is"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "annotation 7: a polygon is"),
+        ({"size": [8, 10], "counts": "PPPP"}, "the counts of its segmentation do not add up to 80 pixels"),
+        ({"size": [8, 10], "counts": "zz"}, "the counts of its segmentation do not add up to 80 pixels"),
     ],
 )
 def test_masks_that_cannot_be_used(tmp_path, segmentation, message):
