@@ -1,5 +1,6 @@
 """Reads semantic labels: a folder of PNGs with a class in each pixel, and a table of the classes."""
 
+import bisect
 import collections
 import dataclasses
 import pathlib
@@ -106,12 +107,12 @@ def list_semantic(images_dir: pathlib.Path, semantic_dir: pathlib.Path, table: C
     """
     images = image_lists.list_images(images_dir, nested=True)
     labels = _list_labels(semantic_dir)
-    if images_dir.resolve() == semantic_dir.resolve():
-        images = [image for image in images if image.image_path.suffix.lower() != ".png"]
+    top, folder = images_dir.resolve(), semantic_dir.resolve()
+    if folder.is_relative_to(top):
+        inner = images_dir / folder.relative_to(top)
+        images = [i for i in images if i.image_path.suffix.lower() != ".png" or not i.image_path.is_relative_to(inner)]
         if not images:
-            raise DataError(
-                f"--images_dir and --semantic_dir are {images_dir}, which has only PNGs: separate images and labels"
-            )
+            raise DataError(f"--images_dir={images_dir} has only the PNGs of --semantic_dir: separate images and labels")
     ending = _common_ending([image.name for image in images], labels)
     paired: list[SourceImage] = []
     for image in images:
@@ -149,10 +150,9 @@ def _common_ending(image_names: list[str], labels: Mapping[str, pathlib.Path]) -
     """What the names of labels have after those of their images; the most frequent, if they differ."""
     ordered, endings = sorted(labels), collections.Counter()
     for name in image_names:
-        first = int(np.searchsorted(ordered, name))
-        for label in ordered[first:]:
-            if not label.startswith(name):
+        for place in range(bisect.bisect_left(ordered, name), len(ordered)):
+            if not ordered[place].startswith(name):
                 break
-            endings[label[len(name) :]] += 1
+            endings[ordered[place][len(name) :]] += 1
     # Names such as `a1` and `a12` also share a beginning: the shortest of equally frequent endings.
     return min(endings, key=lambda ending: (-endings[ending], len(ending)), default="")

@@ -1,5 +1,8 @@
 """Semantic PNGs as labels."""
 
+import pathlib
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -117,3 +120,26 @@ def test_images_and_masks_in_one_folder(tmp_path):
     (tmp_path / "classes.csv").write_text(CLASSES.replace("#", " #"))
     content = semantic_files.list_semantic(tmp_path, tmp_path, read_class_table(tmp_path / "classes.csv"))
     assert [(image.name, image.label_path.name) for image in content.images] == [("a", "a_mask.png")]
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(UserError, match="--images_dir=.* has only the PNGs of --semantic_dir: separate images and labels"):
+        semantic_files.list_semantic(tmp_path, tmp_path, read_class_table(tmp_path / "classes.csv"))
+
+
+def test_labels_in_a_folder_of_the_images(tmp_path, monkeypatch):
+    (tmp_path / "labels").mkdir()
+    Image.fromarray(VALUES).convert("RGB").save(tmp_path / "a.png")
+    Image.fromarray(VALUES).save(tmp_path / "labels" / "a.png")
+    (tmp_path / "classes.csv").write_text(CLASSES)
+    monkeypatch.chdir(tmp_path)
+    table = read_class_table(tmp_path / "classes.csv")
+    for images in (tmp_path, pathlib.Path()):
+        (image,) = semantic_files.list_semantic(images, tmp_path / "labels", table).images
+        assert (image.name, image.label_path, image.problem) == ("a", tmp_path / "labels" / "a.png", "")
+
+
+def test_many_labels_are_paired_fast(tmp_path):
+    numbers = [f"{number:06d}" for number in range(20_000)]
+    started = time.process_time()
+    ending = semantic_files._common_ending(numbers, {f"{number}_mask": tmp_path for number in numbers})
+    assert ending == "_mask"
+    assert time.process_time() - started < 10
