@@ -74,6 +74,11 @@ def image_pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(rgb)
 
 
+def is_rotated(image: Image.Image) -> bool:
+    """Whether the EXIF orientation of an image that pillow has opened is other than upright."""
+    return image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
+
+
 class _Content(NamedTuple):
     """`data` are the bytes of an upright RGB file, or None if `image` was converted to that; `rotated` as in EncodedImage."""
 
@@ -92,7 +97,7 @@ def _decode(data: bytes, source: str) -> _Content:
     """`source` names the file in messages."""
     with pngs.opened(data, source, "an image", ImageError) as image:
         kind = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(image.format or "", "")
-        rotated = image.getexif().get(_ORIENTATION_TAG) not in _UPRIGHT
+        rotated = is_rotated(image)
         if kind and image.mode == "RGB" and not rotated and "transparency" not in image.info:
             return _Content(data, image, _decoded(data, image), kind, False)
         mode, rgb = image.mode, _to_rgb(ImageOps.exif_transpose(image))

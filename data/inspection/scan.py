@@ -15,15 +15,16 @@ from data.records import record_classes, record_index, schema
 from data.records.input_problems import InputProblems
 from data.records.record_index import RecordIndex
 from data.records.schema import DataError, Record
+from kmax_tf import image_files
 from kmax_tf.cli.progress import Progress
 from kmax_tf.coco_panoptic import pngs
+from kmax_tf.evaluation.segments import label_runs
 from protos import dataset_pb2
 from protos.descriptions import ClassInfo, DatasetInfo
 
 # Instances with a smaller area in pixels count as tiny.
 TINY_AREA = 16
 _CHUNK = 16
-_EXIF_ORIENTATION = 0x0112
 
 
 class ProblemList(InputProblems):
@@ -167,7 +168,8 @@ def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[
     """Facts of the usable records, and the problems of the others."""
     problems = ProblemList()
     reader = ExampleReader(section.index, section.info, problems, with_label=section.options.decode_groundtruth_label)
-    examples = [reader.read(number) for number in numbers]
+    # One at a time: the images of all would take much memory.
+    examples = (reader.read(number) for number in numbers)
     sources = np.searchsorted(np.cumsum(section.source_sizes), numbers, side="right").tolist()
     found = [_facts(e, source, section.info.label_divisor) for e, source in zip(examples, sources) if e is not None]
     return found, problems.messages
@@ -176,11 +178,10 @@ def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[
 def _facts(example: Record, source: int, label_divisor: int) -> ImageFacts:
     try:
         with Image.open(io.BytesIO(example.encoded)) as image:
-            image_format, is_rotated = f"{image.format} {image.mode}", image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+            image_format, is_rotated = f"{image.format} {image.mode}", image_files.is_rotated(image)
     except pngs.UNREADABLE:  # Pillow is stricter than TensorFlow, which decoded the image
         image_format, is_rotated = "other", False
-    areas = np.bincount([] if example.panoptic is None else example.panoptic.ravel())
-    ids = np.flatnonzero(areas)
+    runs = label_runs(np.zeros(0, np.int32) if example.panoptic is None else example.panoptic)
     return ImageFacts(
         schema.shown_name(example.name),
         source,
@@ -190,5 +191,5 @@ def _facts(example: Record, source: int, label_divisor: int) -> ImageFacts:
         is_rotated,
         example.label_format,
         example.label_bytes,
-        np.stack([ids // label_divisor, ids % label_divisor, areas[ids]], axis=-1),
+        np.stack([*np.divmod(runs.values, label_divisor), runs.areas()], axis=-1),
     )
