@@ -23,7 +23,8 @@ from absl import flags
 from data.conversion import conversion_flags, image_lists
 from data.records.schema import DataError
 from data.scenes import hard_scenes, scene_drawing, scene_files
-from protos import descriptions
+from kmax_tf.files.atomic import write_text
+from protos import descriptions, text_files
 
 _NUM_TRAIN = flags.DEFINE_integer("num_train", 400, "Number of training scenes.", lower_bound=1)
 _NUM_VAL = flags.DEFINE_integer("num_val", 40, "Number of evaluation scenes.", lower_bound=1)
@@ -37,11 +38,15 @@ def main() -> None:
     output_dir = pathlib.Path(conversion_flags.OUTPUT_DIR.value)
     counts = {"num_train": _NUM_TRAIN.value, "num_val": _NUM_VAL.value}
     wanted = counts | {"seed": _SEED.value, "version": scenes.VERSION}
-    if _HARD.value:
-        wanted["hard"] = True
+    others = [flags.FLAGS[name] for name in ("hard", "label_format", "num_shards", "treat_crowd_as_ignore")]
+    wanted |= {flag.name: flag.value for flag in others if flag.value != flag.default}
     marker = output_dir / "scenes.json"
     if marker.is_file():
-        existing = json.loads(marker.read_text())
+        text = text_files.read_text(marker)
+        try:
+            existing = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{marker} is damaged ({error}): delete {output_dir}") from None
         if existing != wanted:
             raise DataError(
                 f"{output_dir} contains scenes created with {existing}, not {wanted}: delete it or choose another --output_dir"
@@ -52,7 +57,7 @@ def main() -> None:
         json_path = scene_files.write_split(output_dir, split, count, info, seed=wanted["seed"], draw=scenes.draw_scene)
         content = image_lists.read_panoptic_json(json_path, output_dir / split, json_path.with_suffix(""))
         conversion_flags.convert_split(content.images, split, info)
-    marker.write_text(json.dumps(wanted) + "\n")
+    write_text(marker, json.dumps(wanted) + "\n")
 
 
 if __name__ == "__main__":

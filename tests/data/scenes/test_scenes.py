@@ -120,3 +120,13 @@ def test_command_does_not_create_a_complete_dataset_again(tmp_path):
     assert records == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.glob("*.tfrecord")}
     other = run("--num_train=3", "--num_val=2", "--hard")
     assert other.returncode == 1 and "delete it or choose another --output_dir" in other.stderr
+    for option, shown in (
+        ("--label_format=raw", "'label_format': 'raw'"),
+        ("--num_shards=2", "'num_shards': 2"),
+        ("--notreat_crowd_as_ignore", "'treat_crowd_as_ignore': False"),
+    ):
+        other = run("--num_train=3", "--num_val=2", option)
+        assert other.returncode == 1 and shown in other.stderr.splitlines()[-1]
+    (tmp_path / "scenes.json").write_text("")
+    damaged = run("--num_train=3", "--num_val=2")
+    assert damaged.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/scenes.json is damaged")
