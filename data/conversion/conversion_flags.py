@@ -52,7 +52,9 @@ def define_limits() -> None:
 
 
 def check_splits(splits: Sequence[str], known: Collection[str]) -> None:
-    """Raises DataError if a value of --splits is not `known`."""
+    """Raises DataError if --splits is empty or a value of it is not `known`."""
+    if not splits:
+        raise DataError(f"--splits is empty: give one or more of {', '.join(known)}")
     for split in splits:
         if split not in known:
             raise DataError(f"--splits: {split!r} is not one of {', '.join(known)}")

@@ -54,7 +54,8 @@ def _file_name(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Comparing also works for integers that are too large for a float.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
     return value if is_number else None
 
 

@@ -107,6 +107,13 @@ def test_labels_without_scores_are_refused(tmp_path):
     assert "trainer/predict.py" in done.stderr.splitlines()[-1]
     with pytest.raises(UserError, match="segment 7: score is nan"):
         parse_segments([dict(segment(7, 17, 4), score=float("nan"))], "a.png")
+    with pytest.raises(UserError, match="segment 7: score is 1000"):
+        parse_segments([dict(segment(7, 17, 4), score=10**400)], "a.png")
+
+
+def test_a_command_without_splits_is_refused():
+    with pytest.raises(DataError, match="--splits is empty: give one or more of train, val"):
+        conversion_flags.check_splits([], ("train", "val"))
 
 
 def test_limits_that_cannot_be_applied():
