@@ -36,7 +36,7 @@ class ConversionLog:
             found = f"{counted(len(existing), 'shard')} of split {split!r} ({existing[0].name}, ...)"
             raise DataError(
                 f"{output_dir} contains {found}, created {_difference(before, options)}: "
-                f"delete {output_dir / split}-*.tfrecord, or choose another --output_dir"
+                f"delete {output_dir / split}-?????-of-?????.tfrecord, or choose another --output_dir"
             )
         self.shards: dict[str, tuple[LabelCounts, str]] = dict(entries) if existing else {}
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ def read_facts(folder: pathlib.Path, description: pathlib.Path) -> DataFacts:
     for split in totals:
         if not shard_files(folder, split):
             continue
-        pattern = f"{folder / split}-*.tfrecord"
+        pattern = f"{folder / split}-?????-of-?????.tfrecord"
         section = open_section(split, dataset_pb2.DatasetOptions(dataset=str(description), file_pattern=[pattern]), info)
         scan(section, _MOST_READ)
         counts[split], totals[split] = section.counts, len(section.index)

@@ -174,8 +174,9 @@ def config_text(path: pathlib.Path, name: str, choices: Choices, facts: DataFact
         file=path,
         quoted_name=_quoted(name),
         dataset=_quoted(f"{name}.textproto"),
-        train=_quoted(f"{path.parent.resolve()}/train-*.tfrecord"),
-        val=_quoted(f"{path.parent.resolve()}/val-*.tfrecord"),
+        # Unlike `train-*`, this does not match a split `train-extra`.
+        train=_quoted(f"{path.parent.resolve()}/train-?????-of-?????.tfrecord"),
+        val=_quoted(f"{path.parent.resolve()}/val-?????-of-?????.tfrecord"),
         device="a GPU" if choices.on_gpu else "a CPU",
         gpu_flag=" --num_gpus=1" if choices.on_gpu else "",
         images=facts.images,

@@ -1,5 +1,7 @@
 """The written config: complete, valid, and kept where it was edited."""
 
+import pathlib
+
 import numpy as np
 import pytest
 from panoptic_fixtures import INFO, write_coco
@@ -9,6 +11,7 @@ from data.conversion.image_conversion import Settings
 from data.suggested_config import write_config as module
 from data.suggested_config.choices import SIZES
 from kmax_tf import load_config
+from kmax_tf.files.patterns import matching_files
 from protos import descriptions
 
 
@@ -36,8 +39,8 @@ def test_it_can_be_loaded_from_anywhere(folder, size, gpu_memory, monkeypatch):
     monkeypatch.chdir("/")
     config = load_config(folder / "config.textproto")
     train, evaluation = config.train_dataset_options, config.eval_dataset_options
-    assert train.file_pattern == [f"{folder.resolve()}/train-*.tfrecord"]
-    assert evaluation.file_pattern == [f"{folder.resolve()}/val-*.tfrecord"]
+    assert train.file_pattern == [f"{folder.resolve()}/train-?????-of-?????.tfrecord"]
+    assert evaluation.file_pattern == [f"{folder.resolve()}/val-?????-of-?????.tfrecord"]
     assert (train.crop_size, train.max_thing_id) == (evaluation.crop_size, evaluation.max_thing_id)
     assert train.max_resize_value == train.min_resize_value == evaluation.min_resize_value == train.crop_size
     # write_coco: two cats and a dog, sky and road.
@@ -64,6 +67,15 @@ def test_an_edited_config_is_kept_and_others_are_written_again(folder):
     assert path.read_text().endswith("# mine\n")
     path.unlink()
     assert "kmax_resnet50" in _write(folder, size="base")
+
+
+def test_a_split_whose_name_starts_like_another(folder):
+    first = _write(folder)
+    (folder / "train-extra-00000-of-00001.tfrecord").write_bytes((folder / "val-00000-of-00001.tfrecord").read_bytes())
+    assert _write(folder) == first
+    assert "3 images to train on" in (folder / "config.textproto").read_text()
+    (pattern,) = load_config(folder / "config.textproto").train_dataset_options.file_pattern
+    assert [pathlib.Path(path).name for path in matching_files(pattern)] == ["train-00000-of-00001.tfrecord"]
 
 
 def test_splits_that_are_missing(folder):
