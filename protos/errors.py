@@ -21,6 +21,11 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f'; did you mean "{found[0]}"?' if found else ""
 
 
+def one_line(text: object) -> str:
+    """The text of an error or another value, with single spaces in the place of line breaks and other white space."""
+    return " ".join(str(text).split())
+
+
 def few(values: Sequence[object], limit: int = 5) -> str:
     """The first `limit` values and the number of the rest."""
     return ", ".join(map(str, values[:limit])) + (f" and {len(values) - limit} more" if len(values) > limit else "")

@@ -3,7 +3,6 @@
 import functools
 
 from data.records import schema
-from data.records.input_problems import InputProblems
 from data.records.record_index import ChecksumError, RecordIndex
 from data.records.schema import DataError, Record
 from protos.descriptions import DatasetInfo
@@ -16,10 +15,9 @@ _CACHED = 1000
 class ExampleReader:
     """The records of an index, decoded and checked by the graph that the input pipeline runs."""
 
-    def __init__(self, index: RecordIndex, info: DatasetInfo, problems: InputProblems, *, with_label: bool = True) -> None:
+    def __init__(self, index: RecordIndex, info: DatasetInfo, *, with_label: bool = True) -> None:
         self._index = index
         self._info = info
-        self._problems = problems
         self._with_label = with_label
         # The same records are drawn again and again.
         self.problem = functools.lru_cache(_CACHED)(self._problem)
@@ -28,31 +26,24 @@ class ExampleReader:
     def __len__(self) -> int:
         return len(self._index)
 
-    def read(self, number: int) -> Record | None:
-        """Reads example `number`; None if it is bad and bad examples are skipped.
+    def read(self, number: int) -> Record:
+        """Reads example `number`.
 
         Raises:
-          DataError: the example is bad; the message is one line, `Bad example: <file> record <n> (<image name>): ...`.
+          DataError: the example is bad; the message is `<file> record <n> (<image name>): <what is wrong>`.
         """
         try:
-            return self._decode(number)
+            return schema.decode_record(self._index.read(number), with_label=self._with_label, info=self._info)
         except DataError as error:
-            self._problems.bad_example(self._described(number, error))
-            return None
+            raise DataError(f"{self._index.describe(number)} ({self.name(number)}): {error}") from None
 
     def _problem(self, number: int) -> str | None:
-        """`<file> record <n> (<image name>): <what is wrong>`; None if nothing is."""
+        """The message of the error that `read` raises; None if the example is usable."""
         try:
-            self._decode(number)
+            self.read(number)
         except DataError as error:
-            return self._described(number, error)
+            return str(error)
         return None
-
-    def _described(self, number: int, error: DataError) -> str:
-        return f"{self._index.describe(number)} ({self.name(number)}): {error}"
-
-    def _decode(self, number: int) -> Record:
-        return schema.decode_record(self._index.read(number), with_label=self._with_label, info=self._info)
 
     def _name(self, number: int) -> str:
         """The name of the image of an example, as far as it can be read."""

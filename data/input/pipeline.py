@@ -90,7 +90,8 @@ def training_dataset(
         examples, bad = zip(*(reader.read_first(choose(position)) for choose in choices))
         return list(examples), list(bad)
 
-    problems.watch(examples, options.max_thing_id, order, pastes=prepare.paste_jitter is not None, info=info)
+    has_pastes = prepare.paste_jitter is not None
+    problems.watch(examples.name, examples.problem, options.max_thing_id, order, pastes=has_pastes, info=info)
     make = _training_example(read, prepare, options, info, seed, with_draws)
     # A data service divides the steps among its workers, so that batches stay together.
     dataset = tf.data.Dataset.range(start_step, tf.int64.max).map(_as_written(positions)).unbatch()
@@ -126,7 +127,7 @@ def evaluation_dataset(
     problems = problems or input_problems(options)
     reader, examples, _ = _open(options, info, problems)
     chosen = range(len(examples)) if numbers is None else numbers
-    problems.watch(examples, options.max_thing_id, lambda _: chosen, is_complete=True)
+    problems.watch(examples.name, examples.problem, options.max_thing_id, lambda _: chosen, is_complete=True)
     make = _evaluation_example(options, info, len(examples))
     dataset = tf.data.Dataset.from_tensor_slices(np.array(chosen, np.int64))
     dataset = dataset.map(_as_written(reader.read), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -143,7 +144,7 @@ def _open(
     index, sizes = record_index.open_sources(options, made_by=info.converter, problems=problems)
     record_classes.check(index.files, info)
     labels = options.decode_groundtruth_label
-    return GraphReader(index, info, with_label=labels), ExampleReader(index, info, problems, with_label=labels), sizes
+    return GraphReader(index, info, with_label=labels), ExampleReader(index, info, with_label=labels), sizes
 
 
 def _training_example(

@@ -21,6 +21,7 @@ from kmax_tf.coco_panoptic import pngs
 from kmax_tf.evaluation.segments import label_runs
 from protos import dataset_pb2
 from protos.descriptions import ClassInfo, DatasetInfo
+from protos.errors import one_line
 
 # Instances with a smaller area in pixels count as tiny.
 TINY_AREA = 16
@@ -36,13 +37,11 @@ class ProblemList(InputProblems):
 
     def bad_example(self, problem: str) -> None:
         """Adds a problem as one line."""
-        with self._lock:
-            self.messages.append(" ".join(problem.split()))
+        self.messages.append(one_line(problem))
 
     def too_many_instances(self, image_name: str, count: int, limit: int) -> None:
         """Counts instances that became void."""
-        with self._lock:
-            self._dropped += count
+        self.dropped_instances += count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,13 +165,15 @@ def scan(section: Section, max_records: int | None = None) -> None:
 
 def _read(section: Section, numbers: list[int]) -> tuple[list[ImageFacts], list[str]]:
     """Facts of the usable records, and the problems of the others."""
-    problems = ProblemList()
-    reader = ExampleReader(section.index, section.info, problems, with_label=section.options.decode_groundtruth_label)
-    # One at a time: the images of all would take much memory.
-    examples = (reader.read(number) for number in numbers)
+    reader = ExampleReader(section.index, section.info, with_label=section.options.decode_groundtruth_label)
     sources = np.searchsorted(np.cumsum(section.source_sizes), numbers, side="right").tolist()
-    found = [_facts(e, source, section.info.label_divisor) for e, source in zip(examples, sources) if e is not None]
-    return found, problems.messages
+    facts, messages = [], []
+    for number, source in zip(numbers, sources):
+        try:
+            facts.append(_facts(reader.read(number), source, section.info.label_divisor))
+        except DataError as error:
+            messages.append(one_line(error))
+    return facts, messages
 
 
 def _facts(example: Record, source: int, label_divisor: int) -> ImageFacts:

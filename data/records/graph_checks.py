@@ -4,6 +4,8 @@ import re
 
 import tensorflow as tf
 
+from protos.errors import one_line
+
 _ASSERTION = re.compile(r"assertion failed: \[(?P<parts>.*?)\](?=\s*(\[\[|$))", re.DOTALL)
 _TRACE = re.compile(r".*Detected at node .*?\n\n(?P<cause>[^\n]*)\n*\t? \[\[", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)")
@@ -32,7 +34,7 @@ def failure_message(error: tf.errors.OpError | UnicodeDecodeError) -> str:
     if not text or "Could not parse example input" in text:
         return "the record is not a tf.train.Example that TensorFlow can parse: convert it again"
     found = _TRACE.match(text)
-    cause = found["cause"] if found else " ".join(text.split())
+    cause = found["cause"] if found else one_line(text)
     what = next((what for operation, what in _DECODERS.items() if operation in text), "the record does not parse")
     return assertion_message(error) or f"{what} ({cause}): convert this image again"
 

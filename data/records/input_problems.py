@@ -3,9 +3,7 @@
 import contextlib
 import itertools
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +13,7 @@ from data.records.class_counts import MissingClasses, num_words
 from data.records.errors import DataError
 from data.records.graph_checks import assertion_message, require
 from protos.descriptions import DatasetInfo
+from protos.errors import one_line
 
 # The key of the reports in batches: int64 [b, 2 + w + k] with the number of the example, the number of its instances beyond
 # max_thing_id and, in training, its class_bits and the numbers of bad examples that it replaces (-1: none).
@@ -25,19 +24,9 @@ _NUMBERED = re.compile(r"example (?P<number>\d+) cannot be used")
 # Only the first ones are logged; all are counted.
 _LOGGED_EXAMPLES = 50
 _LOGGED_CROWDED_IMAGES = 10
-# So many examples are checked for the cause of an error: those of the next steps, which the pipeline prepares.
+# At most this many examples are checked for the cause of an error: those of the next steps, which the pipeline prepares.
 _CHECKED = 5000
 _REST = "; further ones are counted but not reported"
-
-
-class Examples(Protocol):
-    """Describes the examples of a dataset by their numbers."""
-
-    def name(self, number: int) -> str:
-        """The name of an image."""
-
-    def problem(self, number: int) -> str | None:
-        """File, record and image of a bad example, and what is wrong with it; None if nothing is."""
 
 
 def require_usable(condition: tf.Tensor, number: tf.Tensor) -> tf.Operation:
@@ -46,33 +35,26 @@ def require_usable(condition: tf.Tensor, number: tf.Tensor) -> tf.Operation:
 
 
 class InputProblems:
-    """The policy of one dataset, and its counts since the program started. Thread-safe."""
+    """The policy of one dataset, and its counts since the program started.
+
+    An example counts as one of the `skipped_examples` every time it is drawn; `dropped_instances` became void because their
+    image had more than max_thing_id. One thread may use an object at a time.
+    """
 
     def __init__(self, *, skip: bool = False) -> None:
         """`skip`: skip bad examples instead of failing (on_bad_example: SKIP)."""
         self.skip = skip
-        self._lock = threading.Lock()
+        self.skipped_examples = self.dropped_instances = 0
         self._logged: set[str] = set()
         self._crowded: set[str] = set()
-        self._skipped = 0
-        self._dropped = 0
         self._pastes = False
         self._num_words = 0
         self._missing: MissingClasses | None = None
 
-    @property
-    def skipped_examples(self) -> int:
-        """How often an example was skipped; an example counts every time it is drawn."""
-        return self._skipped
-
-    @property
-    def dropped_instances(self) -> int:
-        """Instances that became void because an image had more than max_thing_id."""
-        return self._dropped
-
     def watch(
         self,
-        examples: Examples,
+        name: Callable[[int], str],
+        problem: Callable[[int], str | None],
         max_instances: int,
         order: Callable[[int], Iterable[int]],
         *,
@@ -83,15 +65,16 @@ class InputProblems:
         """Sets what reports and errors are about.
 
         Args:
-          examples: describes them.
+          name: returns the name of the image of an example, by its number.
+          problem: returns file, record and image of a bad example, and what is wrong with it; None if nothing is.
           max_instances: the limit of too_many_instances.
           order: returns the numbers of the examples that the pipeline reads from a step on.
           is_complete: the dataset has all of these examples once, except bad ones that are skipped.
           pastes: images can contain segments of others.
           info: the classes of reports that have class_bits, those of training; classes that do not occur are reported.
         """
-        self._examples, self._max_instances, self._order, self._is_complete = examples, max_instances, order, is_complete
-        self._pastes = pastes
+        self._name, self._problem, self._max_instances = name, problem, max_instances
+        self._order, self._is_complete, self._pastes = order, is_complete, pastes
         self._missing, self._num_words = (MissingClasses(info), num_words(info)) if info else (None, 0)
 
     def batches(self, dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
@@ -122,10 +105,10 @@ class InputProblems:
                 if other >= 0:
                     self._skip(other)
             if dropped:
-                self.too_many_instances(self._examples.name(number), dropped, self._max_instances)
+                self.too_many_instances(self._name(number), dropped, self._max_instances)
 
     def _skip(self, number: int) -> None:
-        self.bad_example(self._examples.problem(number) or f"{self._examples.name(number)} could not be read, but now it can")
+        self.bad_example(self._problem(number) or f"{self._name(number)} could not be read, but now it can")
 
     @contextlib.contextmanager
     def explained(self, step: int) -> Iterator[None]:
@@ -140,7 +123,7 @@ class InputProblems:
         except (tf.errors.OpError, UnicodeDecodeError) as error:
             exhausted = _NUMBERED.fullmatch(assertion_message(error) or "")
             numbers = [int(exhausted["number"])] if exhausted else itertools.islice(self._order(step), _CHECKED)
-            problem = next(filter(None, map(self._examples.problem, numbers)), None)
+            problem = next(filter(None, map(self._problem, numbers)), None)
             if problem is None:
                 raise
             if exhausted:
@@ -148,7 +131,7 @@ class InputProblems:
                     f"too many examples cannot be used, such as {problem}; create these records again (data/inspect_dataset.py "
                     "checks all of them)"
                 )
-            raise DataError(_one_line(problem)) from None
+            raise DataError(_MARKER + one_line(problem)) from None
 
     def bad_example(self, problem: str) -> None:
         """Counts and logs a bad example; `problem` names its file, record and image.
@@ -156,18 +139,17 @@ class InputProblems:
         Raises:
           DataError: the policy is to fail; the message is one line, `Bad example: ...`.
         """
-        line = _one_line(problem)
+        line = _MARKER + one_line(problem)
         if not self.skip:
             raise DataError(line)
-        if self._is_new(line, self._logged, _LOGGED_EXAMPLES):
+        if _is_new(line, self._logged, _LOGGED_EXAMPLES):
             rest = _REST if len(self._logged) == _LOGGED_EXAMPLES else ""
             logging.warning("%s. It is skipped (on_bad_example: SKIP)%s.", line, rest)
-        with self._lock:
-            self._skipped += 1
+        self.skipped_examples += 1
 
     def too_many_instances(self, image_name: str, count: int, limit: int) -> None:
         """Counts and logs that an image, with what was pasted into it, has `count` instances more than `limit`."""
-        if self._is_new(image_name, self._crowded, _LOGGED_CROWDED_IMAGES):
+        if _is_new(image_name, self._crowded, _LOGGED_CROWDED_IMAGES):
             logging.warning(
                 "image %s%s has %d instances more than max_thing_id = %d: the smallest are treated as void. Raise max_thing_id "
                 "to keep them%s.",
@@ -177,16 +159,11 @@ class InputProblems:
                 limit,
                 _REST if len(self._crowded) == _LOGGED_CROWDED_IMAGES else "",
             )
-        with self._lock:
-            self._dropped += count
-
-    def _is_new(self, text: str, logged: set[str], limit: int) -> bool:
-        with self._lock:
-            is_new = text not in logged and len(logged) < limit
-            if is_new:
-                logged.add(text)
-            return is_new
+        self.dropped_instances += count
 
 
-def _one_line(problem: str) -> str:
-    return _MARKER + " ".join(problem.split())
+def _is_new(text: str, logged: set[str], limit: int) -> bool:
+    is_new = text not in logged and len(logged) < limit
+    if is_new:
+        logged.add(text)
+    return is_new

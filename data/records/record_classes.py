@@ -9,6 +9,7 @@ from data.records.schema import DataError
 from kmax_tf.files.atomic import write_text
 from protos import descriptions, text_files
 from protos.descriptions import ConfigError, DatasetInfo, class_difference
+from protos.errors import one_line
 
 # Contains the logs and classes of conversions, in their output folder.
 NOTES_FOLDER = ".conversion"
@@ -62,7 +63,7 @@ def _read(note: str) -> DatasetInfo | None:
         with tf.io.gfile.GFile(note, "rb") as file:
             data = file.read()
     except (tf.errors.OpError, OSError) as error:
-        raise DataError(f"{note} cannot be read ({' '.join(str(error).split())}): check the file, or delete it") from None
+        raise DataError(f"{note} cannot be read ({one_line(error)}): check the file, or delete it") from None
     try:
         return descriptions.from_text(text_files.decode(data, note, ConfigError), note)
     except ConfigError as error:

@@ -17,6 +17,7 @@ from data.records.input_problems import InputProblems
 from data.records.schema import DataError
 from kmax_tf.files.patterns import matching_files
 from protos import dataset_pb2
+from protos.errors import one_line
 
 # Layout: uint64 length, uint32 masked CRC of the length, data, uint32 masked CRC of the data.
 _HEADER = struct.Struct("<QI")
@@ -78,7 +79,7 @@ class RecordIndex:
         try:
             data = self._opened(path).read_at(int(self.offsets[index]), length + _FOOTER.size)
         except (OSError, tf.errors.OpError) as error:
-            raise DataError(f"cannot be read: {_one_line(error)}") from None
+            raise DataError(f"cannot be read: {one_line(error)}") from None
         if len(data) != length + _FOOTER.size:
             raise DataError(f"has only {len(data)} of {length + _FOOTER.size} bytes: the file was changed while it was in use")
         data, footer = data[:length], data[length:]
@@ -87,22 +88,8 @@ class RecordIndex:
         return data
 
 
-def build_index(patterns: Sequence[str], *, made_by: str, problems: InputProblems | None = None) -> RecordIndex:
-    """Scans the headers of all files that match the patterns; single files may be empty.
-
-    Args:
-      patterns: globs of TFRecord files.
-      made_by: command that creates such files, for error messages.
-      problems: if it skips, a damaged file counts as one bad example, and its records before the damage are used.
-
-    Raises:
-      DataError: a pattern matches nothing, a file is truncated or not a TFRecord file, or there are no records.
-    """
-    return _index(_scan_files(patterns, made_by, problems))
-
-
 def find_files(patterns: Sequence[str], made_by: str) -> list[str]:
-    """The files that match the patterns, sorted; arguments as in build_index.
+    """The files that match the patterns, sorted; `made_by` is the command that creates such files, for messages.
 
     Raises:
       DataError: a pattern matches nothing, or nothing but notes of a conversion.
@@ -126,9 +113,31 @@ def source_patterns(options: dataset_pb2.DatasetOptions) -> list[list[str]]:
 def open_sources(
     options: dataset_pb2.DatasetOptions, *, made_by: str, problems: InputProblems | None = None
 ) -> tuple[RecordIndex, list[int]]:
-    """One index of the records of all sources, and their numbers of records; arguments and errors as in build_index."""
+    """Scans the headers of the records of all sources; single files may be empty.
+
+    Args:
+      options: the sources, with globs of TFRecord files.
+      made_by: command that creates such files, for error messages.
+      problems: if it skips, a damaged file counts as one bad example, and its records before the damage are used.
+
+    Returns:
+      One index of all records, and the number of records of each source.
+
+    Raises:
+      DataError: a pattern matches nothing, a file is truncated or not a TFRecord file, or a source has no records.
+    """
     sources = [_scan_files(patterns, made_by, problems) for patterns in source_patterns(options)]
-    return _index([file for files in sources for file in files]), [sum(len(records) for _, records in s) for s in sources]
+    files = [file for source in sources for file in source]
+    counts = [len(records) for _, records in files]
+    offsets, lengths = np.concatenate([records for _, records in files]).T
+    index = RecordIndex(
+        files=tuple(path for path, _ in files),
+        file_numbers=np.repeat(np.arange(len(files)), counts),
+        offsets=offsets,
+        lengths=lengths,
+        numbers=np.concatenate([np.arange(count) for count in counts]),
+    )
+    return index, [sum(len(records) for _, records in source) for source in sources]
 
 
 def _scan_files(patterns: Sequence[str], made_by: str, problems: InputProblems | None) -> list[tuple[str, np.ndarray]]:
@@ -147,23 +156,11 @@ def _scan_files(patterns: Sequence[str], made_by: str, problems: InputProblems |
     return [(path, records) for path, (records, _) in zip(files, scans)]
 
 
-def _index(files: Sequence[tuple[str, np.ndarray]]) -> RecordIndex:
-    counts = [len(records) for _, records in files]
-    offsets, lengths = np.concatenate([records for _, records in files]).T
-    return RecordIndex(
-        files=tuple(path for path, _ in files),
-        file_numbers=np.repeat(np.arange(len(files)), counts),
-        offsets=offsets,
-        lengths=lengths,
-        numbers=np.concatenate([np.arange(count) for count in counts]),
-    )
-
-
 def _matches(pattern: str, made_by: str) -> list[str]:
     try:
         found = matching_files(pattern)
     except (OSError, tf.errors.OpError) as error:
-        raise DataError(f"file_pattern {pattern!r} cannot be searched: {_one_line(error)}") from None
+        raise DataError(f"file_pattern {pattern!r} cannot be searched: {one_line(error)}") from None
     if not found:
         where = "" if os.path.isabs(pattern) or "://" in pattern else f" in {os.getcwd()}"
         raise DataError(f"file_pattern {pattern!r} matches no file{where}: correct it, or create the records with {made_by}")
@@ -175,7 +172,7 @@ def _scan(path: str) -> _Scan:
         found = tf.io.gfile.stat(path)
         return _scan_once(path, found.length, found.mtime_nsec)
     except (OSError, tf.errors.OpError) as error:
-        return np.zeros((0, 2), np.int64), f"{path} cannot be read: {_one_line(error)}"
+        return np.zeros((0, 2), np.int64), f"{path} cannot be read: {one_line(error)}"
 
 
 @functools.lru_cache(_SCANS)
@@ -242,10 +239,6 @@ class _RemoteFile:
 
 def _open(path: str) -> _LocalFile | _RemoteFile:
     return _RemoteFile(path) if "://" in path else _LocalFile(path)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _masked_crc(data: bytes) -> int:

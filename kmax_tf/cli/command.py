@@ -13,7 +13,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from absl import app, flags, logging
 
-from protos.errors import UserError
+from protos.errors import UserError, one_line
 
 Main = Callable[[], int | None]
 # Operations add their node and `[Op:...]`.
@@ -52,7 +52,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
         return flags.FLAGS(arguments)
     except flags.Error as error:
         missing = [f"--{name}" for name in _MISSING.findall(str(error))]
-        problem = f"give {', '.join(missing)}" if missing else " ".join(str(error).split())
+        problem = f"give {', '.join(missing)}" if missing else one_line(error)
         sys.exit(_fail(f"{problem}; --help explains all flags"))
 
 

@@ -9,14 +9,13 @@ import numpy as np
 import tensorflow as tf
 from fuzz_mutations import edge, mutate_bytes, mutate_jpeg, mutate_png
 from google.protobuf import text_format
-from panoptic_fixtures import INFO, encode, random_panoptic, write_records
+from panoptic_fixtures import INFO, encode, open_records, random_panoptic, write_records
 from PIL import Image
 
 from data.input import pipeline
 from data.input.example_reader import ExampleReader
 from data.inspection import scan
 from data.records import label_coding, record_index, schema
-from data.records.input_problems import InputProblems
 from protos import dataset_pb2
 
 _USABLE = "usable.txt"
@@ -46,8 +45,8 @@ def prepare(folder: pathlib.Path) -> Callable[[int], str]:
     def run(number: int) -> str:
         path = folder / f"{number:05d}.tfrecord"
         path.write_bytes(mutated_file(number))
-        index = record_index.build_index([str(path)], made_by="fuzzer")
-        reader = ExampleReader(index, INFO, InputProblems())
+        index = open_records(str(path))
+        reader = ExampleReader(index, INFO)
         with (folder / _USABLE).open("a") as file:
             for record in range(len(index)):
                 reader.read(record)

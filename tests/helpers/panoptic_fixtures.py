@@ -8,8 +8,9 @@ import tensorflow as tf
 from PIL import Image
 
 from data.conversion import image_lists
-from data.records import schema
-from protos import descriptions
+from data.records import record_index, schema
+from data.records.input_problems import InputProblems
+from protos import dataset_pb2, descriptions
 from protos.descriptions import ClassInfo, DatasetInfo
 
 INFO = DatasetInfo(
@@ -104,3 +105,9 @@ def read_split(folder: pathlib.Path, split: str = "val") -> list[schema.Record]:
     """Decodes the converted records of a split."""
     files = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
     return [schema.decode_record(serialized.numpy()) for serialized in tf.data.TFRecordDataset(files)]
+
+
+def open_records(*patterns: str, problems: InputProblems | None = None) -> record_index.RecordIndex:
+    """The index of the records in the files that match the patterns."""
+    options = dataset_pb2.DatasetOptions(file_pattern=patterns)
+    return record_index.open_sources(options, made_by="data/build_coco.py", problems=problems)[0]

@@ -82,14 +82,17 @@ def _at_crop(options: dataset_pb2.DatasetOptions, crop: tuple[int, int]) -> data
 
 def _decoding(options: dataset_pb2.DatasetOptions, info: DatasetInfo) -> Iterator[tf.Tensor]:
     """Decodes the images of some records repeatedly, in batches."""
-    problems = input_problems(options)
-    patterns = record_index.source_patterns(options)[0]
-    index = record_index.build_index(patterns, made_by=info.converter, problems=problems)
-    reader = ExampleReader(index, info, problems, with_label=False)
-    examples = (reader.read(number) for number in range(min(len(index), 4 * _BATCH)))
-    encoded = [example.encoded for example in examples if example]
+    problems, encoded = input_problems(options), []
+    index, _ = record_index.open_sources(options, made_by=info.converter, problems=problems)
+    reader = ExampleReader(index, info, with_label=False)
+    for number in range(min(len(index), 4 * _BATCH)):
+        try:
+            encoded.append(reader.read(number).encoded)
+        except DataError as error:
+            problems.bad_example(str(error))
     if not encoded:
-        raise DataError(f"{', '.join(patterns)}: none of the first records are valid; see the warnings above for the causes")
+        patterns = ", ".join(record_index.source_patterns(options)[0])
+        raise DataError(f"{patterns}: none of the first records are valid; see the warnings above for the causes")
 
     def decode(image: tf.Tensor) -> tf.Tensor:
         return tf.shape(tf.io.decode_image(image, channels=3, expand_animations=False))

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from command_line import ROOT, run_script
+from panoptic_fixtures import open_records
 
-from data.input import pipeline
 from data.input.example_reader import ExampleReader
 from data.records import schema
-from data.records.record_index import build_index
 from data.records.schema import DataError
 from kmax_tf import load_config
 from protos import descriptions
@@ -35,7 +34,7 @@ def test_drawn_records_are_always_the_same(tmp_path, name):
     for file in ("a", "b"):
         write_drawn_records(tmp_path / f"{file}.tfrecord", info)
     assert (tmp_path / "a.tfrecord").read_bytes() == (tmp_path / "b.tfrecord").read_bytes()
-    reader = ExampleReader(build_index([f"{tmp_path}/a.tfrecord"], made_by="x"), info, pipeline.InputProblems())
+    reader = ExampleReader(open_records(f"{tmp_path}/a.tfrecord"), info)
     assert len(reader) == 64
     segments = [np.unique(reader.read(number).panoptic).size for number in range(64)]
     assert reader.read(3).image.shape == (*SIZE, 3)
