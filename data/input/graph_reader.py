@@ -40,7 +40,7 @@ class GraphReader:
         )
         dataset = tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string))
         serialized = dataset.take(1).get_single_element()
-        example = schema.decode_checked(serialized, with_label=self._with_label, info=self._info)
+        example = schema.decode_example(serialized, with_label=self._with_label, info=self._info)
         return example | {"number": number}
 
     def read_first(self, candidates: tf.Tensor) -> tuple[Example, tf.Tensor]:

@@ -55,16 +55,16 @@ def build_example(
     return example
 
 
-def decode_example(serialized: tf.Tensor, *, with_label: bool) -> dict[str, tf.Tensor]:
-    """In a graph: decodes a serialized tf.train.Example.
+def decode_example(serialized: tf.Tensor, *, with_label: bool, info: DatasetInfo | None) -> dict[str, tf.Tensor]:
+    """In a graph: decodes a serialized tf.train.Example, and checks the classes of its label if `info` describes them.
 
     Returns:
       `image_name` string, `encoded` string (the image's bytes), `image` uint8 [h, w, 3] and, with a label, `panoptic` int32
       [h, w], the panoptic id of each pixel.
 
     Raises:
-      tf.errors.OpError: a feature is missing, bytes do not decode, or the sizes of image and label differ from those in the
-        record. graph_checks.failure_message says which.
+      tf.errors.OpError: a feature is missing, bytes do not decode, the sizes of image and label differ from those in the
+        record, or as segments.require_classes. graph_checks.failure_message says which.
     """
     kinds = {_IMAGE: tf.string, _NAME: tf.string, _HEIGHT: tf.int64, _WIDTH: tf.int64}
     kinds |= {LABEL: tf.string, _LABEL_FORMAT: tf.string} if with_label else {}
@@ -81,7 +81,9 @@ def decode_example(serialized: tf.Tensor, *, with_label: bool) -> dict[str, tf.T
         result = {"image_name": _first(features[_NAME], ""), "encoded": encoded, "image": tf.identity(image)}
         if with_label:
             label = _only(features, LABEL), _first(features[_LABEL_FORMAT], "raw")
-            result["panoptic"] = label_coding.decode_label(*label, rows, columns)
+            panoptic = label_coding.decode_label(*label, rows, columns)
+            with tf.control_dependencies([segments.require_classes(panoptic, info)] if info else []):
+                result["panoptic"] = tf.identity(panoptic)
     return result
 
 
@@ -138,7 +140,7 @@ def decode_record(serialized: bytes, *, with_label: bool = True, info: DatasetIn
     """Decodes a record outside of a graph, and checks the classes of its label if `info` describes them.
 
     Raises:
-      DataError: the record is not a tf.train.Example, or as decode_example and segments.require_classes.
+      DataError: the record is not a tf.train.Example, or as decode_example.
     """
     features = parse_features(serialized)
     try:
@@ -155,18 +157,9 @@ def _decoder(with_label: bool, info: DatasetInfo | None) -> Callable[[tf.Tensor]
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def decode(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.device("CPU:0"):
-            return decode_checked(serialized, with_label=with_label, info=info)
+            return decode_example(serialized, with_label=with_label, info=info)
 
     return decode
-
-
-def decode_checked(serialized: tf.Tensor, *, with_label: bool, info: DatasetInfo | None) -> dict[str, tf.Tensor]:
-    """In a graph: decode_example, with segments.require_classes of the label if there are a label and `info`."""
-    example = decode_example(serialized, with_label=with_label)
-    if with_label and info:
-        with tf.control_dependencies([segments.require_classes(example["panoptic"], info)]):
-            example["panoptic"] = tf.identity(example["panoptic"])
-    return example
 
 
 def _label_format(features: Mapping[str, tf.train.Feature]) -> str:
