@@ -13,15 +13,13 @@ from PIL import Image
 
 from data.records.errors import DataError
 from data.records.graph_checks import require
-from data.records.image_header import require_few_pixels
+from data.records.image_header import PNG_HEADER_BYTES, png_header, require_few_pixels
 from kmax_tf.coco_panoptic import pngs
 from kmax_tf.evaluation.segments import count_labels
 
 _ROWS = 256
 LABEL_FORMATS = ("png", "raw")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Byte 24 of a PNG is its bit depth, byte 25 its color type: RGB, palette or RGBA have color.
-_PNG_HEADER_BYTES = 26
+# Color types of PNGs that have color: RGB, palette and RGBA.
 _PNG_COLORS = (2, 3, 6)
 
 
@@ -98,14 +96,11 @@ def _decode_png(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.T
 
 
 def _require_colors(encoded: tf.Tensor) -> tf.Operation:
-    header = tf.io.decode_raw(tf.strings.substr(encoded, 0, _PNG_HEADER_BYTES), tf.uint8)
-    # At least as many bytes, also of a file that is shorter.
-    padded = tf.concat([header, tf.zeros([_PNG_HEADER_BYTES], tf.uint8)], 0)
-    depth, kind = padded[24], padded[25]
-    is_png = tf.strings.substr(encoded, 0, len(_PNG_SIGNATURE)) == _PNG_SIGNATURE
+    is_png, header = png_header(encoded)
+    depth, kind = header[24], header[25]
     is_colored = tf.reduce_any(kind == tf.constant(_PNG_COLORS, tf.uint8)) & (depth <= 8)
     return require(
-        is_colored | ~is_png | (tf.strings.length(encoded) < _PNG_HEADER_BYTES),
+        is_colored | ~is_png | (tf.strings.length(encoded) < PNG_HEADER_BYTES),
         "the label is a gray or 16-bit PNG, not an RGB PNG with 8 bits per channel (panoptic id = R + 256 G + 65536 B): "
         "convert this image again with data/build_*.py",
     )
