@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from data.conversion.image_lists import SourceImage
-from data.records import label_coding, schema
+from data.records import schema
 from data.records.schema import DataError
 from kmax_tf.cli.progress import counted
 from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
-from kmax_tf.evaluation.segments import count_labels
+from kmax_tf.evaluation.segments import label_runs
 from kmax_tf.image_files import read_image
 from protos.descriptions import ClassInfo, DatasetInfo
 
@@ -132,7 +132,8 @@ def panoptic_map(
       DataError: a category is unknown, a crowd is stuff, a class has more instances than the label divisor allows, a segment
         has no pixels, an id is not listed, or an area differs from the PNG's.
     """
-    area_of = count_labels(ids)
+    runs = label_runs(ids)
+    area_of = dict(zip(runs.values.tolist(), runs.areas().tolist(), strict=True))
     info, categories = settings.info, settings.info.by_category()
     label_of = {0: info.void_label}
     counts = LabelCounts(images=1, pixels=int(ids.size))
@@ -164,7 +165,7 @@ def panoptic_map(
         )
     table = np.array([label_of[i] for i in area_of], dtype=np.int32)
     counts.unlabeled = sum(area for i, area in area_of.items() if label_of[i] == info.void_label)
-    return label_coding.mapped(ids, np.array(list(area_of)), table), counts
+    return runs.replaced(table).reshape(ids.shape), counts
 
 
 def _problem(segment: SegmentRecord, entry: ClassInfo | None, area: int) -> str:

@@ -17,6 +17,7 @@ from data.records.schema import DataError
 from kmax_tf.cli.progress import counted
 from kmax_tf.coco_panoptic import names, pngs
 from kmax_tf.coco_panoptic.panoptic_files import SegmentRecord
+from kmax_tf.evaluation.segments import count_labels, label_runs
 from kmax_tf.files.patterns import is_hidden
 from protos.descriptions import DatasetInfo
 from protos.errors import few
@@ -49,7 +50,7 @@ class SemanticImage(SourceImage):
         values = self._read_values()
         ids, segments = np.zeros(values.shape, np.int32), []
         classes = info.by_category()
-        for value in (value for value in np.unique(values).tolist() if value in classes):
+        for value in (value for value in count_labels(values) if value in classes):
             mask = values == value
             regions, count = ndimage.label(mask, _TOUCHING) if classes[value].is_thing else (mask, 1)
             ids[mask] = len(segments) + regions[mask]
@@ -69,8 +70,7 @@ class SemanticImage(SourceImage):
         if pixels.ndim == 3:
             return self._of_colors(pngs.rgb_to_ids(pixels))
         known = {*(c.id for c in self.table.categories), *self.table.void, _VOID}
-        found, counts = np.unique(pixels, return_counts=True)
-        unknown = [(value, count) for value, count in zip(found.tolist(), counts.tolist()) if value not in known]
+        unknown = [(value, count) for value, count in count_labels(pixels).items() if value not in known]
         if unknown:
             listed = few(sorted(known - {_VOID}), 12)
             raise DataError(
@@ -81,8 +81,9 @@ class SemanticImage(SourceImage):
         return pixels.astype(np.int32)
 
     def _of_colors(self, pixels: np.ndarray) -> np.ndarray:
-        found, inverse = np.unique(pixels, return_inverse=True)
-        unknown = [color for color in found.tolist() if color not in self.table.colors]
+        runs = label_runs(pixels)
+        found = runs.values.tolist()
+        unknown = [color for color in found if color not in self.table.colors]
         if unknown:
             shown = [f"#{color & 255:02x}{color >> 8 & 255:02x}{color >> 16:02x}" for color in unknown]
             many = (
@@ -94,7 +95,7 @@ class SemanticImage(SourceImage):
                 f"{self.label_path} contains colors that are not in {self.table.path}: {few(shown)}{many}: add them there, "
                 "with kind void if such pixels have no class"
             )
-        return np.array([self.table.colors[color] for color in found.tolist()], np.int32)[inverse].reshape(pixels.shape)
+        return runs.replaced(np.array([self.table.colors[color] for color in found], np.int32)).reshape(pixels.shape)
 
 
 def list_semantic(images_dir: pathlib.Path, semantic_dir: pathlib.Path, table: ClassTable) -> LabeledImages:

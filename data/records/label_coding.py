@@ -15,9 +15,8 @@ from data.records.errors import DataError
 from data.records.graph_checks import require
 from data.records.image_header import PNG_HEADER_BYTES, png_header, require_few_pixels
 from kmax_tf.coco_panoptic import pngs
-from kmax_tf.evaluation.segments import count_labels
+from kmax_tf.evaluation.segments import label_runs
 
-_ROWS = 256
 LABEL_FORMATS = ("png", "raw")
 # Color types of PNGs that have color: RGB, palette and RGBA.
 _PNG_COLORS = (2, 3, 6)
@@ -36,23 +35,14 @@ def encode_label(panoptic: np.ndarray, label_format: str = "png") -> bytes:
             f"panoptic ids {panoptic.min()} .. {panoptic.max()} do not fit into a PNG (0 .. {(1 << 24) - 1}): "
             "use a smaller panoptic_label_divisor, or --label_format=raw"
         )
-    ids = np.array(list(count_labels(panoptic)))
-    if len(ids) <= 256:
-        picture = Image.fromarray(mapped(panoptic, ids, np.arange(len(ids), dtype=np.uint8)), mode="P")
-        picture.putpalette(pngs.ids_to_rgb(ids).tobytes(), "RGB")
+    runs = label_runs(panoptic)
+    count = len(runs.values)
+    if count <= 256:
+        picture = Image.fromarray(runs.replaced(np.arange(count, dtype=np.uint8)).reshape(panoptic.shape), mode="P")
+        picture.putpalette(pngs.ids_to_rgb(runs.values).tobytes(), "RGB")
     else:
         picture = Image.fromarray(pngs.ids_to_rgb(panoptic))
     return pngs.encoded(picture)
-
-
-def mapped(labels: np.ndarray, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Each label of a map [h, w], one of the ascending `ids` [k], replaced by its value of `values` [k]."""
-    result = np.empty(labels.shape, values.dtype)
-    # A few rows at once: an index of the whole image would take twice as much memory as the labels.
-    for start in range(0, len(labels), _ROWS):
-        rows = slice(start, start + _ROWS)
-        result[rows] = values[np.searchsorted(ids, labels[rows])]
-    return result
 
 
 def decode_label(encoded: tf.Tensor, label_format: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
