@@ -9,7 +9,6 @@ from PIL import Image
 
 from data.scenes.scene_drawing import Scene, draw_scene
 from kmax_tf.coco_panoptic import categories, pngs
-from kmax_tf.coco_panoptic.results import segment_entry
 from protos.descriptions import DatasetInfo
 
 _SPLIT_NUMBERS = {"train": 0, "val": 1}
@@ -43,7 +42,9 @@ def write_split(
         for segment, color in zip(scene.segments, colors.tolist()):
             mask = scene.labels == segment.label
             ids[mask] = color
-            segments.append(segment_entry(color, category[segment.class_name], mask, is_crowd=segment.is_crowd))
+            left, top, right, bottom = Image.fromarray(mask).getbbox()
+            entry = {"id": color, "category_id": category[segment.class_name], "area": int(mask.sum())}
+            segments.append(entry | {"bbox": [left, top, right - left, bottom - top], "iscrowd": int(segment.is_crowd)})
         Image.fromarray(scene.image).save(images_dir / f"{name}.jpg", quality=_JPEG_QUALITY)
         Image.fromarray(pngs.ids_to_rgb(ids)).save(labels_dir / f"{name}.png")
         images.append({"id": number, "file_name": f"{name}.jpg", "height": ids.shape[0], "width": ids.shape[1]})

@@ -7,14 +7,14 @@ Specification: https://cocodataset.org/#format-results, "Panoptic Segmentation".
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from kmax_tf.coco_panoptic import categories, names, pngs
-from kmax_tf.coco_panoptic.segment_values import SegmentValues, bounding_box, segment_values
+from kmax_tf.coco_panoptic.segment_values import SegmentValues, segment_values
 from kmax_tf.coco_panoptic.values import LARGEST_SEGMENT_ID, PanopticFileError
 from kmax_tf.drawing.colors import segment_color
 from kmax_tf.evaluation.segments import label_runs
@@ -118,17 +118,9 @@ def encode_panoptic(
             segment_id = (segment_id + 1) % (LARGEST_SEGMENT_ID + 1)
         taken.add(segment_id)
         ids[label] = segment_id
-        entry = _entry(segment_id, classes[segment.class_id].category_id, segment.area, segment.bbox)
+        entry = {"id": segment_id, "category_id": classes[segment.class_id].category_id, "area": segment.area}
+        entry |= {"bbox": list(segment.bbox), "iscrowd": 0}
         records.append(entry if segment.score is None else entry | {"score": segment.score})
     runs = label_runs(panoptic)
     colors = pngs.ids_to_rgb(np.array([ids.get(label, 0) for label in runs.values.tolist()], np.int32))
     return runs.replaced(colors).reshape(*panoptic.shape, 3), records
-
-
-def segment_entry(segment_id: int, category_id: int, mask: np.ndarray, *, is_crowd: bool = False) -> dict[str, Any]:
-    """The entry of a segment in `segments_info`; `mask` is bool [H, W]."""
-    return _entry(segment_id, category_id, int(mask.sum()), bounding_box(mask), is_crowd)
-
-
-def _entry(segment_id: int, category_id: int, area: int, bbox: Sequence[int], is_crowd: bool = False) -> dict[str, Any]:
-    return {"id": segment_id, "category_id": category_id, "area": area, "bbox": list(bbox), "iscrowd": int(is_crowd)}

@@ -56,9 +56,3 @@ def segment_values(
         for label, box, score in zip(runs.values.tolist(), boxes, products, strict=True)
         if label in found
     }
-
-
-def bounding_box(mask: np.ndarray) -> list[int]:
-    """x, y, width and height in pixels of the pixels in a mask, bool [H, W]."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]
