@@ -101,11 +101,6 @@ def convert(
     return total
 
 
-def shard_name(split: str, shard: int, num_shards: int) -> str:
-    """File name of a shard."""
-    return f"{split}-{shard:05d}-of-{num_shards:05d}.tfrecord"
-
-
 def no_label(settings: Settings) -> str:
     """What is wrong with images that are left out because their label would be all void."""
     return f"no segment that passes {settings.limits}, or only crowds and unlabeled pixels"
@@ -119,7 +114,8 @@ def _divide(
         print(f"{split}: note: --num_shards={num_shards} is reduced to {len(sources)}, one per image", file=sys.stderr)
     count = min(num_shards or -(-len(sources) // _IMAGES_PER_SHARD), len(sources))
     parts = np.array_split(np.arange(len(sources)), count)
-    return {output_dir / shard_name(split, i, count): sources[part[0] : part[-1] + 1] for i, part in enumerate(parts)}
+    shards = [output_dir / f"{split}-{i:05d}-of-{count:05d}.tfrecord" for i in range(count)]
+    return {shard: sources[part[0] : part[-1] + 1] for shard, part in zip(shards, parts)}
 
 
 def _up_to_date(
@@ -194,7 +190,7 @@ def _start(pool: concurrent.futures.Executor, function: Convert, sources: Sequen
     # Ctrl-C in a terminal reaches all processes. Workers start here and inherit that it is blocked; the parent ends them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        # Unlike this, Executor.map cancels what is left after an error, which pools of ended processes do not expect.
+        # After an error, Executor.map would cancel the other calls; a pool whose processes have ended then fails itself.
         futures = collections.deque(pool.submit(_convert_all, function, chunk) for chunk in chunks)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
