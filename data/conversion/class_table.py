@@ -5,7 +5,10 @@ import dataclasses
 import pathlib
 import re
 
+import numpy as np
+
 from data.records.schema import DataError
+from kmax_tf.coco_panoptic import pngs
 from kmax_tf.coco_panoptic.categories import Category
 from protos.errors import nearest
 from protos.text_files import read_text
@@ -45,7 +48,7 @@ def read_class_table(path: pathlib.Path) -> ClassTable:
     lines = [(number, line) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
     lines = [(number, line) for number, line in lines if not line.startswith("#")]
     separator = next((mark for mark in _SEPARATORS if any(mark in line for _, line in lines)), None)
-    rows: dict[int, tuple[str, str, int | None]] = {}
+    rows: dict[int, tuple[str, str, list[int] | None]] = {}
     seen: dict[str | int, int] = {}
     for position, (number, line) in enumerate(lines):
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator or ",", skipinitialspace=True))]
@@ -62,14 +65,14 @@ def read_class_table(path: pathlib.Path) -> ClassTable:
         raise DataError(f"{path} lists no class: {_FORM}")
     return ClassTable(
         path,
-        tuple(Category(value, name, kind == "thing", _channels(color)) for value, (name, kind, color) in classes.items()),
+        tuple(Category(value, name, kind == "thing", color) for value, (name, kind, color) in classes.items()),
         frozenset(rows.keys() - classes.keys()),
-        {color: value for value, (_, _, color) in rows.items() if color is not None},
+        {int(pngs.rgb_to_ids(np.array(color, np.uint8))): value for value, (_, _, color) in rows.items() if color},
     )
 
 
-def _parse(cells: list[str], where: str) -> tuple[int, tuple[str, str, int | None]]:
-    """The value of a class, its name, kind and color."""
+def _parse(cells: list[str], where: str) -> tuple[int, tuple[str, str, list[int] | None]]:
+    """The value of a class, its name, kind and color (RGB)."""
     if not _NUMBER.fullmatch(cells[0]) or int(cells[0]) > _LARGEST_VALUE or not 2 <= len(cells) <= 4 or not cells[1]:
         raise DataError(f"{where}: {','.join(cells)!r} is not a class: {_FORM}")
     kind = (cells[2:3] or [""])[0].lower() or KINDS[0]
@@ -79,15 +82,11 @@ def _parse(cells: list[str], where: str) -> tuple[int, tuple[str, str, int | Non
     return int(cells[0]), (cells[1], kind, _color(color, where) if color else None)
 
 
-def _color(text: str, where: str) -> int:
+def _color(text: str, where: str) -> list[int]:
     if _HEX_COLOR.fullmatch(text):
         channels = list(bytes.fromhex(text[1:]))
     else:
         channels = [int(part) if _NUMBER.fullmatch(part) else -1 for part in text.split()]
     if len(channels) != 3 or not all(0 <= channel <= 255 for channel in channels):
         raise DataError(f"{where}: color {text!r} is neither `#rrggbb` nor `r g b` with numbers 0 .. 255: correct it")
-    return channels[0] | channels[1] << 8 | channels[2] << 16
-
-
-def _channels(color: int | None) -> list[int] | None:
-    return None if color is None else [color & 255, color >> 8 & 255, color >> 16]
+    return channels
