@@ -8,13 +8,11 @@ download. If Mask2Former's prepare_ade20k_pan_seg.py has created ade20k_panoptic
 name, the labels are read from there; the records are the same either way.
 """
 
-import os
 import pathlib
 import sys
 
 if __name__ == "__main__":
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # works in a clone that is not installed, too
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
 from absl import flags
 

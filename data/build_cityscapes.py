@@ -8,13 +8,11 @@ gtFine/cityscapes_panoptic_<split>_trainId.json or gtFine/cityscapes_panoptic_<s
 labels are read from there; the records are the same either way. Records of the test split have no labels.
 """
 
-import os
 import pathlib
 import sys
 
 if __name__ == "__main__":
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # works in a clone that is not installed, too
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
 from absl import flags
 

@@ -12,13 +12,11 @@ If the JSON contains only `annotations`, the images are expected to be JPEGs wit
 Predictions of trainer/predict.py can also be used as labels; --min_score and --min_area drop uncertain and small segments.
 """
 
-import os
 import pathlib
 import sys
 
 if __name__ == "__main__":
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # works in a clone that is not installed, too
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
 from absl import flags
 

@@ -7,14 +7,12 @@ writes D/report.md with unusable records, suspicious findings, statistics and cl
 for evaluation) and D/class_frequencies.png. The exit code is 1 if a record cannot be used.
 """
 
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
 if __name__ == "__main__":
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # works in a clone that is not installed, too
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow arrive as exceptions
 
 from absl import flags
 from PIL import Image
