@@ -1,15 +1,15 @@
 """What the model sees of a section: the images and targets that the input pipeline yields, as statistics and pictures."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from data.input import augmentation, pipeline
 from data.inspection.scan import ProblemList, Section
-from data.records.schema import DataError
+from data.records.schema import DataError, shown_name
 from kmax_tf.cli.progress import counted
 from kmax_tf.drawing import pictures
 from kmax_tf.tensor_keys import SEMANTIC_GT, THING_CLASS_GT, THING_MASK_GT
@@ -68,19 +68,11 @@ def view_section(section: Section, *, num_samples: int, seed: int) -> ModelView:
         numbers = np.linspace(0, len(section.index) - 1, count).round().astype(int).tolist()
         dataset = pipeline.evaluation_dataset(options, info, batch_size=1, problems=problems, numbers=numbers)
     view = ModelView()
-    for example in _usable(problems, dataset.take(count)):
-        _add(view, example, info, keep=len(view.samples) < num_samples)
+    with contextlib.suppress(DataError):  # no usable one is left
+        for batch in problems.batches(dataset.take(count)):
+            _add(view, {key: value[0] for key, value in batch.items()}, info, keep=len(view.samples) < num_samples)
     view.dropped = problems.dropped_instances
     return view
-
-
-def _usable(problems: ProblemList, dataset: tf.data.Dataset) -> Iterator[Mapping[str, np.ndarray]]:
-    """Yields the examples until no usable one is left."""
-    try:
-        for batch in problems.batches(dataset):
-            yield {key: value[0] for key, value in batch.items()}
-    except DataError:
-        return
 
 
 def _add(view: ModelView, example: Mapping[str, np.ndarray], info: DatasetInfo, *, keep: bool) -> None:
@@ -105,7 +97,7 @@ def target_panoptic(example: Mapping[str, np.ndarray], info: DatasetInfo) -> np.
 
 def _origin(example: Mapping[str, np.ndarray]) -> list[str]:
     """Caption lines: the name of an image and its transformations."""
-    name = _text(example["image_name"])
+    name = shown_name(example["image_name"])
     if "draws" not in example:
         (raw_height, raw_width), (height, width) = example["raw_size"], example["resized_size"]
         return [name, f"{raw_width}x{raw_height} resized to {width}x{height}"]
@@ -113,11 +105,7 @@ def _origin(example: Mapping[str, np.ndarray]) -> list[str]:
         f"scale {scale:.2f}, crop at x {column:.0f}, y {row:.0f}{', flipped' if flipped else ''}"
         for scale, row, column, flipped in example["draws"]
     ]
-    return [name, draws[0], *(f"pasted: {_text(example['pasted_name'])}, {draw}" for draw in draws[1:])]
-
-
-def _text(name: bytes) -> str:
-    return name.decode(errors="replace")
+    return [name, draws[0], *(f"pasted: {shown_name(example['pasted_name'])}, {draw}" for draw in draws[1:])]
 
 
 def contact_sheets(samples: Sequence[Sample], info: DatasetInfo) -> Iterator[np.ndarray]:
