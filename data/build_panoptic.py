@@ -56,7 +56,11 @@ _VAL_SHARE = flags.DEFINE_float(
 )
 _DATASET_NAME = flags.DEFINE_string("dataset_name", None, "Name of the dataset. Default: the name of --output_dir.")
 _LABEL_DIVISOR = flags.DEFINE_integer(
-    "label_divisor", None, "panoptic_label_divisor. Default: 256, or more if an image has more instances.", lower_bound=2
+    "label_divisor",
+    None,
+    "panoptic_label_divisor. Default: 256, or more if an image has more instances.",
+    lower_bound=2,
+    upper_bound=2**31 - 1,
 )
 _WRITE_CONFIG = flags.DEFINE_bool("write_config", True, "Whether to write config.textproto; one that was edited is kept.")
 _SIZE = flags.DEFINE_enum("size", None, SIZES, "Size of the model in the config. Default: base with a GPU, else small.")

@@ -1,4 +1,4 @@
-"""Creates a dataset description from the categories of a COCO panoptic JSON."""
+"""Creates a dataset description from the categories of a COCO JSON or the classes of a table."""
 
 import collections
 
@@ -9,27 +9,21 @@ from protos import descriptions
 from protos.descriptions import ClassInfo, DatasetInfo
 
 _SMALLEST_DIVISOR = 256
-_LARGEST_INT32 = (1 << 31) - 1
 
 
 def description_text(name: str, content: LabeledImages, *, label_divisor: int | None = None, where: str) -> str:
     """Text of a description: ids 1, 2, ... in the order of the category ids, ignore_label 0.
 
     `label_divisor` defaults to the smallest power of two, at least 256, that is large enough for the instances of every image.
-    Error messages start with `where`, the annotation file.
+    Error messages start with `where`, the file that lists the classes.
 
     Raises:
-      UserError: a color is unusable, the divisor is too large, or the description would be invalid.
+      UserError: a color is unusable, or the description would be invalid, as with a large divisor.
     """
     if label_divisor is None:
         label_divisor, most = _SMALLEST_DIVISOR, _most_instances(content)
         while label_divisor <= most:
             label_divisor *= 2
-    largest = (len(content.categories) + 1) * label_divisor - 1
-    if largest > _LARGEST_INT32:
-        raise DataError(
-            f"label divisor {label_divisor}: panoptic ids up to {largest} do not fit into 32 bits; use a smaller one"
-        )
     classes = []
     for class_id, c in enumerate(sorted(content.categories, key=lambda c: c.id), start=1):
         color = () if c.color is None else values.value(vars(c), "color", f"{where}: category {c.id}", values.COLOR)

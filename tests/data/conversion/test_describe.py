@@ -74,7 +74,8 @@ def test_categories_that_cannot_be_described(tmp_path, change, message):
 def test_divisors(tmp_path):
     content = _content(tmp_path)
     assert _info(describe.description_text("toy", content, label_divisor=400_000_000, where="a.json")).label_divisor
-    with pytest.raises(DataError, match="label divisor 500000000: panoptic ids up to 2499999999 do not fit into 32 bits"):
+    expected = "a.json: panoptic_label_divisor 500000000 gives panoptic ids up to 2499999999, which do not fit into 32 bits"
+    with pytest.raises(UserError, match=expected):
         describe.description_text("toy", content, label_divisor=500_000_000, where="a.json")
     describe.check_divisor(INFO, None, "toy.textproto")
     describe.check_divisor(INFO, 256, "toy.textproto")
