@@ -45,26 +45,17 @@ def input_sizes(section: Section, evaluation: evaluator_pb2.EvaluatorOptions) ->
     """Computes the sizes of a scanned section that has images; `evaluation` holds the area limits."""
     counts, info = section.counts, section.info
     prepare = InputSize.from_options(section.options, fits=section.name != "train")
-    known = {}
-    for height, width in np.unique(counts.sizes, axis=0).tolist():
-        place = resize_and_pad.placement(tf.constant(height), tf.constant(width), prepare)
-        known[height, width] = tuple(int(side) for side in place.size)
-    resized = np.array([known[tuple(size)] for size in counts.sizes.tolist()])
-    classes, ids, areas = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
-    for image in counts.labeled:
-        scale = np.prod(known[image.size]) / np.prod(image.size)
-        classes.append(image.segments[:, 0])
-        ids.append(image.segments[:, 1])
-        areas.append(image.segments[:, 2] * scale)
-    classes, ids, areas = (np.concatenate(parts) for parts in (classes, ids, areas))
-    is_thing = np.isin(classes, info.thing_ids)
-    counted = (classes != info.ignore_label) & (~is_thing | (ids > 0))
-    limits = np.where(is_thing, evaluation.thing_area_limit, evaluation.stuff_area_limit)
-    of_class = [areas[counted & (classes == class_id)] for class_id in range(info.num_ids)]
+    sizes, position = np.unique(counts.sizes, axis=0, return_inverse=True)
+    placed = [resize_and_pad.placement(*tf.constant(size, tf.int32), prepare).size for size in sizes]
+    resized = np.array([[int(side) for side in size] for size in placed])[position]
+    growth = resized.prod(1) / counts.sizes.prod(1)
+    classes, areas = counts.classes[counts.is_segment], (counts.areas * growth[counts.which])[counts.is_segment]
+    limits = np.where(np.isin(classes, info.thing_ids), evaluation.thing_area_limit, evaluation.stuff_area_limit)
+    of_class = [areas[classes == class_id] for class_id in range(info.num_ids)]
     return InputSizes(
         resized,
-        float(np.median(np.sqrt(resized.prod(1) / counts.sizes.prod(1)))),
+        float(np.median(np.sqrt(growth))),
         np.array([len(found) for found in of_class]),
         np.array([np.median(found) if len(found) else np.nan for found in of_class]),
-        np.bincount(classes[counted & (areas < limits)], minlength=info.num_ids)[: info.num_ids],
+        np.bincount(classes[areas < limits], minlength=info.num_ids),
     )

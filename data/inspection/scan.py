@@ -72,17 +72,22 @@ class Statistics:
     height and width, int [n, 2]; of each labeled image: `instances` and `segments` (without crowds and void), int [n].
     `has_pairs`: some image has two instances of one class. `unlabeled_of_source` is the share of pixels without a class, 0..1,
     of each source with labeled images.
+
+    Of the distinct panoptic ids of all images, each [k]: `which` image, `classes`, `areas` in pixels, and whether it
+    `is_known`, not void, and `is_segment`, neither void nor a crowd. Either all images have labels or none has.
     """
 
     def __init__(self, images: Sequence[ImageFacts], info: DatasetInfo) -> None:
         self.images = images
-        self.sizes = np.array([image.size for image in images])
+        self.sizes = np.array([image.size for image in images], np.int64).reshape(-1, 2)
         self.labeled = [image for image in images if image.label_format]
         which = np.repeat(np.arange(len(self.labeled)), [len(image.segments) for image in self.labeled])
         classes, ids, areas = np.concatenate([np.zeros((0, 3), np.int64), *(image.segments for image in self.labeled)]).T
         known = classes != info.ignore_label
         is_thing = np.isin(classes, info.thing_ids) & known
         is_instance, is_crowd = is_thing & (ids > 0), is_thing & (ids == 0)
+        is_segment = known & ~is_crowd
+        self.which, self.classes, self.areas, self.is_known, self.is_segment = which, classes, areas, known, is_segment
 
         def per_class(mask: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
             return np.bincount(classes[mask], weights, info.num_ids).astype(np.int64)
@@ -90,21 +95,19 @@ class Statistics:
         def per_image(mask: np.ndarray) -> np.ndarray:
             return np.bincount(which[mask], minlength=len(self.labeled))
 
-        self.class_pixels, self.class_segments = per_class(known, areas[known]), per_class(known & ~is_crowd)
+        self.class_pixels, self.class_segments = per_class(known, areas[known]), per_class(is_segment)
         self.crowds, self.tiny = per_class(is_crowd), per_class(is_instance & (areas < TINY_AREA))
         _, of_image = np.unique(np.stack([which, classes])[:, known], axis=1)
         self.class_images = np.bincount(of_image, minlength=info.num_ids)
-        self.instances, self.segments = per_image(is_instance), per_image(known & ~is_crowd)
+        self.instances, self.segments = per_image(is_instance), per_image(is_segment)
         _, counts = np.unique(np.stack([which, classes])[:, is_instance], axis=1, return_counts=True)
         self.has_pairs = bool((counts > 1).any())
         self.class_shares = self.class_pixels / max(self.class_pixels.sum(), 1)
         self.pixels = int(areas.sum())
         self.unlabeled_share = areas[~known].sum() / max(self.pixels, 1)
-        unlabeled, pixels = collections.Counter(), collections.Counter()
-        for image in self.labeled:
-            pixels[image.source] += int(image.segments[:, 2].sum())
-            unlabeled[image.source] += int(image.segments[image.segments[:, 0] == info.ignore_label, 2].sum())
-        self.unlabeled_of_source = {source: unlabeled[source] / max(pixels[source], 1) for source in sorted(pixels)}
+        sources = np.array([image.source for image in self.labeled], np.int64)[which]
+        pixels, unlabeled = np.bincount(sources, areas), np.bincount(sources, areas * ~known)
+        self.unlabeled_of_source = {source: unlabeled[source] / pixels[source] for source in np.flatnonzero(pixels).tolist()}
         self.without_label = [self.labeled[i].name for i in np.flatnonzero(per_image(known) == 0)]
         self.absent: list[ClassInfo] = [c for c in info.classes if not self.class_images[c.id]]
         self.names = collections.Counter(image.name for image in images)

@@ -87,18 +87,16 @@ def read_facts(folder: pathlib.Path, description: pathlib.Path) -> DataFacts:
         counts[split], totals[split] = section.counts, len(section.index)
     if TRAIN not in counts or not counts[TRAIN].labeled:
         raise DataError(f"{folder} has no labeled records of split {TRAIN!r}")
-    areas = {True: [], False: []}
-    for image in (image for found in counts.values() for image in found.labeled):
-        for class_id, _, area in image.segments[image.segments[:, 0] != info.ignore_label]:
-            areas[class_id in info.thing_ids].append(area / math.prod(image.size))
+    shares = np.concatenate([(c.areas / c.sizes.prod(1)[c.which])[c.is_known] for c in counts.values()])
+    is_thing = np.isin(np.concatenate([c.classes[c.is_known] for c in counts.values()]), info.thing_ids)
     return DataFacts(
         totals[TRAIN],
         totals[VAL],
         counts[TRAIN].sizes,
         max(int(found.instances.max(initial=0)) for found in counts.values()),
         max(int(found.segments.max(initial=0)) for found in counts.values()),
-        np.array(areas[True]),
-        np.array(areas[False]),
+        shares[is_thing],
+        shares[~is_thing],
         info.label_divisor,
     )
 
