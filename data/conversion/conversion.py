@@ -190,7 +190,8 @@ def _start(pool: concurrent.futures.Executor, function: Convert, sources: Sequen
     # Ctrl-C in a terminal reaches all processes. Workers start here and inherit that it is blocked; the parent ends them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        # After an error, Executor.map would cancel the other calls; a pool whose processes have ended then fails itself.
+        # Executor.map cancels the other calls after an error. The pool of a killed process then cannot set their results, and
+        # prints the stack trace of an InvalidStateError.
         futures = collections.deque(pool.submit(_convert_all, function, chunk) for chunk in chunks)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -44,7 +44,7 @@ class SourceImage:
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        """What the label depends on beside files, segments and the classes."""
+        """What the label depends on besides files, segments and the classes."""
         return ()
 
     @property

@@ -24,7 +24,7 @@ from protos.errors import few
 
 # Without a class by convention, unless the table lists it.
 _VOID = 255
-# Of a new description: images have an unknown number of connected regions.
+# Divisor of a new description: images have an unknown number of connected regions.
 LABEL_DIVISOR = 4096
 _TOUCHING = np.ones((3, 3), bool)
 _GRAY, _COLORS = ("L", "P", "I;16", "I"), ("RGB", "RGBA")

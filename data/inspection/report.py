@@ -23,7 +23,7 @@ _BYTES_PER_RAW_PIXEL = 4
 _PICTURES = """The pictures show the targets that the model gets, with a color per class and a border around each instance;
 stripes mark unlabeled pixels and padding. Check that names and objects match, that each object has its own border, and that
 labels cover their objects. A crop that starts at negative x or y has padding there."""
-# Of the chart: height of a class, thickness of its bars, and opacity of each section.
+# Height of a class in the chart, thickness of its bars, and opacity of each section.
 _ROW_INCHES, _BAR, _OPACITY = 0.24, 0.8, (1.0, 0.45)
 
 

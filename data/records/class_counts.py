@@ -6,7 +6,7 @@ from absl import logging
 
 from protos.descriptions import DatasetInfo
 
-# Examples of a process that are watched, at most.
+# The first examples of a process, which are watched.
 WATCHED_EXAMPLES = 1000
 _BITS = 62  # of an int64, without its sign
 

@@ -4,7 +4,7 @@ Labels are panoptic maps, `class id * label divisor + instance id` per pixel, in
 
 * `png`: a losslessly compressed PNG with R + 256 G + 65536 B = panoptic id; up to 256 ids are stored as a palette, which is
   much faster to read;
-* `raw`: the int32 values, little endian, row by row, as DeepLab2 writes them (30 times larger).
+* `raw`: the int32 values, little endian, row by row, as DeepLab2 writes them (120 times larger on COCO's sample).
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Draws scenes that are hard to segment: 10 to 20 small things of eight classes that cover each other, before six textures.
+"""Draws scenes that are hard to segment: 10 to 20 small things of eight classes that cover each other in front of six textures.
 
 Only the outline tells the class of a thing: its color, pattern, size and rotation are random, as are the colors of stuff.
 """

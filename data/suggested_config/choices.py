@@ -20,7 +20,7 @@ _VISIBLE, _MOST_INVISIBLE = 64, 0.1
 _COCO_PIXELS, _COCO_LIMITS = 1281**2, (400, 6400)
 _LARGEST_BATCH = 8
 _EPOCHS, _GPU_STEPS = 50, (1000, 40_000)
-# Of the small model: about 12 minutes on two cores, whatever the number of images.
+# The small model takes about 20 minutes of CPU time for them (docs/own_dataset.md), whatever the number of images.
 _CPU_STEPS = 600
 
 

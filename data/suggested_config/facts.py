@@ -16,7 +16,7 @@ from protos import dataset_pb2, descriptions
 TRAIN, VAL = "train", "val"
 # Of a large dataset, this many evenly spaced records are read.
 _MOST_READ = 2000
-# Of a GPU whose driver does not answer, in GB.
+# Assumed memory of a GPU whose driver does not answer, in GB.
 _USUAL_GPU_MEMORY = 16.0
 
 

@@ -111,7 +111,6 @@ _INPUT = string.Template("""\
   # At least the things of the fullest image, $most_things$twice.
   max_thing_id: $max_thing_id""")
 
-_CPU_REASON = ("more steps give better masks", "some 15 minutes on two cores; with 5000, masks are better")
 _MOMENTUM = """\
     # The moving statistics must converge within few steps.
     batchnorm_momentum: 0.95
@@ -205,6 +204,11 @@ def _solver_values(choices: Choices, facts: DataFacts, weights: str) -> dict[str
     other = f"From an encoder alone or random values: {rate:g}."
     if not choices.fine_tunes:
         other = f"From a trained kMaX-DeepLab: {fine_rate:g}."
+    reason = "more steps give better masks"
+    if choices.on_gpu:
+        reason = "50 times are a good start"
+    elif choices.size == "small":
+        reason = "about 20 minutes of CPU time; with 5000, masks are better"
     return {
         "parts_reason": "Estimated from the memory of the GPU." if choices.on_gpu else "Double it if memory runs out.",
         "start": "a trained kMaX-DeepLab" if choices.fine_tunes else "a trained encoder" if weights else "random values",
@@ -213,7 +217,7 @@ def _solver_values(choices: Choices, facts: DataFacts, weights: str) -> dict[str
         "encoder_rate": 1.0 if choices.size == "small" and not weights else 0.1,
         "warmup_share": f"{choices.warmup_steps / choices.steps:.0%}",
         "epochs": f"{choices.steps * choices.batch_size / facts.images:.0f}",
-        "steps_reason": "50 times are a good start" if choices.on_gpu else _CPU_REASON[choices.size == "small"],
+        "steps_reason": reason,
         "momentum": _MOMENTUM if choices.steps < _FEW_STEPS else "",
     }
 

@@ -178,7 +178,11 @@ class PanopticFile:
         return ids
 
     def score(self, image_id: Id, segment_id: int, *, needed_by: str) -> float:
-        """The score of a segment, in [0, 1]; raises PanopticFileError if it has none, which is `needed_by` something."""
+        """The score of a segment, in [0, 1].
+
+        Raises:
+          PanopticFileError: it has none; `needed_by` says what needs it, such as `AP needs`.
+        """
         score = self.segments[image_id][segment_id].score
         if score is None:
             raise PanopticFileError(

@@ -15,7 +15,7 @@ from kmax_tf.coco_panoptic.values import PanopticFileError
 from protos import text_files
 from protos.errors import UserError
 
-# Of an image or a label: with both in memory, a command takes less than 2 GB.
+# An image or a label has at most this many: with both in memory, a command takes less than 2 GB.
 MOST_PIXELS = 1 << 26
 _IF_MISSING = ": download or create it, or remove it from the annotations"
 # The exceptions that pillow raises for damaged files of its many formats.

@@ -89,7 +89,7 @@ def value(record: Mapping[str, Any], key: str, where: str, kind: Kind) -> Any:
       PanopticFileError: it is missing or not of this kind; the message starts with `where`.
     """
     if key not in record:
-        raise PanopticFileError(f"{where} has no {key}, as required by COCO's panoptic format: create the file again")
+        raise PanopticFileError(f"{where} has no {key}: add it, or create the file again")
     parsed = kind.parse(record[key])
     if parsed is None:
         raise PanopticFileError(f"{where}: {key} is {record[key]!r:.80}, not {kind.expected}: correct it")
@@ -122,5 +122,5 @@ def read_json(path: pathlib.Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise PanopticFileError(f"{path}: not valid JSON ({error}): download or create it again") from None
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        raise PanopticFileError(f"{path}: not in COCO's panoptic format: there is no list `annotations`")
+        raise PanopticFileError(f"{path}: there is no list `annotations`: add it, or create the file again")
     return content

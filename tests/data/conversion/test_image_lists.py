@@ -199,5 +199,5 @@ def test_missing_files(tmp_path):
     with pytest.raises(UserError, match="panoptic.json: not valid JSON"):
         _read(tmp_path)
     path.write_text("null")
-    with pytest.raises(UserError, match="panoptic.json: not in COCO's panoptic format"):
+    with pytest.raises(UserError, match="panoptic.json: there is no list `annotations`: add it, or create the file again"):
         _read(tmp_path)
