@@ -47,7 +47,7 @@ def test_it_can_be_loaded_from_anywhere(folder, size, gpu_memory, monkeypatch):
     text = (folder / "config.textproto").read_text()
     assert "things of the fullest image, 3" in text and "segments of the fullest image, 5" in text
     assert "median 16x12 pixels" in text and "3 images to train on, 3 to evaluate on" in text
-    assert all(line.startswith("#") or str(folder.resolve()) in line or len(line) < 129 for line in text.splitlines())
+    assert all(line.startswith("#") or str(folder.parent) in line or len(line) < 129 for line in text.splitlines())
 
 
 def test_an_edited_config_is_kept_and_others_are_written_again(folder):
