@@ -12,9 +12,10 @@ from protos.defaults import fill_defaults
 from protos.descriptions import DatasetInfo
 from protos.errors import ConfigError, UserError
 from protos.inheritance import read_with_bases
+from protos.input_sizes import per_side
 from protos.overrides import apply_overrides, override_paths
 from protos.text_files import expand_home, usable_path
-from protos.validation import check_model_defaults, check_required, dataset_sections, per_side, validate
+from protos.validation import check_model_defaults, check_required, dataset_sections, validate
 
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 # kmax_tf/configs is the folder configs, which wheels contain there.

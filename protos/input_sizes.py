@@ -26,3 +26,8 @@ def next_size(size: Sequence[int]) -> tuple[int, int]:
     """The smallest valid height and width that an image of this size (pixels) fits into."""
     height, width = (max(-(-(side - 1) // SIZE_STEP), 1) * SIZE_STEP + 1 for side in size)
     return height, width
+
+
+def per_side(values: Sequence[int]) -> tuple[int, int]:
+    """Height and width from the one or two values of a resize field; (0, 0) if it is unset or either value is 0."""
+    return (values[0], values[-1]) if values and all(values) else (0, 0)

@@ -13,7 +13,7 @@ from google.protobuf import descriptor, message
 from protos import dataset_pb2, experiment_pb2, model_pb2
 from protos.descriptions import DatasetInfo, class_difference
 from protos.errors import ConfigError
-from protos.input_sizes import is_input_side, nearest_size
+from protos.input_sizes import is_input_side, nearest_size, per_side
 from protos.rules import HARMLESS, IGNORED, RULES
 
 # Weights are exact to a thousandth.
@@ -82,11 +82,6 @@ def dataset_sections(config: experiment_pb2.ExperimentOptions) -> list[tuple[str
     """Path and message of the dataset options that are present, those of evaluation last."""
     paths = ("train_dataset_options", "eval_dataset_options")
     return [(path, getattr(config, path)) for path in paths if config.HasField(path)]
-
-
-def per_side(values: Sequence[int]) -> tuple[int, int]:
-    """Height and width from the one or two values of a resize field; (0, 0) if it is unset or either value is 0."""
-    return (values[0], values[-1]) if values and all(values) else (0, 0)
 
 
 def _raise(problems: Sequence[str], source: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from protos import dataset_pb2
-from protos.validation import per_side
+from protos.input_sizes import per_side
 
 if TYPE_CHECKING:  # exported models also run without TensorFlow
     import tensorflow as tf

@@ -1,6 +1,6 @@
 import pytest
 
-from protos.input_sizes import is_input_side, nearest_sides, nearest_size, next_size
+from protos.input_sizes import is_input_side, nearest_sides, nearest_size, next_size, per_side
 
 
 def test_input_sides_are_32k_plus_1():
@@ -21,3 +21,9 @@ def test_next_size():
     assert next_size((801, 1201)) == (801, 1217)
     assert next_size((33, 34)) == (33, 65)
     assert next_size((1, 2)) == (33, 33)
+
+
+def test_one_resize_value_applies_to_both_sides():
+    assert per_side([3]) == (3, 3)
+    assert per_side([3, 4]) == (3, 4)
+    assert per_side([]) == (0, 0)

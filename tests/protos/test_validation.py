@@ -7,7 +7,7 @@ from protos import experiment_pb2
 from protos.defaults import fill_defaults
 from protos.descriptions import ClassInfo, ConfigError, DatasetInfo, load
 from protos.overrides import apply_overrides
-from protos.validation import check_required, per_side, validate
+from protos.validation import check_required, validate
 
 BASE = """
 experiment_name: "small"
@@ -246,9 +246,3 @@ def test_learning_rates_that_stay_too_small_warn(caplog):
     assert "base_learning_rate: it is 0, so nothing is learned" in caplog.text
     assert "backbone_learning_rate_multiplier: it is 0, so the encoder stays as it is" in caplog.text
     assert len(caplog.records) == 3
-
-
-def test_one_resize_value_applies_to_both_sides():
-    assert per_side([3]) == (3, 3)
-    assert per_side([3, 4]) == (3, 4)
-    assert per_side([]) == (0, 0)

@@ -17,7 +17,7 @@ from kmax_tf.files.patterns import matching_files
 from protos import dataset_pb2, experiment_pb2
 from protos.config import dataset_info
 from protos.descriptions import DatasetInfo
-from protos.validation import per_side
+from protos.input_sizes import per_side
 from trainer.measure.drawn_records import SIZE, write_drawn_records
 from trainer.measure.fresh_process import Progress
 from trainer.measure.jobs import describe_machine
