@@ -17,6 +17,13 @@ def resize_bilinear(x: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tenso
     return tf.cast(resized, x.dtype)
 
 
+def resize_width(x: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
+    """[B,H,W,C] -> [B,H,width,C] of float32 values."""
+    if isinstance(width, int) and _in_xla_program() and _divides(x.shape[2], width):
+        return _enlarge(x, 2, width)
+    return tf.raw_ops.ResizeBilinear(images=x, size=[tf.shape(x)[1], width], align_corners=True)
+
+
 def resize_like(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """x [B,h,w,C] resized to height and width of target [B,H,W,...]."""
     static = target.shape[1:3]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from kmax_tf.layers.resize import resize_width
 from protos import evaluator_pb2
 
 # Values of a band, by device_kind(): few enough for the cache of a CPU, many enough elsewhere that starting operations, which
@@ -90,8 +91,7 @@ def over_bands(
         weights = tf.nn.relu(1.0 - tf.abs(position[:, None] - tf.cast(around, tf.float32)))
         tall = tf.matmul(weights, tf.gather(flat, tf.minimum(around, low_height - 1)))
         tall = tf.reshape(tall, [1, band_rows, low_width, slots])
-        wide = tf.raw_ops.ResizeBilinear(images=tall, size=[band_rows, width], align_corners=True)
-        return reduce(wide[0])
+        return reduce(resize_width(tall, width)[0])
 
     # Two at a time: on a CPU their single-threaded ops run in parallel, and few bands are in memory at once.
     reduced = tf.map_fn(band, tf.range(bands), fn_output_signature=signature, parallel_iterations=2)
