@@ -4,7 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf.layers.activations import identity
-from kmax_tf.layers.convolution import every_nth, product, truncated_normal
+from kmax_tf.layers.convolution import every_nth, on_rows, product, truncated_normal
 from kmax_tf.layers.normalization import NormSpec
 from kmax_tf.layers.one_pass import one_pass
 from kmax_tf.layers.sizes import sizes
@@ -65,7 +65,9 @@ class AxisAttention(tf_keras.layers.Layer):
         if self.qkv_norm.folded:
             qkv = product(x, self.qkv_kernel, self.qkv_norm, identity)
         else:
-            qkv = self.qkv_norm(tf.matmul(x, tf.cast(self.qkv_kernel, x.dtype)), training=training)
+            # Of a product of [n,L,C] and a matrix, the gradient would first have a matrix for each n.
+            qkv = on_rows(x, lambda rows: tf.matmul(rows, tf.cast(self.qkv_kernel, x.dtype)))
+            qkv = self.qkv_norm(qkv, training=training)
         query, key, value = (
             tf.reshape(part, [-1, length, HEADS, part.shape[-1] // HEADS])
             for part in tf.split(qkv, [self.key_depth, self.key_depth, self.value_depth], -1)
