@@ -71,7 +71,9 @@ def compile_program(module: ir.Module, device: jax.Device) -> dict[str, Any]:
 
 def main() -> None:
     module = parse_program(pathlib.Path(sys.argv[1]).read_bytes())
-    device = topologies.get_topology_desc(platform="tpu", topology_name=sys.argv[2]).devices[0]
+    # The two cores of a v4 chip are one device with all its memory, as they are for TensorFlow, instead of two with half of it.
+    options = {"chip_config_name": "megacore"} if sys.argv[2].startswith("v4") else {}
+    device = topologies.get_topology_desc(platform="tpu", topology_name=sys.argv[2], **options).devices[0]
     started = time.perf_counter()
     try:
         result = compile_program(module, device)
