@@ -13,7 +13,7 @@ from protos.descriptions import DatasetInfo
 from protos.errors import ConfigError, UserError
 from protos.inheritance import read_with_bases
 from protos.input_sizes import per_side
-from protos.overrides import apply_overrides, override_paths
+from protos.overrides import apply_overrides
 from protos.text_files import expand_home, usable_path
 from protos.validation import check_model_defaults, check_required, dataset_sections, validate
 
@@ -29,7 +29,7 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> expe
       path: a file in strict text format of ExperimentOptions. `configs/...`, if there is no such file, is a config that is
         installed with this project.
       overrides: `path.of.field=value`, see protos/overrides.py. Overriding only crop_size also lowers the resize values of the
-        same section to it; overriding train_dataset_options.file_pattern removes the sources there.
+        same section to it. Overriding one of file_pattern and source of train_dataset_options clears the other.
 
     Raises:
       ConfigError: the file, an override or a value is invalid.
@@ -37,12 +37,11 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> expe
     path = _installed(usable_path(path))
     config, bases = read_with_bases(path)
     apply_overrides(config, overrides)
-    overridden = override_paths(overrides)
+    overridden = [override.partition("=")[0].strip() for override in overrides]
     if "base" in overridden:
         raise ConfigError(f"{path}: base cannot be overridden; name another config file instead")
     _follow_crop_size(config, overridden)
-    if "train_dataset_options.file_pattern" in overridden:
-        config.train_dataset_options.ClearField("source")
+    _use_overridden_records(config.train_dataset_options, overridden)
     source = f"{path} with base {', '.join(map(str, bases))}" if bases else str(path)
     source += f" with {', '.join(overrides)}" if overrides else ""
     resolve_config(config, source, path)
@@ -122,7 +121,16 @@ def _find_dataset(section: str, options: dataset_pb2.DatasetOptions, source: str
         raise ConfigError(f"{source}: {section}.dataset: {error}") from None
 
 
-def _follow_crop_size(config: experiment_pb2.ExperimentOptions, overridden: set[str]) -> None:
+def _use_overridden_records(options: dataset_pb2.DatasetOptions, overridden: Sequence[str]) -> None:
+    """Both file_pattern and source name records: the one overridden last clears the other, if it is not empty."""
+    for path in reversed(overridden):
+        for field, other in (("file_pattern", "source"), ("source", "file_pattern")):
+            if path == f"train_dataset_options.{field}" and getattr(options, field):
+                options.ClearField(other)
+                return
+
+
+def _follow_crop_size(config: experiment_pb2.ExperimentOptions, overridden: Sequence[str]) -> None:
     """Lowers resize values that exceed an overridden crop_size."""
     for section, options in dataset_sections(config):
         if f"{section}.crop_size" not in overridden or len(options.crop_size) != 2:

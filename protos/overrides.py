@@ -34,11 +34,6 @@ def apply_overrides(config: message.Message, overrides: Sequence[str]) -> None:
             raise ConfigError(f"override {override!r}: {error}") from None
 
 
-def override_paths(overrides: Sequence[str]) -> set[str]:
-    """The dotted field paths of the overrides."""
-    return {override.partition("=")[0].strip() for override in overrides}
-
-
 def _apply(config: message.Message, override: str) -> None:
     path, equals, value = (part.strip() for part in override.partition("="))
     if not equals or not path:

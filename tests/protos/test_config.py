@@ -141,8 +141,24 @@ def test_sources_replace_file_patterns(write):
     path = write(_with_records(_SOURCES))
     options = load_config(path).train_dataset_options
     assert [(list(source.file_pattern), source.weight) for source in options.source] == [(["a-*"], 3.0), (["b-*"], 1.0)]
-    replaced = load_config(path, ["train_dataset_options.file_pattern=c-*"]).train_dataset_options
-    assert (list(replaced.file_pattern), list(replaced.source)) == (["c-*"], [])
+
+
+@pytest.mark.parametrize("records", ['file_pattern: "a-*"', _SOURCES])
+@pytest.mark.parametrize(
+    ("overrides", "patterns", "of_sources"),
+    [
+        (["file_pattern=c-*"], ["c-*"], []),
+        (['source={file_pattern: "d-*"}'], [], [["d-*"]]),
+        (["file_pattern=[]", 'source={file_pattern: "d-*"}'], [], [["d-*"]]),
+        (['source={file_pattern: "d-*"}', "file_pattern=[]"], [], [["d-*"]]),
+        (["file_pattern=c-*", 'source={file_pattern: "d-*"}'], [], [["d-*"]]),
+        (['source={file_pattern: "d-*"}', "file_pattern=c-*"], ["c-*"], []),
+    ],
+)
+def test_the_records_that_are_overridden_last_replace_the_others(write, records, overrides, patterns, of_sources):
+    path = write(_with_records(records))
+    options = load_config(path, [f"train_dataset_options.{override}" for override in overrides]).train_dataset_options
+    assert (list(options.file_pattern), [list(source.file_pattern) for source in options.source]) == (patterns, of_sources)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 
 from protos import experiment_pb2
 from protos.descriptions import ConfigError
-from protos.overrides import apply_overrides, override_paths
+from protos.overrides import apply_overrides
 
 
 def applied(*overrides):
@@ -96,10 +96,6 @@ def test_the_last_override_wins():
         applied("train_dataset_options.batch_size=1", "train_dataset_options.batch_size=2").train_dataset_options.batch_size
         == 2
     )
-
-
-def test_paths():
-    assert override_paths(["a.b = 1", "c=x=y"]) == {"a.b", "c"}
 
 
 @pytest.mark.parametrize(
