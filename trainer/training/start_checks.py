@@ -58,15 +58,16 @@ def check_weights(config: experiment_pb2.ExperimentOptions, mode: str, model_dir
             f"{model_dir} holds no checkpoint to evaluate, and model_options.initial_checkpoint names none: correct "
             "--model_dir, or set the field; docs/weights.md lists public checkpoints"
         )
-    for field, path in (
-        ("initial_checkpoint", model.initial_checkpoint),
-        ("backbone.pretrained_weights", "" if model.initial_checkpoint else model.backbone.pretrained_weights),
-    ):
-        try:
-            if path and not (path.endswith(SUFFIXES) and os.path.isfile(path)):
-                resolve_checkpoint(path)
-        except CheckpointError as error:
-            raise CheckpointError(f"model_options.{field}: {error}; docs/weights.md says what to put where") from None
+    field = "initial_checkpoint" if model.initial_checkpoint else "backbone.pretrained_weights"
+    path = model.initial_checkpoint or model.backbone.pretrained_weights
+    is_encoder_file = path.endswith(SUFFIXES) and os.path.isfile(path)
+    if not path or (is_encoder_file and not model.initial_checkpoint):
+        return
+    try:
+        resolve_checkpoint(path)
+    except CheckpointError as error:
+        belongs = "this file belongs in model_options.backbone.pretrained_weights; " if is_encoder_file else ""
+        raise CheckpointError(f"model_options.{field}: {error}; {belongs}docs/weights.md says what to put where") from None
 
 
 def _sections(mode: str) -> list[str]:

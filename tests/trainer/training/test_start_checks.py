@@ -44,6 +44,20 @@ def test_files_that_are_missing(tiny_config, tmp_path, mode, override, message):
         train.run_experiment(load_config(tiny_config, [override]), mode, tmp_path / "run", make_strategy())
 
 
+def test_an_encoder_file_is_no_initial_checkpoint(tiny_config, tmp_path):
+    (tmp_path / "convnext.safetensors").touch()
+    encoder, model = (
+        load_config(tiny_config, [f"model_options.{field}={tmp_path}/convnext.safetensors"])
+        for field in ("backbone.pretrained_weights", "initial_checkpoint")
+    )
+    with pytest.raises(AssertionError, match="a model is built"):
+        train.run_experiment(encoder, "train", tmp_path / "run", make_strategy())
+    with pytest.raises(
+        UserError, match="initial_checkpoint: .* no such .*belongs in model_options.backbone.pretrained_weights"
+    ):
+        train.run_experiment(model, "train", tmp_path / "run", make_strategy())
+
+
 def test_sections_that_a_mode_does_not_use_are_not_checked(tiny_config, tmp_path):
     config = load_config(tiny_config, ["eval_dataset_options.file_pattern=/gone/a-*"])
     with pytest.raises(AssertionError, match="a model is built"):
