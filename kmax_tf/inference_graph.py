@@ -67,17 +67,19 @@ def inference_maps(model: KMaXDeepLab, config: experiment_pb2.ExperimentOptions,
     """Returns the function `maps, outputs = function(images, semantic=False)` for a model and its config.
 
     `images` are network inputs [B, H, W, 3] of a static size, 0..255; the maps are those of `kmax_tf.build_postprocessor` at
-    their size, and the outputs those of the model, with the semantic logits for the loss if `semantic` is true.
+    their size, and the outputs those of the model, with the semantic logits for the loss if `semantic` is true. With
+    evaluator_options.merge_at_raw_size there are no maps of this size: {}.
 
     `compiled`: by XLA, which programs that convert a graph cannot read: all of it with trainer_options.jit_compile, otherwise
     the loops of the model.
     """
     postprocess = build_postprocessor(config)
+    merges_later = config.evaluator_options.merge_at_raw_size
     whole = compiled and config.trainer_options.jit_compile
 
     def predict(images: tf.Tensor, *, semantic: bool = False) -> tuple[dict[str, tf.Tensor], Outputs]:
         with one_pass_loops(compiled and not whole):
             outputs = model(images, training=False, semantic=semantic)
-        return postprocess(outputs, images.shape[1:3]), outputs
+        return {} if merges_later else postprocess(outputs, images.shape[1:3]), outputs
 
     return tf.function(predict, jit_compile=True, autograph=False) if whole else predict

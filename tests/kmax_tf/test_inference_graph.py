@@ -37,6 +37,15 @@ def test_xla_compiles_everything_from_images_to_maps_or_the_loops_of_the_model(w
     assert any(node.attr["_XlaMustCompile"].b for node in nodes) == whole
 
 
+def test_maps_that_are_made_later_are_not_made_twice():
+    def model(images, **_):
+        return {MASK_LOGITS: images[..., :2], CLASS_LOGITS: images[:, 0]}
+
+    options = ["trainer_options.jit_compile=true", "evaluator_options.merge_at_raw_size=true"]
+    maps, outputs = inference_maps(model, small_config(options))(tf.zeros([1, 33, 33, 3]))
+    assert not maps and set(outputs) == {MASK_LOGITS, CLASS_LOGITS}
+
+
 # With random weights: the k-means steps of trained ones differ less.
 @pytest.mark.slow
 def test_the_compiled_model_equals_the_other():
