@@ -152,9 +152,6 @@ def _size_problems(options: dataset_pb2.DatasetOptions) -> Iterator[str]:
     smallest, largest = per_side(low), per_side(high)
     if any(value > side for value, side in zip(largest, crop)):
         yield f"max_resize_value: {high} must be at most crop_size {crop}; a resized image must fit into the crop"
-    factor = options.resize_factor
-    if factor > 0 and any(-(-((value or side) - 1) // factor) * factor + 1 > side for value, side in zip(largest, crop)):
-        yield f"resize_factor: sides rounded up to {factor}k+1 can exceed crop_size {crop}; lower max_resize_value"
     if any(a > (b or a) for a, b in zip(smallest, largest)):
         yield f"min_resize_value: {low} must be at most max_resize_value {high}"
 

@@ -147,6 +147,7 @@ def test_the_base_config_of_these_tests_is_valid():
         f"{TRAIN}.min_resize_value=[641,0]",
         f"{EVAL}.min_resize_value=[0,9999]",
         f"{TRAIN}.max_resize_value=[0,9999]",
+        f"{EVAL}.resize_factor=48",
         f"{TRAIN}.max_thing_id=255",
         f"{MAX}.num_mask_slots=300",
         f"{MAX}.num_dropped_mask_slots=127",

@@ -105,6 +105,7 @@ OPTIONS = (
     "crop_size: [129, 193] min_resize_value: [100] max_resize_value: [129]",
     "crop_size: [129, 193] min_resize_value: [100, 140] max_resize_value: [129, 193] resize_factor: 32",
     "crop_size: [129, 193] resize_factor: 16 reference_quirks: false",
+    "crop_size: [129, 193] resize_factor: 48",
 )
 SIZES = ((1, 1), (129, 193), (60, 141), (500, 333), (1200, 20), (20, 1200), (97, 640))
 
