@@ -105,17 +105,6 @@ def read_checkpoint(prefix: str) -> tuple[dict[str, list[int]], Callable[[str], 
     return {key: shape for key, shape in shapes.items() if not _NOT_MODEL.search(key)}, read
 
 
-def holds_averages(prefix: str) -> bool:
-    """Whether a checkpoint holds averages of the weights.
-
-    Raises:
-      CheckpointError: the checkpoint is damaged.
-    """
-    with readable(prefix, "checkpoint"):
-        shapes = open_checkpoint(prefix).get_variable_to_shape_map()
-    return any(key.startswith(f"{AVERAGES}/") for key in shapes)
-
-
 def _average_key(key: str) -> str:
     """Where the average of a variable of a run is; TensorFlow escapes the slashes in the keys of dictionaries."""
     name = key.removeprefix("model/").replace(".", "..").replace("/", ".S")

@@ -1,13 +1,12 @@
 """The checkpoint with the best PQ of a run, which is kept when the newest ones replace it."""
 
-import glob
 import json
 import os
 import pathlib
 import shutil
 
 from kmax_tf import CheckpointError
-from kmax_tf.checkpoints.tensorflow_files import resolve_checkpoint
+from kmax_tf.checkpoints.tensorflow_files import checkpoint_files, resolve_checkpoint
 from kmax_tf.files.atomic import write_text
 
 # Its folder, below that of the run.
@@ -23,7 +22,7 @@ def keep_best(model_dir: pathlib.Path, step: int, pq: float | None) -> bool:
     folder, name = model_dir / BEST, f"ckpt-{step}"
     note = folder / "best.json"
     before = _best_so_far(note)
-    files = list(model_dir.glob(f"{glob.escape(name)}.*"))
+    files = [pathlib.Path(file) for file in checkpoint_files(str(model_dir / name))]
     if pq is None or not files or (before and before["step"] < step and before["pq"] >= pq):
         return False
     folder.mkdir(exist_ok=True)

@@ -11,8 +11,8 @@ from absl import logging
 
 from kmax_tf import CheckpointError
 from kmax_tf.checkpoints.loading import check_checkpoint
-from kmax_tf.checkpoints.origin import read_origin
-from kmax_tf.checkpoints.tensorflow_files import holds_averages
+from kmax_tf.checkpoints.origin import ATTRIBUTE
+from kmax_tf.checkpoints.tensorflow_files import AVERAGES, open_checkpoint
 from kmax_tf.files.tensorflow_paths import literal_path
 from protos import trainer_pb2
 from protos.descriptions import ConfigError
@@ -125,7 +125,8 @@ class RunCheckpoints(tf.train.CheckpointManager):
         """
         check_checkpoint(self._experiment.model, path)
         experiment = self._experiment
-        has_origin, has_averages = read_origin(path) is not None, holds_averages(path)
+        parts = {key.partition("/")[0] for key in open_checkpoint(path).get_variable_to_shape_map()}
+        has_origin, has_averages = ATTRIBUTE in parts, AVERAGES in parts
         checkpoint = self.checkpoint
         if not has_origin or experiment.averages and not has_averages:
             checkpoint = experiment.checkpoint(with_origin=has_origin, with_averages=has_averages)
