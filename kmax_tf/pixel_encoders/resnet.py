@@ -14,20 +14,21 @@ CHANNELS = (64, 128, 256, 512)
 
 
 class ResNet(tf_keras.layers.Layer):
-    """[B,H,W,3] -> {"stage1": [B,H/2,W/2,64], "stage2": stride 4, 256, ... "stage5": stride 32, 2048}, not activated."""
+    """[B,H,W,3] -> {"stage1": [B,H/2,W/2,C], "stage2": stride 4, 256, ... "stage5": stride 32, 2048}, not activated.
 
-    def __init__(self, norm: NormSpec):
+    stage1 is the output of the stem, one layer or several, whose C depends on the variant.
+    """
+
+    def __init__(self, activation: Activation, stem: ConvNorm | list[ConvNorm], stages: list[list[ResidualBlock]]):
         super().__init__()
-        self.activation: Activation = relu
-        self.stem = ConvNorm(64, 7, norm, stride=2)
-        self.stages = [
-            [ResidualBlock(channels, norm, relu, stride=2 if block == 0 else 1) for block in range(blocks)]
-            for blocks, channels in zip(BLOCKS, CHANNELS)
-        ]
+        self.activation = activation
+        self.stem = stem
+        self.stages = stages
 
     def call(self, x: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        features = {"stage1": self.stem(x, training=training)}
-        x = features["stage1"]
+        for layer in tf.nest.flatten(self.stem):
+            x = layer(x, training=training)
+        features = {"stage1": x}
         for number, blocks in enumerate(self.stages, 2):
             for block in blocks:
                 x = run_block(block, x, training)
@@ -35,4 +36,13 @@ class ResNet(tf_keras.layers.Layer):
         return features
 
 
-ENCODERS = {"kmax_resnet50": lambda options, norm: ResNet(norm)}
+def resnet50(norm: NormSpec) -> ResNet:
+    """ResNet-50; 64 channels in stage1."""
+    stages = [
+        [ResidualBlock(channels, norm, relu, stride=2 if block == 0 else 1) for block in range(blocks)]
+        for blocks, channels in zip(BLOCKS, CHANNELS)
+    ]
+    return ResNet(relu, ConvNorm(64, 7, norm, stride=2), stages)
+
+
+ENCODERS = {"kmax_resnet50": lambda options, norm: resnet50(norm)}
