@@ -7,11 +7,10 @@ draw in the step takes the next seed of the stream, in tracing order.
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 
 import tensorflow as tf
 
-from kmax_tf.scoped_value import scoped
+from kmax_tf.scoped_value import Scoped
 
 
 class RandomStream:
@@ -29,17 +28,17 @@ class RandomStream:
     def replayed(self, draws: int) -> Iterator[None]:
         """Draws what this stream has drawn, or will draw, after its first `draws` numbers."""
         copy = RandomStream(self._seed, draws)
-        with scoped(_open_stream, copy):
+        with _open_stream(copy):
             yield
         self._draws = max(self._draws, copy._draws)
 
 
-_open_stream: ContextVar[RandomStream | None] = ContextVar("open_stream", default=None)
+_open_stream: Scoped[RandomStream | None] = Scoped(None)
 
 
 def random_stream(seed: tf.Tensor) -> contextlib.AbstractContextManager[None]:
     """Derives every draw of this thread inside the context from `seed`, an int32 tensor of shape [2]."""
-    return scoped(_open_stream, RandomStream(tf.cast(seed, tf.int32)))
+    return _open_stream(RandomStream(tf.cast(seed, tf.int32)))
 
 
 def replay() -> Callable[[], contextlib.AbstractContextManager[None]]:

@@ -1,24 +1,18 @@
 """Activations of kMaX-DeepLab."""
 
-import contextlib
 from collections.abc import Callable
-from contextvars import ContextVar
 
 import tensorflow as tf
 
 from kmax_tf.layers.one_pass import one_pass
-from kmax_tf.scoped_value import scoped
+from kmax_tf.scoped_value import Scoped
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
 
-_for_tflite = ContextVar("for_tflite", default=False)
+# Where true, graphs contain GELU as the TFLite converter knows it, which has no erf; the values are the same.
+tflite_operations = Scoped(False)
 _SQRT_HALF = 0.7071067811865476
 _DENSITY_AT_ZERO = 0.3989422804014327
-
-
-def tflite_operations() -> contextlib.AbstractContextManager[None]:
-    """Inside the context, graphs contain GELU as the TFLite converter knows it, which has no erf; the values are the same."""
-    return scoped(_for_tflite, True)
 
 
 @one_pass
@@ -29,7 +23,7 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     as many passes over memory as the automatic one. The slope is all that training keeps for it; without gradients, a graph
     leaves it out.
     """
-    if _for_tflite.get():
+    if tflite_operations.get():
         return 0.5 * x * (1.0 + tf.math.erf(x * _SQRT_HALF))
 
     @tf.custom_gradient

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tf_keras
 
-from kmax_tf.layers.one_pass import one_pass, one_pass_enabled
+from kmax_tf.layers.one_pass import one_pass, one_pass_loops
 
 
 class LayerNorm(tf_keras.layers.LayerNormalization):
@@ -14,7 +14,7 @@ class LayerNorm(tf_keras.layers.LayerNormalization):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[...,C] -> the same."""
-        if one_pass_enabled():
+        if one_pass_loops.get():
             return _layer_norm(x, self.gamma, self.beta, tf.constant(self.epsilon))
         return super().call(x)
 

@@ -5,28 +5,18 @@ gradients. The published models use biased statistics, E[x^2] - E[x]^2 over the 
 gradients and, if the channels come last, normalizes with one pass of the fused kernel.
 """
 
-import contextlib
 import dataclasses
-from contextvars import ContextVar
 
 import tensorflow as tf
 import tf_keras
 
 from kmax_tf.layers.batch_statistics import BatchSettings, affine, normalize_and_update, scaled, shared_function
-from kmax_tf.scoped_value import scoped
+from kmax_tf.scoped_value import Scoped
 
-_kept = ContextVar("moving_statistics_kept", default=False)
-_only_finite = ContextVar("only_finite_statistics", default=False)
-
-
-def moving_statistics_kept(kept: bool = True) -> contextlib.AbstractContextManager[None]:
-    """If `kept`, batch norm in training leaves its moving statistics as they are."""
-    return scoped(_kept, kept)
-
-
-def only_finite_statistics(only: bool = True) -> contextlib.AbstractContextManager[None]:
-    """If `only`, a batch whose mean or variance is not finite leaves the moving statistics as they are."""
-    return scoped(_only_finite, only)
+# Where true, batch norm in training leaves its moving statistics as they are.
+moving_statistics_kept = Scoped(False)
+# Where true, a batch whose mean or variance is not finite leaves the moving statistics as they are.
+only_finite_statistics = Scoped(False)
 
 
 class BatchNorm(tf_keras.layers.Layer):
@@ -130,7 +120,8 @@ class BatchNorm(tf_keras.layers.Layer):
         replica: tf.distribute.ReplicaContext | None,
     ) -> tf.Tensor:
         """Normalizes by the statistics of the batch, and updates the moving averages with them."""
-        settings = BatchSettings(self.reduced, self.epsilon, self.momentum, not _kept.get(), _only_finite.get())
+        updates = not moving_statistics_kept.get()
+        settings = BatchSettings(self.reduced, self.epsilon, self.momentum, updates, only_finite_statistics.get())
         moving = self.moving_mean, self.moving_variance
         if replica is not None or isinstance(self.moving_mean, tf.distribute.DistributedValues):
             # Functions cannot add up over replicas.

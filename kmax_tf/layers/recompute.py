@@ -1,21 +1,14 @@
-"""Gradient checkpointing: the backward pass computes the inside of a block again, instead of memory keeping it till then."""
-
-import contextlib
-from contextvars import ContextVar
+"""Gradient checkpointing: the backward pass computes the inside of a block again, instead of keeping it in memory."""
 
 import tensorflow as tf
 import tf_keras
 
 from kmax_tf import randomness
 from kmax_tf.layers.normalization import moving_statistics_kept
-from kmax_tf.scoped_value import scoped
+from kmax_tf.scoped_value import Scoped
 
-_enabled = ContextVar("recomputed_blocks", default=False)
-
-
-def recomputed_blocks(enabled: bool) -> contextlib.AbstractContextManager[None]:
-    """Of blocks that are called here with `run_block` and training, memory keeps the input alone if `enabled`."""
-    return scoped(_enabled, enabled)
+# Where true, only the input of a block that `run_block` calls in training is kept for the backward pass.
+recomputed_blocks = Scoped(False)
 
 
 def run_block(block: tf_keras.layers.Layer, x: tf.Tensor, training: bool) -> tf.Tensor:
@@ -23,7 +16,7 @@ def run_block(block: tf_keras.layers.Layer, x: tf.Tensor, training: bool) -> tf.
 
     Computed again, a block draws the same random numbers, and does not update the moving statistics of batch norm once more.
     """
-    if not (training and _enabled.get()):
+    if not (training and recomputed_blocks.get()):
         return block(x, training=training)
     passes = []
     replay = randomness.replay()

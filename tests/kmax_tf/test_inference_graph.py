@@ -11,7 +11,7 @@ from example_configs import make_images, small_config
 from kmax_tf import build_model, build_postprocessor
 from kmax_tf.inference_graph import NormFolding, fold_norms, inference_maps
 from kmax_tf.layers.normalization import BatchNorm
-from kmax_tf.layers.one_pass import one_pass_enabled, one_pass_loops
+from kmax_tf.layers.one_pass import one_pass_loops
 from kmax_tf.tensor_keys import CLASS_LOGITS, MASK_LOGITS
 
 
@@ -20,7 +20,7 @@ def test_xla_compiles_everything_from_images_to_maps_or_the_loops_of_the_model(w
     loops = []
 
     def model(images, training, semantic):
-        loops.append((one_pass_enabled(), training, semantic))
+        loops.append((one_pass_loops.get(), training, semantic))
         values = tf.cast(images, tf.float32)
         masks = tf.image.resize(values[..., :1] * tf.range(4.0), [9, 9])
         return {MASK_LOGITS: masks, CLASS_LOGITS: values[:, :4, :7, 0]}
@@ -70,7 +70,7 @@ def test_one_graph_of_folded_norms_follows_the_weights():
     @tf.function(autograph=False)
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         traced.append(None)
-        with one_pass_loops():
+        with one_pass_loops(True):
             return {key: model(images, training=False)[key] for key in (CLASS_LOGITS, MASK_LOGITS)}
 
     for _ in range(2):

@@ -15,7 +15,7 @@ def write_tflite(network: Network, path: pathlib.Path, weights: str = "float32")
 
     `weights` is their precision, one of PRECISIONS; int8 also computes products with activations that are quantized on the fly.
     """
-    with tflite_operations():
+    with tflite_operations(True):
         graph = network.function.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], network.weights())
     if weights != "float32":

@@ -52,7 +52,7 @@ def test_gelu_keeps_one_tensor_for_its_gradient():
 
 def test_the_form_for_tflite_has_the_same_values_and_becomes_one_operation():
     x = np.linspace(-12, 12, 1001).astype(np.float32).reshape(7, 11, 13)
-    with tflite_operations():
+    with tflite_operations(True):
         graph = tf.function(gelu).get_concrete_function(tf.TensorSpec(x.shape, tf.float32))
     np.testing.assert_array_equal(graph(tf.constant(x)), gelu(tf.constant(x)))
     # Fails with "TF Select ops: Erf" in the other form.
