@@ -19,6 +19,19 @@ moving_statistics_kept = Scoped(False)
 only_finite_statistics = Scoped(False)
 
 
+@dataclasses.dataclass(frozen=True)
+class NormSpec:
+    """The batch-norm settings of one model, passed to every block that normalizes."""
+
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    synchronized: bool = True
+
+    def layer(self, axis: int | tuple[int, ...] = -1, gamma: float = 1.0) -> "BatchNorm":
+        """A layer with these settings; `gamma` is the initial value of its scale."""
+        return BatchNorm(self, axis, gamma)
+
+
 class BatchNorm(tf_keras.layers.Layer):
     """Normalizes over all axes but `axis`, with parameters of full rank when there are several.
 
@@ -27,22 +40,12 @@ class BatchNorm(tf_keras.layers.Layer):
     they lose precision if the mean of a channel is much larger than its deviation: 5e-5 of the output at a factor of 10.
     """
 
-    def __init__(
-        self,
-        *,
-        axis: int | tuple[int, ...] = -1,
-        momentum: float = 0.99,
-        epsilon: float = 1e-3,
-        synchronized: bool = True,
-        gamma_initializer: str | tf_keras.initializers.Initializer = "ones",
-    ):
+    def __init__(self, spec: NormSpec, axis: int | tuple[int, ...], gamma: float):
         # Without autocast a float32 input stays float32 under a bfloat16 policy, which the mask logits need.
         super().__init__(name="batch_norm", autocast=False)
+        self.spec = spec
         self.axis = axis
-        self.momentum = momentum
-        self.epsilon = epsilon
-        self.synchronized = synchronized
-        self.gamma_initializer = gamma_initializer
+        self.gamma_initializer = tf_keras.initializers.Constant(gamma)
         self.folded = False
 
     def build(self, shape: tf.TensorShape) -> None:
@@ -74,7 +77,7 @@ class BatchNorm(tf_keras.layers.Layer):
 
     def scale(self) -> tf.Tensor:
         """What inference multiplies values by, in the shape of the parameters."""
-        return self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
+        return self.gamma * tf.math.rsqrt(self.moving_variance + self.spec.epsilon)
 
     def offset(self) -> tf.Tensor:
         """What inference adds to the scaled values."""
@@ -104,13 +107,15 @@ class BatchNorm(tf_keras.layers.Layer):
                 raise ValueError("the batch norms of this model are folded: it cannot be trained")
             return tf.nn.bias_add(x, tf.cast(self.beta, x.dtype))
         replica = tf.distribute.get_replica_context()
-        if not (self.synchronized and replica is not None and replica.num_replicas_in_sync > 1):
+        if not (self.spec.synchronized and replica is not None and replica.num_replicas_in_sync > 1):
             replica = None  # Use the statistics of this replica only.
         gamma, beta = self._parameter(self.gamma), self._parameter(self.beta)
         if training:
             return self._by_batch(x, gamma, beta, replica)
         apply = affine if gamma.shape.rank == 1 else scaled
-        return apply(x, gamma, beta, self._parameter(self.moving_mean), self._parameter(self.moving_variance), self.epsilon)
+        return apply(
+            x, gamma, beta, self._parameter(self.moving_mean), self._parameter(self.moving_variance), self.spec.epsilon
+        )
 
     def _by_batch(
         self,
@@ -121,7 +126,7 @@ class BatchNorm(tf_keras.layers.Layer):
     ) -> tf.Tensor:
         """Normalizes by the statistics of the batch, and updates the moving averages with them."""
         updates = not moving_statistics_kept.get()
-        settings = BatchSettings(self.reduced, self.epsilon, self.momentum, updates, only_finite_statistics.get())
+        settings = BatchSettings(self.reduced, self.spec.epsilon, self.spec.momentum, updates, only_finite_statistics.get())
         moving = self.moving_mean, self.moving_variance
         if replica is not None or isinstance(self.moving_mean, tf.distribute.DistributedValues):
             # Functions cannot add up over replicas.
@@ -135,21 +140,3 @@ class BatchNorm(tf_keras.layers.Layer):
         if value.shape.rank > 1 or self.kept == (rank - 1,):
             return value
         return tf.reshape(value, [-1 if a in self.kept else 1 for a in range(rank)])
-
-
-@dataclasses.dataclass(frozen=True)
-class NormSpec:
-    """The batch-norm settings of one model, passed to every block that normalizes."""
-
-    momentum: float = 0.99
-    epsilon: float = 1e-3
-    synchronized: bool = True
-
-    def layer(self, axis: int | tuple[int, ...] = -1, gamma: float = 1.0) -> BatchNorm:
-        return BatchNorm(
-            axis=axis,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            synchronized=self.synchronized,
-            gamma_initializer=tf_keras.initializers.Constant(gamma),
-        )

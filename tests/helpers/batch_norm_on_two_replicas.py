@@ -11,7 +11,7 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2])  # run from anywh
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from kmax_tf.layers.normalization import BatchNorm  # noqa: E402
+from kmax_tf.layers.normalization import NormSpec  # noqa: E402
 
 
 def run(strategy: tf.distribute.Strategy, shape: tuple[int, ...], axis: int | tuple[int, ...], batch: int, synchronized: bool):
@@ -19,7 +19,7 @@ def run(strategy: tf.distribute.Strategy, shape: tuple[int, ...], axis: int | tu
     random = np.random.default_rng(5)
     x, upstream = (random.standard_normal(shape).astype(np.float32) + 0.5 for _ in range(2))
     with strategy.scope():
-        layer = BatchNorm(axis=axis, momentum=0.9, epsilon=1e-3, synchronized=synchronized)
+        layer = NormSpec(0.9, 1e-3, synchronized).layer(axis)
         layer(tf.zeros(shape))
 
     def halves(array):

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 from command_line import run_script
 
-from kmax_tf.layers.normalization import BatchNorm, NormSpec, only_finite_statistics
+from kmax_tf.layers.normalization import NormSpec, only_finite_statistics
 
 # Shape of the input and the axes with separate statistics; the last two do not use the fused kernel.
 FUSED = [((8, 6), -1), ((4, 5, 6), -1), ((2, 7, 5, 6), -1)]
@@ -21,7 +21,7 @@ MOMENTUM, EPSILON = 0.9, 1e-3
 
 
 def make_layer(shape, axis, **options):
-    layer = BatchNorm(axis=axis, momentum=MOMENTUM, epsilon=EPSILON, **options)
+    layer = NormSpec(MOMENTUM, EPSILON, **options).layer(axis)
     layer(tf.zeros(shape))
     random = np.random.default_rng(0)
     for variable in layer.weights:
@@ -157,7 +157,7 @@ def _operations(graph):
 
 
 def test_statistics_that_are_not_finite_can_be_left_out():
-    layer = BatchNorm(momentum=0.5)
+    layer = NormSpec(momentum=0.5).layer()
     x = np.ones((2, 3, 3, 2), np.float32)
     x[0, 1, 1, 1] = np.inf
     with only_finite_statistics(True):
@@ -171,7 +171,7 @@ def test_statistics_that_are_not_finite_can_be_left_out():
 def test_spec_sets_every_option():
     layer = NormSpec(momentum=0.7, epsilon=0.2, synchronized=False).layer(axis=1, gamma=0.1)
     layer(tf.zeros([2, 3, 4]))
-    assert (layer.axis, layer.momentum, layer.epsilon, layer.synchronized) == (1, 0.7, 0.2, False)
+    assert (layer.axis, layer.spec) == (1, NormSpec(0.7, 0.2, False))
     np.testing.assert_allclose(layer.gamma, [0.1] * 3)
 
 
@@ -188,7 +188,7 @@ def test_replicas_share_the_statistics_of_the_whole_batch(replicated):
     for case in ("channels", "similarity"):
         x, mean, variance = (replicated[f"{case}/{name}"] for name in ("x", "moving_mean", "moving_variance"))
         axis = -1 if case == "channels" else (0, 2)
-        layer = BatchNorm(axis=axis, momentum=MOMENTUM, epsilon=EPSILON)
+        layer = NormSpec(MOMENTUM, EPSILON).layer(axis)
         layer(tf.zeros(x.shape))
         output, expected_mean, expected_variance = expected(x, axis, layer, training=True)
         np.testing.assert_allclose(replicated[f"{case}/output"], output, rtol=1e-4, atol=1e-5)
@@ -201,7 +201,7 @@ def test_replicas_share_the_statistics_of_the_whole_batch(replicated):
 
 def test_without_synchronization_each_replica_uses_its_own_statistics(replicated):
     x = replicated["alone/x"]
-    layer = BatchNorm(axis=-1, momentum=MOMENTUM, epsilon=EPSILON)
+    layer = NormSpec(MOMENTUM, EPSILON).layer()
     layer(tf.zeros(x.shape))
     parts = [expected(part, -1, layer, training=True) for part in np.split(x, 2)]
     np.testing.assert_allclose(replicated["alone/output"], np.concatenate([part[0] for part in parts]), rtol=1e-4, atol=1e-5)
