@@ -11,7 +11,7 @@ from kmax_tf.checkpoints.assignment import ENCODER, StoredWeights
 from kmax_tf.checkpoints.deeplab2_names import Rule
 from kmax_tf.checkpoints.errors import CheckpointError
 from kmax_tf.checkpoints.weight_files import read_keras, read_safetensors
-from kmax_tf.pixel_encoders.convnext import VARIANTS, ConvNeXt
+from kmax_tf.pixel_encoders.convnext import VARIANTS, ConvNeXt, Variant
 
 _PYTORCH_SUFFIXES = (".pth", ".pt", ".bin", ".pth.tar")
 _KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -78,7 +78,6 @@ _FORMATS = (
         r"head_(layernorm|dense)/|layer_normalization(_\d+)?/",
     ),
 )
-Size = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def read_convnext(
@@ -155,7 +154,7 @@ def _check_size(path: str, shapes: Mapping[str, tuple[int, ...]], variables: Map
         raise CheckpointError(f"{path}: holds {_describe(theirs)}; the config needs {_describe(ours)}")
 
 
-def _size(shapes: Mapping[str, tuple[int, ...]]) -> Size | None:
+def _size(shapes: Mapping[str, tuple[int, ...]]) -> Variant | None:
     """Numbers of blocks and channels of each stage; None if a weight that determines them is missing."""
     depths, widths = [], []
     for stage in range(4):
@@ -165,13 +164,13 @@ def _size(shapes: Mapping[str, tuple[int, ...]]) -> Size | None:
             return None
         widths.append(bias[0])
         depths.append(len({name.removeprefix(place).split("/")[0] for name in shapes if name.startswith(place)}))
-    return tuple(depths), tuple(widths)
+    return Variant(tuple(depths), tuple(widths))
 
 
-def _describe(size: Size) -> str:
-    depths, widths = size
-    names = [f"kmax_convnext_{name}" for name, variant in VARIANTS.items() if (variant.depths, variant.channels) == size]
-    return f"ConvNeXt depths {depths}, widths {widths}: {names[0] if names else 'not one of the supported encoders'}"
+def _describe(size: Variant) -> str:
+    names = [f"kmax_convnext_{name}" for name, variant in VARIANTS.items() if variant == size]
+    name = names[0] if names else "not one of the supported encoders"
+    return f"ConvNeXt depths {size.depths}, widths {size.channels}: {name}"
 
 
 def _folded_stem(keys: Mapping[str, str], values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """ConvNeXt (arXiv:2201.03545) as a pixel encoder, with padding that keeps sizes of 32k+1 aligned."""
 
-import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,10 +16,11 @@ from kmax_tf.layers.recompute import run_block
 from protos import model_pb2
 
 
-@dataclasses.dataclass(frozen=True)
-class Variant:
-    depths: tuple[int, int, int, int]
-    channels: tuple[int, int, int, int]
+class Variant(NamedTuple):
+    """Numbers of blocks and channels of the four stages."""
+
+    depths: tuple[int, ...]
+    channels: tuple[int, ...]
 
 
 VARIANTS = {
