@@ -31,7 +31,7 @@ def fold_norms(model: KMaXDeepLab) -> None:
 
 
 class NormFolding:
-    """Folds the norms of a model, also again and again for a while: between the evaluations of a training, for example."""
+    """Folds the norms of a model, also again and again for a while: between the evaluations of a training run, for example."""
 
     def __init__(self, model: KMaXDeepLab):
         layers = list(model.submodules)

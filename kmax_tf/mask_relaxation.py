@@ -1,4 +1,4 @@
-"""The semantic branches of ReMask (ReMaX, arXiv:2306.17319), used in training and skipped at inference."""
+"""The semantic branches of ReMask (ReMaX, arXiv:2306.17319), used in training and in evaluation with labels."""
 
 import tensorflow as tf
 import tf_keras

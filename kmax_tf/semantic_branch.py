@@ -1,4 +1,4 @@
-"""The auxiliary semantic branch, used in training and skipped at inference."""
+"""The auxiliary semantic branch, used in training and in evaluation with labels, and skipped in predictions."""
 
 import tensorflow as tf
 import tf_keras

@@ -66,7 +66,7 @@ class Sweep:
     """Runs in one folder, which this process owns."""
 
     def __init__(self, runs: Sequence[SweepRun], output_dir: pathlib.Path, command: Sequence[str] = TRAIN):
-        """`command`: starts a training; gets the flags --config_file, --model_dir and --override."""
+        """`command`: starts a training run; gets the flags --config_file, --model_dir and --override."""
         self._runs = runs
         self._output_dir = output_dir
         self._command = command
@@ -75,7 +75,7 @@ class Sweep:
         self._journal = Journal(path, [{"version": 1}, *self._attempts])
 
     def run(self, arguments: Sequence[str]) -> int:
-        """Carries out the runs that are not finished, with `arguments` for each training; returns the number that failed."""
+        """Carries out the runs that are not finished, with `arguments` for each; returns the number that failed."""
         failed = 0
         for number, run in enumerate(self._runs, 1):
             title = f"[{number}/{len(self._runs)}] {run.name}, seed {run.seed}"
@@ -108,7 +108,7 @@ class Sweep:
         return sum(seconds) / 3600 / len(seeds)
 
     def _train(self, run: SweepRun, arguments: Sequence[str]) -> str | None:
-        """Carries out one training; returns what went wrong."""
+        """Carries out one run; returns what went wrong."""
         start, used = time.monotonic(), _cpu_seconds()
         log = _log(run)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ class Sweep:
 
 
 def _wait(process: subprocess.Popen) -> int:
-    """Waits for a training; when a signal stops this process, the training saves its state first."""
+    """Waits for a training run; when a signal stops this process, the run saves its state first."""
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -91,7 +91,7 @@ def run_experiment(
         seed = 0
         if is_chief(strategy):
             prepare_model_dir(model_dir)
-            if trains:  # Evaluation draws nothing, and may run beside a training that owns the folder.
+            if trains:  # Evaluation draws nothing, and may run beside a training run that owns the folder.
                 stack.enter_context(own_folder(model_dir))
                 remove_unfinished_checkpoints(model_dir)
                 if saved := saved_checkpoints(model_dir):

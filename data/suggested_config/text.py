@@ -86,7 +86,7 @@ $input
 }
 
 evaluator_options {
-  # Ten evaluations in a training.
+  # Ten evaluations in a training run.
   eval_interval: $eval_interval
   save_predictions: true
   # Smaller predictions become void, in pixels of the input: COCO's limits at this size, or what 99 % of the segments reach.
@@ -135,7 +135,7 @@ _TRANSFORMER = """\
     transformer_decoder_drop_path_keep_prob: 0.8
 """
 _SMALL_AUGMENTATIONS = """\
-    # Mild, for a short training.
+    # Mild, for a short training run.
     min_scale_factor: 0.8
     max_scale_factor: 1.2
     scale_factor_step_size: 0.1

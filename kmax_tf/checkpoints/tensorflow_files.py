@@ -88,7 +88,7 @@ def open_checkpoint(prefix: str) -> Any:
 def read_checkpoint(prefix: str) -> tuple[dict[str, list[int]], Callable[[str], np.ndarray]]:
     """Shapes of the model variables in a checkpoint by object path, and a function that reads the value of one of them.
 
-    Optimizer state and steps are left out. Where a training has averaged its weights (ema_decay), the values are the averages.
+    Optimizer state and steps are left out. If a run has averaged its weights (ema_decay), these are the averages.
 
     Raises:
       CheckpointError: the checkpoint is damaged; the returned function raises it too.

@@ -1,1 +1,1 @@
-"""Converts mask and class logits to a panoptic map at the size of the raw image."""
+"""Converts mask and class logits to panoptic maps of the network input, and these to maps of the raw image."""

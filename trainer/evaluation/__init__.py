@@ -1,1 +1,1 @@
-"""Evaluation during a training, and of predictions in files."""
+"""Evaluation during a training run, and of predictions in files."""

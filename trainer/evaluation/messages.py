@@ -16,7 +16,7 @@ def summary_line(metrics: Mapping[str, Any]) -> str:
 def why_zero(metrics: Mapping[str, Any], confidence: float, options: evaluator_pb2.EvaluatorOptions) -> str:
     """Explains a PQ of 0; `confidence` is the highest class confidence of all masks, 0..1."""
     passed = sum(of_class["tp"] + of_class["fp"] for of_class in metrics["per_class"].values())
-    why = "none of them matches an object yet" if passed else "early in a training, that is normal"
+    why = "none of them matches an object yet" if passed else "early in a training run, that is normal"
     return (
         f"PQ is 0: {passed} predicted segments passed the thresholds and area limits; the highest class confidence of all "
         f"masks is {confidence:.2f} (evaluator_options: {merge_rule(options).thresholds(options)}, thing_area_limit "

@@ -1,1 +1,1 @@
-"""What a training shows: progress, numbers, curves, pictures, forecasts, profiles."""
+"""What a training run shows: progress, numbers, curves, pictures, forecasts, profiles."""

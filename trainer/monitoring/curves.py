@@ -1,4 +1,4 @@
-"""Draws the losses of a training beside the metrics of its evaluations."""
+"""Draws the losses of a training run beside the metrics of its evaluations."""
 
 import pathlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a training will need, before its first step: memory by the traced graph, and disk for checkpoints."""
+"""What a training run will need, before its first step: memory by the traced graph, and disk for checkpoints."""
 
 import pathlib
 import re
@@ -18,7 +18,7 @@ _OF_GRADIENTS = re.compile(r"(.*/)?gradients(_\d+)?/")
 
 
 def report_needs(step: tf.types.experimental.ConcreteFunction, experiment: Experiment, model_dir: pathlib.Path) -> None:
-    """Prints what a training needs and what there is.
+    """Prints what a training run needs and what there is.
 
     Args:
       step: the traced training step, or a loop of steps.
@@ -41,7 +41,7 @@ def report_needs(step: tf.types.experimental.ConcreteFunction, experiment: Exper
     )
     if on_host and not experiment.config.trainer_options.jit_compile and kept + gradients > available:
         raise ConfigError(
-            f"a step needs {_gb(kept + gradients)} more memory, {_gb(available)} are available: lower "
+            f"a step needs {_gb(kept + gradients)} more memory, {_gb(available)} is available: lower "
             "train_dataset_options.batch_size or crop_size, raise trainer_options.accumulate_steps, or set "
             "trainer_options.recompute or mixed_precision: BFLOAT16"
         )
@@ -54,7 +54,7 @@ def report_needs(step: tf.types.experimental.ConcreteFunction, experiment: Exper
     if number * checkpoint > free:
         print(
             f"warning: {number} checkpoints (trainer_options.num_checkpoints_to_keep, and the one being written) take "
-            f"{_gb(number * checkpoint)} of disk, {_gb(free)} are free",
+            f"{_gb(number * checkpoint)} of disk, {_gb(free)} is free",
             flush=True,
         )
 

@@ -1,4 +1,4 @@
-"""Profiles of some steps of a training, for TensorBoard."""
+"""Profiles of some steps of a training run, for TensorBoard."""
 
 import contextlib
 import pathlib
@@ -29,7 +29,7 @@ class StepProfile:
             self.stop()
 
     def stop(self) -> None:
-        """Ends the profile if it is running, as it is where a training ends before the last step to profile."""
+        """Ends the profile if it is running, as it is where a training run ends before the last step to profile."""
         if self._running:
             self._running = False
             tf.profiler.experimental.stop()

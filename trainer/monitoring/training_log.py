@@ -1,4 +1,4 @@
-"""The numbers of a training for people and programs: TensorBoard summaries and train/metrics.jsonl."""
+"""The numbers of a training run for people and programs: TensorBoard summaries and train/metrics.jsonl."""
 
 import json
 import pathlib

@@ -36,7 +36,7 @@ def make_strategy(master: str = "", num_gpus: int = 0) -> tf.distribute.Strategy
     """
     if master:
         if num_gpus:
-            raise ConfigError("--master (TPU) and --num_gpus exclude each other")
+            raise ConfigError("--master (TPU) and --num_gpus are mutually exclusive")
         try:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=master)
             tf.config.experimental_connect_to_cluster(resolver)

@@ -8,7 +8,7 @@ from trainer.training.experiment import Experiment
 
 
 def load_initial_weights(experiment: Experiment) -> None:
-    """Loads the initial weights of a training, of the whole model or of the encoder alone, and prints a summary.
+    """Loads the initial weights of a training run, of the whole model or of the encoder alone, and prints a summary.
 
     `model_options.initial_checkpoint` takes precedence over `backbone.pretrained_weights`, because it contains the encoder.
 

@@ -83,7 +83,7 @@ class Run:
         return 0
 
     def evaluate(self) -> None:
-        """Evaluates the weights as they are; in a training, keeps the best checkpoint and draws the curves."""
+        """Evaluates the weights as they are; in a training run, keeps the best checkpoint and draws the curves."""
         self.controller.evaluate(self.config.evaluator_options.eval_steps)
         if not self._keeps:
             return

@@ -17,7 +17,7 @@ _TRAINING = ("train", "train_and_eval")
 
 
 def check_mode(config: experiment_pb2.ExperimentOptions, mode: str) -> None:
-    """Raises ConfigError if a config is right in itself, but lacks what `mode` needs."""
+    """Raises ConfigError if a config is valid, but lacks what `mode` needs."""
     name = config.experiment_name
     for section in ("train_dataset_options", "eval_dataset_options"):
         if section in _sections(mode) and not config.HasField(section):

@@ -18,7 +18,7 @@ GRADIENT_NORM = "gradient_norm"
 
 
 def make_train_step(experiment: Experiment) -> Callable[[Batch], Terms]:
-    """A compiled function that updates the model with a distributed batch and returns mean loss terms and GRADIENT_NORM."""
+    """A tf.function that updates the model with a distributed batch and returns mean loss terms and GRADIENT_NORM."""
     return tf.function(_make_step(experiment), autograph=False)
 
 
@@ -28,7 +28,7 @@ def runs_on_device(experiment: Experiment) -> bool:
 
 
 def make_device_loop(experiment: Experiment) -> Callable[[Iterator[Batch], tf.Tensor], tuple[Terms, tf.Tensor]]:
-    """A compiled function that takes an iterator of distributed batches and a number of steps, and runs these steps.
+    """A tf.function that takes an iterator of distributed batches and a number of steps, and runs these steps.
 
     It returns what make_train_step returns of every step, [steps], and the REPORT of each batch, [steps, b, k], for the part of
     this host. It does not come back to Python between steps.

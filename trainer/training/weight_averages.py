@@ -1,4 +1,4 @@
-"""Exponential moving averages of the weights of a training (trainer_options.solver_options.ema_decay)."""
+"""Exponential moving averages of the weights of a training run (trainer_options.solver_options.ema_decay)."""
 
 import contextlib
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ class WeightAverages:
             strategy.extended.update(average, follow, args=(self._weights[name], rate), group=False)
 
     def reset(self) -> None:
-        """Makes every average the current weight, as at the start of a training."""
+        """Makes every average the current weight, as at the start of a training run."""
         for name, average in self.values.items():
             average.assign(self._weights[name].numpy())
 

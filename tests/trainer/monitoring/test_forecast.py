@@ -68,5 +68,5 @@ def test_what_does_not_fit_is_refused(experiment, step, tmp_path, monkeypatch, c
         report_needs(step, experiment, tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=1_000_000))
     monkeypatch.setattr(psutil, "swap_memory", lambda: memory._replace(free=0))
-    with pytest.raises(ConfigError, match="needs .* more memory, 0.00 GB are available: lower train_dataset_options"):
+    with pytest.raises(ConfigError, match="needs .* more memory, 0.00 GB is available: lower train_dataset_options"):
         report_needs(step, experiment, tmp_path)

@@ -55,5 +55,5 @@ def test_what_cannot_be_compiled_is_refused(tiny_config):
 def test_missing_devices_are_named():
     with pytest.raises(ConfigError, match="TensorFlow sees 0 GPUs"):
         make_strategy(num_gpus=2)
-    with pytest.raises(ConfigError, match="exclude each other"):
+    with pytest.raises(ConfigError, match="are mutually exclusive"):
         make_strategy(master="local", num_gpus=1)
