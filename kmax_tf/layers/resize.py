@@ -1,7 +1,8 @@
 """Resizing with aligned corners, as sizes of 32k+1 require: the first and last pixels keep their positions."""
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
+
+from kmax_tf.layers.xla_program import in_xla_program
 
 
 def resize_bilinear(x: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
@@ -9,7 +10,7 @@ def resize_bilinear(x: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tenso
     if isinstance(height, int) and isinstance(width, int):
         if x.shape[1:3] == (height, width):
             return x
-        if _in_xla_program() and all(map(_divides, x.shape[1:3], (height, width))):
+        if in_xla_program() and all(map(_divides, x.shape[1:3], (height, width))):
             # XLA translates ResizeBilinear to a gather of 3x3 values for each pixel, and a product.
             wide = _enlarge(tf.cast(x, tf.float32), 2, width)
             return tf.cast(_enlarge(wide, 1, height), x.dtype)
@@ -19,7 +20,7 @@ def resize_bilinear(x: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tenso
 
 def resize_width(x: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """[B,H,W,C] -> [B,H,width,C] of float32 values."""
-    if isinstance(width, int) and _in_xla_program() and _divides(x.shape[2], width):
+    if isinstance(width, int) and in_xla_program() and _divides(x.shape[2], width):
         return _enlarge(x, 2, width)
     return tf.raw_ops.ResizeBilinear(images=x, size=[tf.shape(x)[1], width], align_corners=True)
 
@@ -31,11 +32,6 @@ def resize_like(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         return resize_bilinear(x, *static.as_list())
     dynamic = tf.shape(target)
     return resize_bilinear(x, dynamic[1], dynamic[2])
-
-
-def _in_xla_program() -> bool:
-    """Whether the graph that is traced here belongs to a function with jit_compile, or to a program for TPUs."""
-    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def _divides(pixels: int | None, size: int) -> bool:

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from kmax_tf.layers.normalization import NormSpec
-from kmax_tf.layers.recompute import recomputed_blocks
+from kmax_tf.layers.recompute import recomputed_blocks, run_block
 from kmax_tf.pixel_encoders import axial_resnet, build_encoder, convnext
 from kmax_tf.randomness import random_stream
 from protos import model_pb2
@@ -67,3 +67,23 @@ def test_recomputed_blocks(name, policy):
     assert [v.name for v, norm in zip(encoder.trainable_variables, norms) if not norm] == []
     for variable, ours, theirs, norm in zip(encoder.trainable_variables, again_gradients, gradients, norms, strict=True):
         assert float(tf.norm(ours - theirs)) <= 1e-3 * norm + 1e-7, variable.name
+
+
+def test_programs_of_xla_compute_a_block_again():
+    """Where XLA may take both computations of a block for the same, it merges them: on TPUs, nothing would be saved."""
+    weights = tf.Variable(tf.random.stateless_normal([3, 3], [1, 2]))
+
+    def block(x: tf.Tensor, training: bool) -> tf.Tensor:
+        return tf.tanh(x @ weights)
+
+    def gradient(x: tf.Tensor, recompute: bool) -> tf.Tensor:
+        with random_stream(tf.constant([1, 2])), recomputed_blocks(recompute):
+            return tf.gradients(tf.reduce_sum(tf.square(run_block(block, x, True))), weights)[0]
+
+    x = tf.random.stateless_normal([5, 3], [3, 4])
+    plain = tf.function(gradient, autograph=False)(x, False)
+    for recompute in (False, True):
+        compiled = tf.function(gradient, autograph=False, jit_compile=True)
+        np.testing.assert_allclose(compiled(x, recompute), plain, rtol=1e-5, atol=1e-6)
+        program = compiled.experimental_get_compiler_ir(x, recompute)(stage="hlo")
+        assert program.count(" opt-barrier(") == recompute
