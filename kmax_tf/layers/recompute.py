@@ -1,5 +1,7 @@
 """Gradient checkpointing: the backward pass computes the inside of a block again, instead of keeping it in memory."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 import tf_keras
 from tensorflow.compiler.tf2xla.python import xla
@@ -20,22 +22,30 @@ def run_block(block: tf_keras.layers.Layer, x: tf.Tensor, training: bool) -> tf.
     """
     if not (training and recomputed_blocks.get()):
         return block(x, training=training)
-    passes = []
     replay = randomness.replay()
 
-    @tf.recompute_grad
-    def run(x: tf.Tensor) -> tf.Tensor:
-        passes.append(None)
-        again = len(passes) > 1
-        if again and in_xla_program():
-            x = _other_value(x)
-        with replay(), moving_statistics_kept(again):
-            return block(x, training=True)
+    @tf.custom_gradient
+    def run(x: tf.Tensor):
+        with replay():
+            y = block(x, training=True)
+
+        def gradient(upstream: tf.Tensor, variables: Sequence[tf.Variable]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            again = _once_known(upstream, x)
+            with tf.GradientTape() as tape, replay(), moving_statistics_kept(True):
+                tape.watch(again)
+                y = block(again, training=True)
+            of_x, *of_variables = tape.gradient(y, [again, *variables], upstream)
+            return of_x, [tf.convert_to_tensor(of_variable) for of_variable in of_variables]  # those of a gather are sparse
+
+        return y, gradient
 
     return run(x)
 
 
-@tf.custom_gradient
-def _other_value(x: tf.Tensor):
-    """x, which XLA for TPUs takes for another value: it would merge computations of the same values, and keep the results."""
-    return xla.optimization_barrier(x)[0], lambda upstream: upstream
+def _once_known(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """x, as a value that is not there before `upstream` is."""
+    if in_xla_program():
+        # XLA ignores control dependencies. It would compute the block again at once, or see that both results are the same.
+        return xla.optimization_barrier(x, upstream)[0]
+    with tf.control_dependencies([upstream]):
+        return tf.identity(x)
