@@ -29,7 +29,7 @@ def run_block(block: tf_keras.layers.Layer, x: tf.Tensor, training: bool) -> tf.
         with replay():
             y = block(x, training=True)
 
-        def gradient(upstream: tf.Tensor, variables: Sequence[tf.Variable]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        def gradient(upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> tuple[tf.Tensor, list[tf.Tensor]]:
             again = _once_known(upstream, x)
             with tf.GradientTape() as tape, replay(), moving_statistics_kept(True):
                 tape.watch(again)
