@@ -133,7 +133,7 @@ def panoptic_map(
         has no pixels, an id is not listed, or an area differs from the PNG's.
     """
     runs = label_runs(ids)
-    area_of = dict(zip(runs.values.tolist(), runs.areas().tolist(), strict=True))
+    area_of = runs.by_value(runs.areas())
     info, categories = settings.info, settings.info.by_category()
     label_of = {0: info.void_label}
     counts = LabelCounts(images=1, pixels=int(ids.size))

@@ -46,7 +46,7 @@ class PanopticEvaluator:
         predicted = decode_segments(panoptic_pred, self._info, image_name, crowds=False)
         self._quality.add(LabelPairs(panoptic_gt, truth, panoptic_pred, predicted))
         runs = label_runs(panoptic_pred)
-        scores = dict(zip(runs.values.tolist(), segment_scores(runs, prediction).tolist(), strict=True))
+        scores = runs.by_value(segment_scores(runs, prediction))
         self._ap.update(image_name, panoptic_gt, truth, panoptic_pred, predicted, scores)
         self._iou.update(panoptic_gt // self._info.label_divisor, prediction["semantic_pred"])
 

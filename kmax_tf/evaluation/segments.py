@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,10 @@ class LabelRuns:
         """Pixels of each value, int64."""
         return np.bincount(self.which, weights=self.lengths, minlength=len(self.values)).astype(np.int64)
 
+    def by_value(self, numbers: np.ndarray) -> dict[int, Any]:
+        """`numbers` [number of values] by the value that each belongs to."""
+        return dict(zip(self.values.tolist(), numbers.tolist(), strict=True))
+
     def replaced(self, values: np.ndarray) -> np.ndarray:
         """The flat map with `values` [number of values, ...] in place of its own."""
         return np.repeat(values[self.which], self.lengths, axis=0)
@@ -71,7 +76,7 @@ def label_runs(labels: np.ndarray) -> LabelRuns:
 def count_labels(labels: np.ndarray) -> dict[int, int]:
     """Pixels of each value of an integer map of any shape, by ascending value."""
     runs = label_runs(labels)
-    return dict(zip(runs.values.tolist(), runs.areas().tolist(), strict=True))
+    return runs.by_value(runs.areas())
 
 
 def count_pairs(first: np.ndarray, second: np.ndarray) -> dict[tuple[int, int], int]:
